@@ -1,1 +1,52 @@
-"""x."""
+"""Safe imitation learning: act where every plausible model of the demonstrator agrees, ask where they do not."""
+
+from consensus_imitation import aggregation, ensembles, posterior, selection
+from consensus_imitation.aggregation import (
+    MAP,
+    ConsensusSampling,
+    MajorityVote,
+    Minimum,
+    OrderStatistic,
+    PointwiseMedian,
+    PosteriorMixture,
+    UniformMixture,
+)
+from consensus_imitation.draw import QUERY, draw
+from consensus_imitation.errors import (
+    ConsensusImitationError,
+    ConsensusWarning,
+    InvalidAnswerError,
+    NoDemonstratorError,
+    PendingQueryError,
+)
+from consensus_imitation.imitator import ConsensusImitator, Decision
+from consensus_imitation.learner import Learner, LearnerState
+from consensus_imitation.selection import AlphaThreshold, TopK
+
+__all__ = [
+    "MAP",
+    "QUERY",
+    "AlphaThreshold",
+    "ConsensusImitationError",
+    "ConsensusImitator",
+    "ConsensusSampling",
+    "ConsensusWarning",
+    "Decision",
+    "InvalidAnswerError",
+    "Learner",
+    "LearnerState",
+    "MajorityVote",
+    "Minimum",
+    "NoDemonstratorError",
+    "OrderStatistic",
+    "PendingQueryError",
+    "PointwiseMedian",
+    "PosteriorMixture",
+    "TopK",
+    "UniformMixture",
+    "aggregation",
+    "draw",
+    "ensembles",
+    "posterior",
+    "selection",
+]

@@ -1,0 +1,337 @@
+"""From the members' action distributions to one law over "act" and "ask".
+
+An aggregation rule is a value with one method: ``rule(log_probs, log_weights, selected) -> ActionLaw``. The mission's
+rule is `Minimum`; the others are what people use instead, and run in the same harness for comparison.
+
+All functions here are single-stream: ``jax.vmap`` them over environments.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+
+#: How far a member's probabilities may sum above (or its minimum below) one before it is more than rounding.
+MASS_TOLERANCE = 1e-4
+
+
+class ActionLaw(NamedTuple):
+    """What the imitator does by itself, and how likely it asks.
+
+    Attributes:
+        probs: float32 [A], probability of taking each action without asking. Sums to **at most** one.
+        query_prob: float32 [], the rest: probability of asking, in [0, 1].
+    """
+
+    probs: jax.Array  # [A]
+    query_prob: jax.Array  # []
+
+
+class Aggregation(Protocol):
+    """How the members' predictions are combined."""
+
+    @property
+    def name(self) -> str:
+        """Short name used in tables and files."""
+        ...
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine predictions [N, A] of members with log-weights [N], of which the mask [N] is selected."""
+        ...
+
+    def check(self, num_members: int) -> None:
+        """Raise ValueError if the rule makes no sense for an ensemble of that size."""
+        ...
+
+
+class _AnyEnsemble:
+    def check(self, num_members: int) -> None:
+        """Nothing depends on the number of members."""
+
+
+def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Replace every invalid prediction by the zero vector.
+
+    A prediction is invalid if it holds a NaN, or sums to more than one beyond rounding (so in particular if one
+    entry exceeds one). The zero vector makes the minimum zero, hence a query: an invalid member of the top set
+    vetoes everything, and is never dropped, since it may be the honest one.
+
+    Args:
+        log_probs: float [N, A].
+
+    Returns:
+        log_probs [N, A] with ``-inf`` rows for the invalid members, and the mask ``invalid`` [N].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import aggregation
+        >>> _, invalid = aggregation.validate(jnp.log(jnp.array([[0.5, 0.5], [0.9, 0.9], [jnp.nan, 1.0]])))
+        >>> invalid.tolist()
+        [False, True, True]
+    """
+    chex.assert_rank(log_probs, 2)
+    # Written so that NaN, for which every comparison is false, is invalid.
+    valid = jnp.sum(jnp.exp(log_probs), axis=-1) <= 1.0 + MASS_TOLERANCE
+    return jnp.where(valid[:, None], log_probs, -jnp.inf), ~valid
+
+
+@dataclass(frozen=True)
+class Minimum(_AnyEnsemble):
+    """The pointwise minimum of the selected members; what is left over is the probability of asking.
+
+    ``probs(a) = min_{n selected} pi_n(a)`` and ``query_prob = 1 - sum_a probs(a)``: each member can only veto, so the
+    mass on any set of actions is at most what the most cautious member gives it (T1). Nothing is renormalised.
+
+    The query probability is summed from the differences to one member, ``sum_a pi_1(a) (1 - min(a) / pi_1(a))``,
+    which is exactly 0 when the members agree and never negative, where ``1 - sum(min)`` would be neither.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation.aggregation import Minimum
+        >>> law = Minimum()(jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]])), jnp.zeros(2), jnp.array([True, True]))
+        >>> [round(p, 2) for p in law.probs.tolist()], round(float(law.query_prob), 2)
+        ([0.4, 0.3], 0.3)
+
+    References:
+        Cohen, Hutter and Nanda 2022, equations (3) and (4).
+    """
+
+    name: str = "minimum"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``log_weights`` matter only through ``selected``."""
+        del log_weights
+        lowest = log_minimum(log_probs, selected)
+        reference = log_probs[jnp.argmax(selected)]
+        reference_probs = jnp.exp(reference)
+        gap = jnp.where(reference_probs > 0, lowest - reference, 0.0)
+        disagreement = jnp.sum(reference_probs * -jnp.expm1(gap))
+        # A member may give away less than all of its mass; what it withholds is asked about.
+        withheld = 1.0 - jnp.sum(reference_probs)
+        theta = disagreement + jnp.where(withheld > MASS_TOLERANCE, withheld, 0.0)
+        probs = jnp.exp(lowest)
+        return _ask_if_undefined(ActionLaw(probs=probs, query_prob=jnp.clip(theta, 0.0, 1.0)), selected)
+
+
+@dataclass(frozen=True)
+class PosteriorMixture(_AnyEnsemble):
+    """The posterior-weighted average of all members (Bayesian imitation): acts always, asks only for mass withheld."""
+
+    name: str = "mixture"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``selected`` is ignored."""
+        del selected
+        return _law_from_mass(jax.nn.softmax(log_weights) @ jnp.exp(log_probs))
+
+
+@dataclass(frozen=True)
+class UniformMixture(_AnyEnsemble):
+    """The plain average of the selected members: acts always, asks only for mass withheld."""
+
+    name: str = "uniform"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; weights matter only through ``selected``."""
+        del log_weights
+        share = selected / jnp.sum(selected)
+        return _law_from_mass(share @ jnp.exp(log_probs))
+
+
+@dataclass(frozen=True)
+class MAP(_AnyEnsemble):
+    """The heaviest member alone: what one trained model does. Never asks."""
+
+    name: str = "map"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``selected`` is ignored."""
+        del selected
+        return _law_from_mass(jnp.exp(log_probs[jnp.argmax(log_weights)]))
+
+
+@dataclass(frozen=True)
+class MajorityVote(_AnyEnsemble):
+    """Each selected member votes for its likeliest action; a most-voted action is taken, ties at random."""
+
+    name: str = "vote"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; weights matter only through ``selected``."""
+        del log_weights
+        # A member that predicts nothing (the zero vector) has no vote.
+        voters = selected & (jnp.max(log_probs, axis=-1) > -jnp.inf)
+        ballots = jax.nn.one_hot(jnp.argmax(log_probs, axis=-1), log_probs.shape[-1]) * voters[:, None]
+        votes = jnp.sum(ballots, axis=0)
+        winners = (votes == jnp.max(votes)) & (votes > 0)
+        return _law_from_mass(winners / jnp.maximum(jnp.sum(winners), 1))
+
+
+@dataclass(frozen=True)
+class PointwiseMedian(_AnyEnsemble):
+    """The median over the selected members of each action's probability (the lower one for an even number).
+
+    Medians may sum to more than one; then, and only then, they are scaled down to one.
+    """
+
+    name: str = "median"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; weights matter only through ``selected``."""
+        del log_weights
+        ascending = _ascending(log_probs, selected)
+        return _law_from_mass(jnp.exp(ascending[(jnp.sum(selected) - 1) // 2]))
+
+
+@dataclass(frozen=True)
+class OrderStatistic:
+    """The s-th smallest probability of each action: overrules s-1 vetoes. ``s=1`` is the minimum.
+
+    Any s-1 members are ignored when they object; any s members together keep their veto. With fewer than s members
+    selected the largest is taken. Scaled down where the sum exceeds one.
+
+    Args:
+        s: at least 1.
+
+    Raises:
+        ValueError: if ``s`` is below 1.
+    """
+
+    s: int
+
+    def __post_init__(self) -> None:
+        if self.s < 1:
+            raise ValueError(f"s must be at least 1 (1 is the minimum), got {self.s}")
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return f"order-{self.s}"
+
+    def check(self, num_members: int) -> None:
+        """Raise ValueError if s exceeds the number of members."""
+        _check_s(self.s, num_members)
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; weights matter only through ``selected``."""
+        del log_weights
+        ascending = _ascending(log_probs, selected)
+        return _law_from_mass(jnp.exp(ascending[jnp.minimum(self.s, jnp.sum(selected)) - 1]))
+
+
+@dataclass(frozen=True)
+class ConsensusSampling:
+    """Kalai, Kalai and Zamir 2025: risk at most R times that of the safest s of the selected members.
+
+    Draw from a random member, accept with probability (mean of the s smallest) / (mean of all) of that action's
+    probabilities, at most ``rounds`` times, else abstain; here to abstain is to ask. In closed form the law is
+    ``c * m_s(a)`` with ``m_s`` the mean of the s smallest, ``Z = sum_a m_s(a)``, ``c = (1 - (1-Z)^R) / Z``, and the
+    query probability is ``(1-Z)^R``. With s=1 and R=1 it is the minimum.
+
+    Args:
+        s: how many members are trusted to be safe, at least 1.
+        rounds: R, at least 1.
+
+    Raises:
+        ValueError: if ``s`` or ``rounds`` is below 1.
+
+    References:
+        arXiv:2511.09493.
+    """
+
+    s: int
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        if self.s < 1 or self.rounds < 1:
+            raise ValueError(f"s and rounds must be at least 1, got s={self.s}, rounds={self.rounds}")
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return f"consensus-{self.s}-{self.rounds}"
+
+    def check(self, num_members: int) -> None:
+        """Raise ValueError if s exceeds the number of members."""
+        _check_s(self.s, num_members)
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; weights matter only through ``selected``."""
+        del log_weights
+        ascending = _ascending(log_probs, selected)
+        trusted = jnp.minimum(self.s, jnp.sum(selected))
+        among_smallest = jnp.arange(log_probs.shape[0]) < trusted
+        mass = jnp.sum(jnp.where(among_smallest[:, None], jnp.exp(ascending), 0.0), axis=0) / trusted
+        accepted = jnp.clip(jnp.sum(mass), 0.0, 1.0)
+        query_prob = (1.0 - accepted) ** self.rounds
+        scale = jnp.where(accepted > 0, (1.0 - query_prob) / jnp.where(accepted > 0, accepted, 1.0), 0.0)
+        return _ask_if_undefined(ActionLaw(probs=mass * scale, query_prob=query_prob), selected)
+
+
+def log_minimum(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
+    """Logarithm of the pointwise minimum of the selected members: [N, A], [N] -> [A]; ``inf`` if none is."""
+    # A chain of elementwise minima: reducing over the member axis is several times slower on CPU, and an additive
+    # mask would turn -inf into NaN.
+    lowest = jnp.full(log_probs.shape[-1:], jnp.inf, log_probs.dtype)
+    for n in range(log_probs.shape[0]):
+        lowest = jnp.minimum(lowest, jnp.where(selected[n], log_probs[n], jnp.inf))
+    return lowest
+
+
+def dissent(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
+    """Who is to blame for a query: by how much each member alone lowers the minimum.
+
+    Entry n is the mass that the minimum would gain if member n were not selected. Where no single member is to
+    blame (say, two identical dissenters), it is each member's total variation distance to the selected members'
+    average instead, on the scale of the query probability.
+
+    Args:
+        log_probs: float [N, A], validated.
+        selected: bool [N].
+
+    Returns:
+        float32 [N], non-negative, 0 for members that are not selected, all 0 when the members agree.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import aggregation
+        >>> probs = jnp.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])
+        >>> [round(d, 2) for d in aggregation.dissent(jnp.log(probs), jnp.ones(3, bool)).tolist()]
+        [0.0, 0.0, 0.4]
+    """
+    probs = jnp.where(selected[:, None], jnp.exp(log_probs), jnp.inf)
+    ascending = jnp.sort(probs, axis=0)
+    second = ascending[1] if log_probs.shape[0] > 1 else jnp.full_like(ascending[0], jnp.inf)
+    # With one member left there is no second vote to fall back on, and nobody dissents.
+    gain = jnp.where(jnp.isfinite(second), second - ascending[0], 0.0)
+    alone = jnp.sum(jnp.where(probs == ascending[0], gain, 0.0), axis=-1)
+    present = jnp.where(selected[:, None], probs, 0.0)
+    average = jnp.sum(present, axis=0) / jnp.maximum(jnp.sum(selected), 1)
+    distance = 0.5 * jnp.sum(jnp.abs(present - average), axis=-1) * selected
+    return jnp.where(jnp.max(alone) > 0, alone * selected, distance)
+
+
+def _ascending(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
+    """Each action's log-probabilities over the selected members in ascending order, ``inf`` after them: [N, A]."""
+    return jnp.sort(jnp.where(selected[:, None], log_probs, jnp.inf), axis=0)
+
+
+def _law_from_mass(mass: jax.Array) -> ActionLaw:
+    """Scale mass above one down to one; ask with what is missing to one beyond rounding."""
+    total = jnp.sum(mass)
+    missing = 1.0 - total
+    query_prob = jnp.where(missing > MASS_TOLERANCE, missing, jnp.where(jnp.isnan(total), 1.0, 0.0))
+    return ActionLaw(probs=jnp.where(jnp.isnan(total), 0.0, mass / jnp.maximum(total, 1.0)), query_prob=query_prob)
+
+
+def _ask_if_undefined(law: ActionLaw, selected: jax.Array) -> ActionLaw:
+    """Fail closed: with nobody selected, or a NaN anywhere, the whole mass is a query."""
+    defined = jnp.any(selected) & ~jnp.isnan(law.query_prob)
+    return ActionLaw(probs=jnp.where(defined, law.probs, 0.0), query_prob=jnp.where(defined, law.query_prob, 1.0))
+
+
+def _check_s(s: int, num_members: int) -> None:
+    if s > num_members:
+        raise ValueError(f"s={s} exceeds the ensemble's {num_members} members: choose s <= {num_members}")

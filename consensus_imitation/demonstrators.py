@@ -1,0 +1,53 @@
+"""Who answers. Any callable ``observation -> action`` will do for the shell; rollouts need one in pure JAX."""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import ArrayLike
+
+
+class PureDemonstrator(Protocol):
+    """A demonstrator in pure JAX, for `rollout`."""
+
+    def sample(self, key: jax.Array, observation: Any) -> jax.Array:
+        """Draw an action, int32 []."""
+        ...
+
+
+class TabularDemonstrator(struct.PyTreeNode):
+    """A stochastic demonstrator given by its action probabilities for each discrete observation.
+
+    Attributes:
+        cumulative: float32 [S, A], running sums of each row, exactly 1 from the last possible action on.
+    """
+
+    cumulative: jax.Array  # [S, A]
+
+    @classmethod
+    def create(cls, probs: ArrayLike) -> "TabularDemonstrator":
+        """From probabilities [S, A].
+
+        Raises:
+            ValueError: if a row is not a distribution (within 1e-4).
+
+        Example:
+            >>> import jax, numpy as np
+            >>> from consensus_imitation.demonstrators import TabularDemonstrator
+            >>> expert = TabularDemonstrator.create(np.array([[0.0, 1.0], [1.0, 0.0]]))
+            >>> int(expert.sample(jax.random.key(0), 0))
+            1
+        """
+        values = np.asarray(probs, np.float64)
+        valid = values.ndim == 2 and np.all(values >= 0) and np.all(np.abs(values.sum(-1) - 1) <= 1e-4)
+        if not valid:
+            raise ValueError("probs must have shape [S, A], each row non-negative and summing to one")
+        cumulative = np.cumsum(values, axis=-1)
+        # A sum of exactly 1 from the last possible action on: rounding must not make an impossible one possible.
+        return cls(cumulative=jnp.asarray(np.where(cumulative >= 1 - 1e-4, np.maximum(cumulative, 1), cumulative)))
+
+    def sample(self, key: jax.Array, observation: Any) -> jax.Array:
+        """Draw an action, int32 []."""
+        return jnp.sum(self.cumulative[observation] <= jax.random.uniform(key)).astype(jnp.int32)

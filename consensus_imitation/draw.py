@@ -1,0 +1,69 @@
+"""One draw that yields an action or a query.
+
+JAX's own samplers fail open: ``random.categorical`` returns the index of a NaN logit and returns 0 when every logit is
+``-inf``, and ``random.choice`` renormalises, so that the query mass vanishes. Here every comparison is written so that
+whatever is undefined becomes a query.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from consensus_imitation.aggregation import MASS_TOLERANCE, ActionLaw
+
+#: The value of an action that is not there: ask the demonstrator.
+QUERY = -1
+
+_BLOCK = 128
+
+
+def draw(uniform: jax.Array, law: ActionLaw) -> jax.Array:
+    """Take action a with probability ``law.probs[a]`` and ask with probability ``law.query_prob``.
+
+    Asks iff ``uniform < query_prob``; otherwise inverts the cumulative distribution at ``uniform - query_prob``, block
+    by block where there are many actions. An action of probability zero is never returned; a point that lies beyond
+    the accumulated mass by more than rounding is a query.
+
+    Args:
+        uniform: float32 [], in [0, 1). It must be unpredictable to the members.
+        law: over A actions, ``law.probs`` sums to at most one.
+
+    Returns:
+        int32 []: an action in ``0 .. A-1``, or `QUERY`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation.aggregation import ActionLaw
+        >>> from consensus_imitation.draw import QUERY, draw
+        >>> law = ActionLaw(probs=jnp.array([0.4, 0.0, 0.3]), query_prob=jnp.array(0.3))
+        >>> [int(draw(jnp.float32(u), law)) for u in (0.1, 0.5, 0.8)]
+        [-1, 0, 2]
+    """
+    acts = uniform >= law.query_prob
+    point = uniform - law.query_prob
+    action, found = _invert(law.probs, point)
+    return jnp.where(acts & found, action, QUERY).astype(jnp.int32)
+
+
+def _invert(probs: jax.Array, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First action of positive probability whose cumulative mass exceeds the point, and whether there is one."""
+    size = probs.shape[-1]
+    if size <= 2 * _BLOCK:
+        return _invert_short(probs, point)
+    blocks = jnp.pad(probs, (0, -size % _BLOCK)).reshape(-1, _BLOCK)
+    block_mass = jnp.sum(blocks, axis=-1)
+    block, in_range = _invert_short(block_mass, point)
+    before = jnp.sum(jnp.where(jnp.arange(block_mass.shape[0]) < block, block_mass, 0.0))
+    index, found = _invert_short(blocks[block], jnp.maximum(point - before, 0.0))
+    return block * _BLOCK + index, in_range & found
+
+
+def _invert_short(probs: jax.Array, point: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # A parallel prefix sum need not be monotone to the last bit, so positive mass is asked for explicitly.
+    positive = probs > 0
+    cumulative = jnp.where(positive, jnp.cumsum(probs), 0.0)
+    total = jnp.max(cumulative)
+    # A point that rounding put at or just beyond the total belongs to the last action.
+    just_below = jnp.nextafter(total, jnp.zeros_like(total))
+    point = jnp.where((point >= total) & (point < total + MASS_TOLERANCE), just_below, point)
+    candidates = positive & (cumulative > point)
+    return jnp.argmax(candidates), jnp.any(candidates)

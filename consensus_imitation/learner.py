@@ -1,0 +1,241 @@
+"""The conservative imitator as pure functions: ``init``, ``decide``, ``observe``.
+
+One step of Cohen, Hutter and Nanda's Algorithm 1: predict with every member, select by posterior weight, combine,
+draw an action or a query; if it was a query, reweight by what each member had predicted of the answer.
+
+``decide`` changes nothing and can be repeated: the draw comes from a key and a step counter in the state. ``observe``
+closes the step. Everything runs under ``jit``, ``vmap`` and ``scan``, and knows nothing of files, clocks or callbacks.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from consensus_imitation import aggregation as agg
+from consensus_imitation import posterior as post
+from consensus_imitation.draw import QUERY, draw
+from consensus_imitation.ensembles.base import Carry, Context, Ensemble
+from consensus_imitation.selection import SelectionRule
+
+
+class Stream(struct.PyTreeNode):
+    """What belongs to one sequence of observations.
+
+    Attributes:
+        carry: the members' memory.
+        key: PRNG key of the draws; secret from the members.
+        step: int32 [], steps closed so far.
+        queries: int32 [], of which the demonstrator answered.
+    """
+
+    carry: Carry
+    key: jax.Array
+    step: jax.Array  # []
+    queries: jax.Array  # []
+
+
+class LearnerState(struct.PyTreeNode):
+    """Everything that changes.
+
+    Attributes:
+        posterior: over the N members; shared by all streams of a batch.
+        unexplained: bool [], an answer came that no member explains: the truth is not among the members, no
+            guarantee is left, and every step is a query until the user clears it.
+        stream: one stream, or B of them with a leading axis on every leaf.
+    """
+
+    posterior: post.PosteriorState
+    unexplained: jax.Array  # []
+    stream: Stream
+
+
+class PureDecision(NamedTuple):
+    """What the imitator does at one step, and why.
+
+    Attributes:
+        action: int32 [], the action to take, or `QUERY` (-1).
+        queried: bool [].
+        query_prob: float32 [], probability of asking (theta).
+        min_probs: float32 [A], probability of each action without asking; sums to **at most one**.
+        selected: bool [N], members that had a say.
+        invalid: bool [N], members whose prediction was unusable (they count as the zero vector).
+        dissent: float32 [N], how much each member alone lowered the minimum (`aggregation.dissent`).
+        log_probs: float32 [N, A], the predictions acted on, which `observe` will score.
+    """
+
+    action: jax.Array
+    queried: jax.Array
+    query_prob: jax.Array
+    min_probs: jax.Array
+    selected: jax.Array
+    invalid: jax.Array
+    dissent: jax.Array
+    log_probs: jax.Array
+
+
+class ObserveInfo(NamedTuple):
+    """What closing a step says.
+
+    Attributes:
+        action: int32 [], the action taken: the imitator's own or the answer.
+        evidence: float32 [], log-probability the posterior had given to the answer; 0 where none was asked for.
+        explained: bool [], False if no member gave the answer any probability.
+    """
+
+    action: jax.Array
+    evidence: jax.Array
+    explained: jax.Array
+
+
+class Learner(struct.PyTreeNode):
+    """Ensemble, selection rule and aggregation rule: all that a step depends on besides the state.
+
+    The ensemble's arrays and the selection rule's parameter are pytree leaves, so a new k or new tables do not
+    recompile, and both can be ``vmap``ped over.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from consensus_imitation import Learner, Minimum, TopK, ensembles
+        >>> probs = np.array([[[0.9, 0.1]], [[0.6, 0.4]]])  # members, observations, actions
+        >>> learner = Learner(ensembles.tabular(probs), TopK(2), Minimum())
+        >>> state = learner.init(jax.random.key(0))
+        >>> decision = learner.decide(state, 0)
+        >>> round(float(decision.query_prob), 2)
+        0.3
+        >>> state, info = learner.observe(state, 0, decision, answer=1)
+    """
+
+    ensemble: Any
+    selection: Any
+    aggregation: agg.Aggregation = struct.field(pytree_node=False, default=agg.Minimum())
+
+    def init(self, key: jax.Array, num_streams: int | None = None) -> LearnerState:
+        """The state before the first step.
+
+        Args:
+            key: PRNG key of the draws; keep it from the members.
+            num_streams: B, for a batch of streams that share one posterior; None for one stream.
+
+        Raises:
+            ValueError: if a rule does not fit the ensemble's size.
+        """
+        check(self.ensemble, self.selection, self.aggregation)
+
+        def stream(own_key: jax.Array) -> Stream:
+            zero = jnp.zeros((), jnp.int32)
+            return Stream(carry=self.ensemble.init_carry(), key=own_key, step=zero, queries=zero)
+
+        streams = stream(key) if num_streams is None else jax.vmap(stream)(jax.random.split(key, num_streams))
+        return LearnerState(posterior=post.init(self.ensemble.prior), unexplained=jnp.zeros((), bool), stream=streams)
+
+    def decide(self, state: LearnerState, observation: Any) -> PureDecision:
+        """Act or ask, for one stream. Changes nothing."""
+        log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))
+        return judge(self.selection, self.aggregation, state, log_probs)
+
+    def observe(
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+    ) -> tuple[LearnerState, ObserveInfo]:
+        """Close the step of one stream.
+
+        Args:
+            state: the state that ``decision`` was made in.
+            observation: what it was made on.
+            decision: from `decide`.
+            answer: int [], the demonstrator's action if ``decision.queried``; ignored otherwise.
+        """
+        posterior, unexplained, info = score(state, decision, answer)
+        stream = self.advance(state, observation, decision, info.action)
+        return state.replace(posterior=posterior, unexplained=unexplained, stream=stream), info
+
+    def advance(self, state: LearnerState, observation: Any, decision: PureDecision, action: Any) -> Stream:
+        """The stream one step further: the part of `observe` that does not depend on what the answer teaches."""
+        stream = state.stream
+        carry = self.ensemble.advance(stream.carry, observation, _context(state), action, decision.queried)
+        queries = stream.queries + decision.queried.astype(jnp.int32)
+        return stream.replace(carry=carry, step=stream.step + 1, queries=queries)
+
+    def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
+        """`decide` for each of B streams under the shared posterior; every field gains a leading axis B."""
+        return jax.vmap(self.decide, in_axes=(BATCH, 0))(state, observations)
+
+    def observe_batch(
+        self, state: LearnerState, observations: Any, decisions: PureDecision, answers: Any
+    ) -> tuple[LearnerState, ObserveInfo]:
+        """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
+
+        def one(shared: LearnerState, part: Any) -> tuple[LearnerState, Any]:
+            stream, observation, decision, answer = part
+            new, info = self.observe(shared.replace(stream=stream), observation, decision, answer)
+            # The other streams decided under the posterior of the round's beginning; only the weights move on.
+            return new.replace(stream=None), (new.stream, info)
+
+        shared, (streams, info) = jax.lax.scan(
+            one, state.replace(stream=None), (state.stream, observations, decisions, jnp.asarray(answers))
+        )
+        return shared.replace(stream=streams), info
+
+
+#: ``vmap`` axes of a state whose streams form a batch.
+BATCH = LearnerState(posterior=None, unexplained=None, stream=0)  # type: ignore[arg-type]
+
+
+def check(ensemble: Ensemble, selection: SelectionRule, aggregation: agg.Aggregation) -> None:
+    """Raise ValueError if a rule does not fit the ensemble's size."""
+    selection.check(ensemble.num_members)
+    aggregation.check(ensemble.num_members)
+
+
+def uniform(stream: Stream) -> jax.Array:
+    """The number in [0, 1) that this step's draw uses; a function of the key and the step only."""
+    return jax.random.uniform(jax.random.fold_in(stream.key, stream.step))
+
+
+def judge(
+    selection: SelectionRule, aggregation: agg.Aggregation, state: LearnerState, log_probs: jax.Array
+) -> PureDecision:
+    """From one stream's predictions [N, A] to its decision."""
+    log_probs, invalid = agg.validate(log_probs)
+    selected = selection(state.posterior.log_weights)
+    law = aggregation(log_probs, state.posterior.log_weights, selected)
+    query_prob = jnp.where(state.unexplained, 1.0, law.query_prob)
+    min_probs = jnp.where(state.unexplained, 0.0, law.probs)
+    action = draw(uniform(state.stream), agg.ActionLaw(probs=min_probs, query_prob=query_prob))
+    return PureDecision(
+        action=action,
+        queried=action == QUERY,
+        query_prob=query_prob,
+        min_probs=min_probs,
+        selected=selected,
+        invalid=invalid,
+        dissent=agg.dissent(log_probs, selected),
+        log_probs=log_probs,
+    )
+
+
+def score(
+    state: LearnerState, decision: PureDecision, answer: Any
+) -> tuple[post.PosteriorState, jax.Array, ObserveInfo]:
+    """The posterior after one stream's step, whether the alarm is on, and what happened.
+
+    An answer outside ``0 .. A-1`` is explained by no member.
+    """
+    num_actions = decision.log_probs.shape[-1]
+    answer = jnp.asarray(answer, jnp.int32)
+    legal = (answer >= 0) & (answer < num_actions)
+    log_likelihood = jnp.where(legal, decision.log_probs[:, jnp.clip(answer, 0, num_actions - 1)], -jnp.inf)
+    updated, said = post.update(state.posterior, log_likelihood, asleep=decision.invalid & legal)
+    kept = jax.tree.map(lambda new, old: jnp.where(decision.queried, new, old), updated, state.posterior)
+    explained = said.explained | ~decision.queried
+    info = ObserveInfo(
+        action=jnp.where(decision.queried, answer, decision.action),
+        evidence=jnp.where(decision.queried, said.evidence, 0.0),
+        explained=explained,
+    )
+    return kept, state.unexplained | ~explained, info
+
+
+def _context(state: LearnerState) -> Context:
+    return Context(step=state.stream.step, log_weights=state.posterior.log_weights)

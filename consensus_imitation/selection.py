@@ -1,0 +1,228 @@
+"""Which members have a say: selection rules, as values that know what they guarantee.
+
+A rule maps log-weights [N] to a mask [N]. Every rule here selects a prefix of the members ranked by weight, with
+exact ties taken in (a larger set can only ask more, never act more), and always at least the heaviest member.
+Rules are JAX pytrees whose parameter is a leaf: ``jax.vmap`` over ``TopK(jnp.arange(1, 9))`` sweeps k in one
+compiled program.
+
+The two basic rules promise different things (theorems T1 and T2 in ``docs/theory.md``):
+
+* ``TopK(k)``: a *quorum*. If at most k-1 members are dishonest, an honest one always has a veto, whatever the
+  weights. It says almost nothing about whether the truth stays in.
+* ``AlphaThreshold(alpha)``, the paper's rule: *the truth stays in*, except with probability alpha / prior weight,
+  against any other members. It has no quorum.
+
+``TopK(k) | AlphaThreshold(alpha)`` has both. ``TopK(k) & AlphaThreshold(alpha)`` has neither; it caps the cost.
+"""
+
+import operator
+from functools import reduce
+from typing import Protocol, cast, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import ArrayLike
+
+#: Log-weights closer than this many nats count as tied, and a member this close below a threshold is taken in.
+#: Rounding could otherwise break a tie that is exact; erring towards the larger set is the safe direction.
+TIE_TOLERANCE = 1e-5
+
+
+@runtime_checkable
+class SelectionRule(Protocol):
+    """A rule for the set of members whose minimum is taken.
+
+    Attributes:
+        tolerated_members: how many dishonest members the rule's quorum tolerates, whatever the weights (T1).
+    """
+
+    @property
+    def tolerated_members(self) -> int:
+        """How many dishonest members the quorum of T1 tolerates, whatever the weights."""
+        ...
+
+    def __call__(self, log_weights: jax.Array) -> jax.Array:
+        """Mask [N] of the members selected, from unnormalised log-weights [N]; never empty."""
+        ...
+
+    def exclusion_bound(self, prior_weight: float) -> float:
+        """Upper bound on P(a member equal to the demonstrator, of that prior weight, is *ever* left out)."""
+        ...
+
+    def check(self, num_members: int) -> None:
+        """Raise ValueError if the rule makes no sense for an ensemble of that size."""
+        ...
+
+
+class _Composable:
+    def __or__(self, other: SelectionRule) -> "Union":
+        return Union(rules=(cast(SelectionRule, self), other))
+
+    def __and__(self, other: SelectionRule) -> "Intersection":
+        return Intersection(rules=(cast(SelectionRule, self), other))
+
+
+class TopK(_Composable, struct.PyTreeNode):
+    """The k heaviest members, with every member tied with the k-th.
+
+    Members that are ruled out (weight zero) still fill the places when fewer than k others are left: the quorum
+    counts members, not weights.
+
+    Args:
+        k: at least 1; an integer, or an integer array to ``vmap`` over. ``k=1`` acts as the single most likely
+            member and never asks, hence never learns.
+
+    Raises:
+        ValueError: if ``k`` is below 1.
+        TypeError: if ``k`` is not an integer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import TopK
+        >>> TopK(2)(jnp.log(jnp.array([0.2, 0.5, 0.3]))).tolist()
+        [False, True, True]
+        >>> TopK(3).tolerated_members, TopK(3).exclusion_bound(0.5)
+        (2, 0.3333333333333333)
+    """
+
+    k: ArrayLike
+
+    def __post_init__(self) -> None:
+        if isinstance(self.k, bool | float | np.floating):
+            raise TypeError(f"k must be an integer, got {self.k!r}")
+        if isinstance(self.k, int | np.integer) and self.k < 1:
+            raise ValueError(f"k must be at least 1 (someone must have a say), got {self.k}")
+
+    def __call__(self, log_weights: jax.Array) -> jax.Array:
+        """Mask [N]: fewer than k members are strictly heavier."""
+        return jnp.sum(_heavier(log_weights), axis=-1) < jnp.maximum(jnp.asarray(self.k), 1)
+
+    @property
+    def tolerated_members(self) -> int:
+        """``k - 1``: with that many dishonest members, one honest member still has a veto."""
+        return int(cast(int, self.k)) - 1
+
+    def exclusion_bound(self, prior_weight: float) -> float:
+        """``(1 - w) / (k w)``, capped at 1: the expected number of members that ever pass the truth, over k.
+
+        The likelihood ratios of the other members to the truth are martingales under the imitator, and k of them
+        must be above 1 for the truth to be out. Vacuous (1.0) for a uniform prior over N members until k >= N-1.
+        """
+        w = _check_prior_weight(prior_weight)
+        return min(1.0, (1.0 - w) / (int(cast(int, self.k)) * w))
+
+    def check(self, num_members: int) -> None:
+        """Raise ValueError if k exceeds the number of members."""
+        if isinstance(self.k, int | np.integer) and self.k > num_members:
+            raise ValueError(
+                f"k={self.k} exceeds the ensemble's {num_members} members: choose k <= {num_members} or add members"
+            )
+
+
+class AlphaThreshold(_Composable, struct.PyTreeNode):
+    """The paper's rule: members whose weight is at least alpha times the weight of everyone ranked so far.
+
+    Going down the ranking, a member is in iff ``w_n >= alpha * (weights of the heavier ones + w_n)``. The set is a
+    prefix of the ranking of at most ``floor(1/alpha)`` members (more only by ties).
+
+    Args:
+        alpha: in (0, 1]; a float, or an array to ``vmap`` over. For a wanted failure probability delta choose
+            ``alpha = delta * prior weight of the truth``.
+
+    Raises:
+        ValueError: if ``alpha`` is outside (0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import AlphaThreshold
+        >>> AlphaThreshold(0.3)(jnp.log(jnp.array([0.2, 0.5, 0.3]))).tolist()
+        [False, True, True]
+        >>> AlphaThreshold(0.01).exclusion_bound(prior_weight=0.25)
+        0.04
+    """
+
+    alpha: ArrayLike
+
+    def __post_init__(self) -> None:
+        if isinstance(self.alpha, int | float | np.number) and not 0 < self.alpha <= 1:
+            raise ValueError(f"alpha must lie in (0, 1], got {self.alpha}")
+
+    def __call__(self, log_weights: jax.Array) -> jax.Array:
+        """Mask [N]."""
+        # The first of a group of tied members decides for all of them, so only strictly heavier ones are summed.
+        relative = jnp.exp(log_weights - jnp.max(log_weights))
+        heavier = jnp.sum(jnp.where(_heavier(log_weights), relative, 0.0), axis=-1)
+        return relative * (1 + TIE_TOLERANCE) >= jnp.asarray(self.alpha) * (heavier + relative)
+
+    @property
+    def tolerated_members(self) -> int:
+        """0: weights can concentrate on one member, so the rule has no quorum."""
+        return 0
+
+    def exclusion_bound(self, prior_weight: float) -> float:
+        """``alpha / w``, capped at 1 (T2, by Ville's inequality)."""
+        return min(1.0, float(cast(float, self.alpha)) / _check_prior_weight(prior_weight))
+
+    def check(self, num_members: int) -> None:
+        """Nothing depends on the number of members."""
+
+
+class Union(_Composable, struct.PyTreeNode):
+    """Members selected by any of the rules: it keeps each rule's guarantee. Written ``rule | rule``."""
+
+    rules: tuple[SelectionRule, ...]
+
+    def __call__(self, log_weights: jax.Array) -> jax.Array:
+        """Mask [N]."""
+        return reduce(operator.or_, (rule(log_weights) for rule in self.rules))
+
+    @property
+    def tolerated_members(self) -> int:
+        """The largest of the parts'."""
+        return max(rule.tolerated_members for rule in self.rules)
+
+    def exclusion_bound(self, prior_weight: float) -> float:
+        """The smallest of the parts' bounds."""
+        return min(rule.exclusion_bound(prior_weight) for rule in self.rules)
+
+    def check(self, num_members: int) -> None:
+        """Check every part."""
+        for rule in self.rules:
+            rule.check(num_members)
+
+
+class Intersection(_Composable, struct.PyTreeNode):
+    """Members selected by all of the rules: cheaper, and it keeps nobody's guarantee. Written ``rule & rule``."""
+
+    rules: tuple[SelectionRule, ...]
+
+    def __call__(self, log_weights: jax.Array) -> jax.Array:
+        """Mask [N]."""
+        return reduce(operator.and_, (rule(log_weights) for rule in self.rules))
+
+    @property
+    def tolerated_members(self) -> int:
+        """The smallest of the parts'."""
+        return min(rule.tolerated_members for rule in self.rules)
+
+    def exclusion_bound(self, prior_weight: float) -> float:
+        """The sum of the parts' bounds, capped at 1 (the truth is out when any part leaves it out)."""
+        return min(1.0, sum(rule.exclusion_bound(prior_weight) for rule in self.rules))
+
+    def check(self, num_members: int) -> None:
+        """Check every part."""
+        for rule in self.rules:
+            rule.check(num_members)
+
+
+def _heavier(log_weights: jax.Array) -> jax.Array:
+    """[N, N]: entry (n, m) says that member m is strictly heavier than member n."""
+    return log_weights[None, :] > log_weights[:, None] + TIE_TOLERANCE
+
+
+def _check_prior_weight(prior_weight: float) -> float:
+    if not 0 < prior_weight <= 1:
+        raise ValueError(f"prior_weight must lie in (0, 1], got {prior_weight}")
+    return float(prior_weight)
