@@ -1,7 +1,7 @@
 """Which members have a say: selection rules, as values that know what they guarantee.
 
 A rule maps log-weights [N] to a mask [N]. Every rule here selects a prefix of the members ranked by weight, with
-exact ties taken in (a larger set can only ask more, never act more), and always at least the heaviest member.
+exact ties taken in (a larger set can only ask more, never act more; ``TopK(1)`` alone breaks them), and always at least the heaviest member.
 Rules are JAX pytrees whose parameter is a leaf: ``jax.vmap`` over ``TopK(jnp.arange(1, 9))`` sweeps k in one
 compiled program.
 
@@ -67,12 +67,14 @@ class _Composable:
 class TopK(_Composable, struct.PyTreeNode):
     """The k heaviest members, with every member tied with the k-th.
 
+    ``k=1`` is the exception: it stands for acting on the single most likely member, so a tie goes to the first of the
+    tied members. It never asks, hence never learns.
+
     Members that are ruled out (weight zero) still fill the places when fewer than k others are left: the quorum
     counts members, not weights.
 
     Args:
-        k: at least 1; an integer, or an integer array to ``vmap`` over. ``k=1`` acts as the single most likely
-            member and never asks, hence never learns.
+        k: at least 1; an integer, or an integer array to ``vmap`` over.
 
     Raises:
         ValueError: if ``k`` is below 1.
@@ -97,7 +99,10 @@ class TopK(_Composable, struct.PyTreeNode):
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
         """Mask [N]: fewer than k members are strictly heavier."""
-        return jnp.sum(_heavier(log_weights), axis=-1) < jnp.maximum(jnp.asarray(self.k), 1)
+        k = jnp.asarray(self.k)
+        with_ties = jnp.sum(_heavier(log_weights), axis=-1) < k
+        heaviest = jnp.arange(log_weights.shape[-1]) == jnp.argmax(log_weights)
+        return jnp.where(k > 1, with_ties, heaviest)
 
     @property
     def tolerated_members(self) -> int:
