@@ -1,9 +1,9 @@
 """Which members have a say: selection rules, as values that know what they guarantee.
 
 A rule maps log-weights [N] to a mask [N]. Every rule here selects a prefix of the members ranked by weight, with
-exact ties taken in (a larger set can only ask more, never act more; ``TopK(1)`` alone breaks them), and
-always at least the heaviest member. Rules are JAX pytrees whose parameter is a leaf: ``jax.vmap`` over ``TopK(jnp.arange(1, 9))`` sweeps k in one
-compiled program.
+exact ties taken in (a larger set can only ask more, never act more; ``TopK(1)`` alone breaks them), and always at
+least the heaviest member. Rules are JAX pytrees whose parameter is a leaf: ``jax.vmap`` over
+``TopK(jnp.arange(1, 9))`` sweeps k in one compiled program.
 
 The two basic rules promise different things (theorems T1 and T2 in ``docs/theory.md``):
 
