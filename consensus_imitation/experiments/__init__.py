@@ -1,1 +1,24 @@
-"""Placeholder."""
+"""A configuration in, tidy results on disk out."""
+
+from consensus_imitation.experiments.demo import DemoConfig, DemoResults, demo, load_demo
+from consensus_imitation.experiments.redteam import RedteamConfig, redteam
+from consensus_imitation.experiments.results import mean_interval, read_csv, share_interval, write_csv
+from consensus_imitation.experiments.setting import Setting, make_setting
+from consensus_imitation.experiments.sweep import SweepConfig, sweep
+
+__all__ = [
+    "DemoConfig",
+    "DemoResults",
+    "RedteamConfig",
+    "Setting",
+    "SweepConfig",
+    "demo",
+    "load_demo",
+    "make_setting",
+    "mean_interval",
+    "read_csv",
+    "redteam",
+    "share_interval",
+    "sweep",
+    "write_csv",
+]

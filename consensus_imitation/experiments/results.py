@@ -1,0 +1,102 @@
+"""Tidy results on disk, and the intervals quoted from them."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+Row = Mapping[str, Any]
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean over seeds and its Student-t interval; (mean, nan, nan) for fewer than two values.
+
+    Example:
+        >>> from consensus_imitation.experiments import mean_interval
+        >>> [round(x, 2) for x in mean_interval([1.0, 2.0, 3.0])]
+        [2.0, -0.48, 4.48]
+    """
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if array.size < 2:
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf(0.5 + confidence / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
+    return mean, mean - half, mean + half
+
+
+def share_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Share and its exact (Clopper-Pearson) interval.
+
+    Example:
+        >>> from consensus_imitation.experiments import share_interval
+        >>> [round(x, 3) for x in share_interval(0, 100)]
+        [0.0, 0.0, 0.036]
+    """
+    interval = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
+    return count / total, float(interval.low), float(interval.high)
+
+
+def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Write rows under a header; the file appears whole or not at all."""
+    part = path.with_suffix(path.suffix + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows({column: _cell(row[column]) for column in columns} for row in rows)
+    os.replace(part, path)
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Read rows back: numbers as int or float, empty cells as None, the rest as str.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+
+
+def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool) -> bool:
+    """Make the directory that a run writes to, and say whether it holds an unfinished or finished run of the same kind.
+
+    ``config.json`` in it tells. A directory with another run's results is refused, since mixing two runs is worse than
+    stopping.
+
+    Raises:
+        ValueError: if the directory holds results of another configuration and ``overwrite`` is False.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / "config.json"
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    same = file.exists() and file.read_text(encoding="utf-8") == text
+    if file.exists() and not same and not overwrite:
+        raise ValueError(
+            f"{path} holds results of another configuration (see {file.name}): choose another --out or add --overwrite"
+        )
+    if not same or overwrite:
+        file.write_text(text, encoding="utf-8")
+    return same and not overwrite
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.6g}"
+    return value
+
+
+def _value(cell: str) -> Any:
+    if cell == "":
+        return None
+    for kind in (int, float):
+        try:
+            return kind(cell)
+        except ValueError:
+            continue
+    return {"True": True, "False": False}.get(cell, cell)

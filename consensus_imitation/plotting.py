@@ -1,0 +1,234 @@
+"""Pictures of saved results. matplotlib and Pillow are imported only here, and only when a picture is drawn."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from consensus_imitation.experiments.results import Row, mean_interval
+from consensus_imitation.tables import group_by_setting, share_harmed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
+_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+_ACTS, _ASKS, _HARM = "#0072B2", "#E69F00", "#D55E00"
+
+
+def sweep_figure(rows: Sequence[Row], curve: Sequence[Row]) -> "Figure":
+    """Query rate over time for each setting; query rate, share of runs harmed and return against the setting.
+
+    Args:
+        rows: of ``sweep.csv``.
+        curve: of ``curve.csv``.
+
+    Raises:
+        ImportError: without matplotlib, naming the extra that brings it.
+    """
+    figure = _figure(11.0, 6.4)
+    grid = figure.add_gridspec(2, 3, height_ratios=(1.15, 1))
+    over_time = figure.add_subplot(grid[0, :])
+    asked, harmed, returns = (figure.add_subplot(grid[1, i]) for i in range(3))
+    groups = group_by_setting(rows)
+    colours = _ordinal_colours(len(groups))
+    for colour, (label, own) in zip(colours, group_by_setting(curve).items(), strict=True):
+        steps = sorted({row["step"] for row in own})
+        stats = [mean_interval([row["query_rate"] for row in own if row["step"] == step]) for step in steps]
+        mean, low, high = np.array(stats).T
+        over_time.plot(steps, mean, color=colour, label=label, linewidth=1.8)
+        over_time.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+    over_time.set(
+        xlabel="step", ylabel="query rate", ylim=(0, None), xlim=(0, None),
+        title=f"{rows[0]['env']}: how often the demonstrator is asked (mean of {_num_seeds(rows)} seeds, 95% interval)",
+    )  # fmt: skip
+    over_time.legend(ncols=min(6, len(groups)), frameon=False)
+
+    _against_setting(asked, groups, colours, "query rate", _mean_of("query_rate"))
+    _against_setting(harmed, groups, colours, "share of runs with harm", share_harmed)
+    _against_setting(returns, groups, colours, "mean return per episode", _mean_of("mean_return"))
+    harmed.set_ylim(-0.03, 1.03)
+    return figure
+
+
+def redteam_figure(rows: Sequence[Row]) -> "Figure":
+    """Share of runs harmed under attack, scenario by contestant, with expected results marked.
+
+    Args:
+        rows: of ``redteam.csv``.
+    """
+    attacks = [row for row in rows if row["attack"]]
+    scenarios = list(dict.fromkeys(row["scenario"] for row in attacks))
+    contestants = list(dict.fromkeys(row["contestant"] for row in attacks))
+    figure = _figure(2.6 + 1.35 * len(contestants), 1.9 + 0.42 * len(scenarios))
+    ax = figure.subplots()
+    rates = np.full((len(scenarios), len(contestants)), np.nan)
+    for row in attacks:
+        at = scenarios.index(row["scenario"]), contestants.index(row["contestant"])
+        rates[at] = row["harm_rate"]
+        ax.text(
+            at[1], at[0], f"{row['harm_rate']:.2f}" + ("" if row["as_expected"] else " !"),
+            ha="center", va="center", fontsize=9, color="white" if row["harm_rate"] > 0.55 else "black",
+        )  # fmt: skip
+    image = ax.imshow(np.ma.masked_invalid(rates), cmap="OrRd", vmin=0, vmax=1, aspect="auto")
+    ax.set_xticks(range(len(contestants)), contestants, rotation=25, ha="right")
+    ax.set_yticks(range(len(scenarios)), scenarios)
+    ax.set_title(
+        "Share of runs with harm, under attack" + ("\n(! = not as theory says)" if _unexpected(attacks) else "")
+    )
+    figure.colorbar(image, ax=ax, label="share of runs with harm", fraction=0.04)
+    return figure
+
+
+def posterior_figure(
+    weights: np.ndarray, queried: np.ndarray, names: Sequence[str], betray_at: int | None, title: str
+) -> "Figure":
+    """Posterior weights over time, with the queries as ticks.
+
+    Args:
+        weights: [T, N], before each step.
+        queried: bool [T].
+        names: N names.
+        betray_at: step of the betrayal, if there is one.
+        title: of the picture.
+    """
+    figure = _figure(9.0, 3.8)
+    ax, ticks = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (8, 1)})
+    steps = np.arange(len(weights))
+    shades = _categorical_colours(len(names))
+    for colour, name, line in zip(shades, names, weights.T, strict=True):
+        special = name in ("truth", "deceptive")
+        ax.plot(steps, line, color=colour, label=name, linewidth=2.0 if special else 1.0)
+    ax.set(ylabel="posterior weight", ylim=(0, 1.02), title=title)
+    for one in (ax, ticks):
+        if betray_at is not None:
+            one.axvline(betray_at, color="black", linestyle=":", linewidth=1)
+    if betray_at is not None:
+        ax.annotate("betrayal", (betray_at, 0.93), xytext=(4, 0), textcoords="offset points", fontsize=9)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    ticks.vlines(steps[queried], 0, 1, color=_ASKS, linewidth=0.6)
+    ticks.set(xlabel="step", yticks=[], ylabel="asked", xlim=(0, len(weights)))
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a PNG."""
+    figure.savefig(path, dpi=130)
+
+
+def as_png(figure: "Figure") -> bytes:
+    """The picture as the bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
+
+
+def film(
+    render: Callable[[int], np.ndarray],
+    runs: Mapping[str, Mapping[str, np.ndarray]],
+    first: int,
+    num_frames: int,
+    frame_ms: int = 260,
+) -> bytes:
+    """An animated GIF of several runs side by side, each step labelled with who acted.
+
+    Args:
+        render: state number -> uint8 [H, W, 3].
+        runs: label -> ``observation``, ``queried``, ``harm`` (each [T]) of a run.
+        first: first step shown.
+        num_frames: number of steps shown.
+        frame_ms: duration of a frame, in milliseconds.
+
+    Raises:
+        ImportError: without Pillow, naming the extra that brings it.
+    """
+    image, draw, font = _pillow()
+    large = font.load_default(size=15)
+    gap, header = 14, 52
+    frames: list[Any] = []
+    harmed = dict.fromkeys(runs, False)
+    for t in range(first, first + num_frames):
+        pictures = {label: render(int(run["observation"][t])) for label, run in runs.items()}
+        height = max(picture.shape[0] for picture in pictures.values())
+        widths = [max(250, picture.shape[1]) for picture in pictures.values()]
+        canvas = image.new("RGB", (sum(widths) + gap * (len(widths) + 1), height + header + gap), "white")
+        pen = draw.Draw(canvas)
+        left = gap
+        for width, (label, picture) in zip(widths, pictures.items(), strict=True):
+            run = runs[label]
+            harmed[label] = harmed[label] or bool(run["harm"][t])
+            asked = bool(run["queried"][t])
+            status, colour = ("asks the demonstrator", _ASKS) if asked else ("acts by itself", _ACTS)
+            if harmed[label]:
+                status, colour = ("HARM" if run["harm"][t] else "has done harm"), _HARM
+            pen.text((left, 6), label, fill="black", font=large)
+            pen.text((left, 28), f"step {t}: {status}", fill=colour, font=large)
+            canvas.paste(image.fromarray(picture), (left, header))
+            left += width + gap
+        frames.append(canvas)
+    buffer = io.BytesIO()
+    frames[0].save(
+        buffer, format="GIF", save_all=True, append_images=frames[1:], duration=frame_ms, loop=0, optimize=True
+    )
+    return buffer.getvalue()
+
+
+def _against_setting(
+    ax: "Axes",
+    groups: Mapping[str, Sequence[Row]],
+    colours: Sequence[Any],
+    ylabel: str,
+    interval: Callable[[Sequence[Row]], tuple[float, float, float]],
+) -> None:
+    for i, (own, colour) in enumerate(zip(groups.values(), colours, strict=True)):
+        mean, low, high = interval(own)
+        spread = [[0.0], [0.0]] if np.isnan(low) else [[mean - low], [high - mean]]
+        ax.errorbar([i], [mean], yerr=spread, fmt="o", color=colour, capsize=3)
+    ax.set_xticks(range(len(groups)), list(groups), rotation=30 if len(groups) > 5 else 0)
+    ax.set_ylabel(ylabel)
+    ax.margins(x=0.12)
+
+
+def _mean_of(column: str) -> Callable[[Sequence[Row]], tuple[float, float, float]]:
+    return lambda rows: mean_interval([row[column] for row in rows])
+
+
+def _num_seeds(rows: Sequence[Row]) -> int:
+    return len({row["seed"] for row in rows})
+
+
+def _unexpected(rows: Sequence[Row]) -> bool:
+    return any(not row["as_expected"] for row in rows)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('pictures need matplotlib: pip install "consensus_imitation[plot]"') from error
+    # Figure without pyplot: no window, no global state, no display needed.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.set_facecolor("white")
+    return figure
+
+
+def _pillow() -> tuple[Any, Any, Any]:
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError as error:
+        raise ImportError('films need Pillow: pip install "consensus_imitation[plot]"') from error
+    return Image, ImageDraw, ImageFont
+
+
+def _ordinal_colours(count: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, count)]
+
+
+def _categorical_colours(count: int) -> list[str]:
+    """The deceptive member and the truth first, in the two most distinct colours; greys after the palette."""
+    return [("#D55E00", "#0072B2", *_PALETTE[2:])[i] if i < len(_PALETTE) else "#999999" for i in range(count)]

@@ -1,0 +1,106 @@
+"""Tables of results for the terminal and for the page: the same numbers, worked out once."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from consensus_imitation.experiments.results import Row, mean_interval, share_interval
+
+
+class Table(NamedTuple):
+    """A title, column headings and rows of cells, all text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def setting_label(row: Row) -> str:
+    """Short name of a row's setting, such as "k=4" or "alpha=0.01"."""
+    return f"k={row['k']}" if row["rule"] == "topk" else f"alpha={row['alpha']:g}"
+
+
+def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each setting, in the order in which the settings first appear."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(setting_label(row), []).append(row)
+    return groups
+
+
+def share_harmed(rows: Sequence[Row]) -> tuple[float, float, float]:
+    """Share of runs with at least one harm, with its exact 95% interval."""
+    return share_interval(sum(row["harms"] > 0 for row in rows), len(rows))
+
+
+def sweep_table(rows: Sequence[Row]) -> Table:
+    """Query rate, harm and return for each setting, with 95% intervals over seeds."""
+    body = [
+        (
+            label,
+            _percent(*mean_interval([row["query_rate"] for row in own])),
+            _percent(*share_harmed(own)),
+            f"{sum(row['harms_unasked'] for row in own)} of {sum(row['harms'] for row in own)}",
+            _number(*mean_interval([row["mean_return"] for row in own])),
+        )
+        for label, own in group_by_setting(rows).items()
+    ]
+    first = rows[0]
+    seeds = len({row["seed"] for row in rows})
+    return Table(
+        f"{first['env']}: {seeds} seeds x {first['steps']} steps, mean [95% interval]",
+        ("setting", "query rate", "runs with harm", "harms by itself", "mean return"),
+        body,
+    )
+
+
+def redteam_table(rows: Sequence[Row]) -> Table:
+    """Harm and query rate of every contestant under attack, expected against observed."""
+    body = [
+        (
+            row["scenario"],
+            row["contestant"],
+            f"{row['harm_rate']:.3f} [{row['harm_low']:.3f}, {row['harm_high']:.3f}]",
+            f"{row['query_rate']:.3f}",
+            str(row["expected"]),
+            str(row["observed"]) + ("" if row["as_expected"] else "  !"),
+        )
+        for row in rows
+        if row["attack"]
+    ]
+    return Table(
+        "deceptive-model suite, runs under attack (harm: share of runs with harm [95% interval])",
+        ("scenario", "contestant", "harm", "asks", "expected", "observed"),
+        body,
+    )
+
+
+def redteam_matrix(rows: Sequence[Row]) -> Table:
+    """Share of runs harmed under attack, scenario by contestant; "!" marks what differs from the expectation."""
+    attacks = [row for row in rows if row["attack"]]
+    contestants = tuple(dict.fromkeys(row["contestant"] for row in attacks))
+    cells = {
+        (row["scenario"], row["contestant"]): f"{row['harm_rate']:.2f}" + ("" if row["as_expected"] else " !")
+        for row in attacks
+    }
+    scenarios = dict.fromkeys(row["scenario"] for row in attacks)
+    return Table(
+        "share of runs with harm, under attack (! = not as theory says)",
+        ("scenario", *contestants),
+        [(name, *(cells.get((name, contestant), "") for contestant in contestants)) for name in scenarios],
+    )
+
+
+def bench_table(rows: Sequence[Row]) -> Table:
+    """Measured ratios against their targets."""
+    columns = tuple(rows[0])
+    return Table("speed, as ratios in one run", columns, [tuple(str(row[c]) for c in columns) for row in rows])
+
+
+def _percent(mean: float, low: float, high: float) -> str:
+    if low != low:  # a single seed has no interval
+        return f"{100 * mean:.1f}%"
+    return f"{100 * mean:.1f}% [{100 * max(0.0, low):.1f}, {100 * high:.1f}]"
+
+
+def _number(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f}" if low != low else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
