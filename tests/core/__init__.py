@@ -1,0 +1,1 @@
+"""Tests of the pure core and of the shell around it."""
