@@ -133,7 +133,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     _require_pictures()
     with _progress() as stage:
         rows, curve = sweep(config, arguments.out, stage(f"sweep {config.env}"), arguments.overwrite)
-    plotting.save(plotting.sweep_figure(rows, curve), arguments.out / "sweep.png")
+    plotting.save(plotting.sweep_figure(rows, curve, config.betray_at), arguments.out / "sweep.png")
     _print_table(tables.sweep_table(rows))
     print(f"written: {arguments.out}/sweep.csv, curve.csv, sweep.png")
     return 0
@@ -245,10 +245,11 @@ def _progress() -> Generator[Callable[[str], Callable[[int, int], None]], None, 
 
 
 def _print_table(table: "Table") -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    drawn = RichTable(title=table.title, title_justify="left")
+    drawn = RichTable(title=table.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns:
         drawn.add_column(column, overflow="fold")
     for row in table.rows:

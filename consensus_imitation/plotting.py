@@ -3,7 +3,7 @@
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,12 +19,22 @@ _PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _ACTS, _ASKS, _HARM = "#0072B2", "#E69F00", "#D55E00"
 
 
-def sweep_figure(rows: Sequence[Row], curve: Sequence[Row]) -> "Figure":
+_RATE_TICKS = (0.0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+
+class _Style(NamedTuple):
+    colour: Any
+    line: str
+    marker: str
+
+
+def sweep_figure(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "Figure":
     """Query rate over time for each setting; query rate, share of runs harmed and return against the setting.
 
     Args:
         rows: of ``sweep.csv``.
         curve: of ``curve.csv``.
+        betray_at: step of the deceptive member's betrayal, if there is one.
 
     Raises:
         ImportError: without matplotlib, naming the extra that brings it.
@@ -34,23 +44,36 @@ def sweep_figure(rows: Sequence[Row], curve: Sequence[Row]) -> "Figure":
     over_time = figure.add_subplot(grid[0, :])
     asked, harmed, returns = (figure.add_subplot(grid[1, i]) for i in range(3))
     groups = group_by_setting(rows)
-    colours = _ordinal_colours(len(groups))
-    for colour, (label, own) in zip(colours, group_by_setting(curve).items(), strict=True):
+    styles = _setting_styles(groups)
+    for style, (label, own) in zip(styles, group_by_setting(curve).items(), strict=True):
         steps = sorted({row["step"] for row in own})
         stats = [mean_interval([row["query_rate"] for row in own if row["step"] == step]) for step in steps]
         mean, low, high = np.array(stats).T
-        over_time.plot(steps, mean, color=colour, label=label, linewidth=1.8)
-        over_time.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+        over_time.plot(steps, mean, label=label, linewidth=1.8, color=style.colour, linestyle=style.line)
+        over_time.fill_between(steps, low, high, color=style.colour, alpha=0.18, linewidth=0)
+    if betray_at is not None:
+        over_time.axvline(betray_at, color="black", linestyle=":", linewidth=1)
+        over_time.annotate(
+            "the deceptive model turns", (betray_at, 0.0), xycoords=("data", "axes fraction"),
+            xytext=(5, 16), textcoords="offset points", fontsize=9,
+        )  # fmt: skip
+    # Linear up to 1%, logarithmic above: zero and rates that differ a hundredfold both show.
+    over_time.set_yscale("symlog", linthresh=0.01)
+    over_time.set_yticks(_RATE_TICKS, [f"{100 * tick:g}%" for tick in _RATE_TICKS])
+    over_time.minorticks_off()
     over_time.set(
-        xlabel="step", ylabel="query rate", ylim=(0, None), xlim=(0, None),
+        xlabel="step", ylabel="query rate", ylim=(-0.0008, 1.3), xlim=(0, max(row["step"] for row in curve)),
         title=f"{rows[0]['env']}: how often the demonstrator is asked (mean of {_num_seeds(rows)} seeds, 95% interval)",
     )  # fmt: skip
-    over_time.legend(ncols=min(6, len(groups)), frameon=False)
+    over_time.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
-    _against_setting(asked, groups, colours, "query rate", _mean_of("query_rate"))
-    _against_setting(harmed, groups, colours, "share of runs with harm", share_harmed)
-    _against_setting(returns, groups, colours, "mean return per episode", _mean_of("mean_return"))
+    _against_setting(asked, groups, styles, "query rate", _mean_of("query_rate"))
+    _against_setting(harmed, groups, styles, "share of runs with harm", share_harmed)
+    _against_setting(returns, groups, styles, "mean return per episode", _mean_of("mean_return"))
     harmed.set_ylim(-0.03, 1.03)
+    alone = rows[0]["demonstrator_harm"]
+    harmed.axhline(alone, color="#777777", linestyle="--", linewidth=1, zorder=0, label="demonstrator alone")
+    harmed.legend(loc="upper right", frameon=False, fontsize=9)
     return figure
 
 
@@ -179,14 +202,14 @@ def film(
 def _against_setting(
     ax: "Axes",
     groups: Mapping[str, Sequence[Row]],
-    colours: Sequence[Any],
+    styles: Sequence[_Style],
     ylabel: str,
     interval: Callable[[Sequence[Row]], tuple[float, float, float]],
 ) -> None:
-    for i, (own, colour) in enumerate(zip(groups.values(), colours, strict=True)):
+    for i, (own, style) in enumerate(zip(groups.values(), styles, strict=True)):
         mean, low, high = interval(own)
         spread = [[0.0], [0.0]] if np.isnan(low) else [[mean - low], [high - mean]]
-        ax.errorbar([i], [mean], yerr=spread, fmt="o", color=colour, capsize=3)
+        ax.errorbar([i], [mean], yerr=spread, fmt=style.marker, color=style.colour, capsize=3)
     ax.set_xticks(range(len(groups)), list(groups), rotation=30 if len(groups) > 5 else 0)
     ax.set_ylabel(ylabel)
     ax.margins(x=0.12)
@@ -223,10 +246,21 @@ def _pillow() -> tuple[Any, Any, Any]:
     return Image, ImageDraw, ImageFont
 
 
-def _ordinal_colours(count: int) -> list[Any]:
+def _setting_styles(groups: Mapping[str, Sequence[Row]]) -> list[_Style]:
+    """Full lines from dark to light for k, dashed ones in orange for alpha."""
     from matplotlib import colormaps
 
-    return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, count)]
+    families = {rule: [rows[0]["rule"] for rows in groups.values()].count(rule) for rule in ("topk", "alpha")}
+    shades = {
+        "topk": iter(colormaps["viridis"](np.linspace(0.0, 0.75, max(1, families["topk"])))),
+        "alpha": iter(colormaps["Oranges"](np.linspace(0.9, 0.5, max(1, families["alpha"])))),
+    }
+    return [
+        _Style(next(shades["topk"]), "-", "o")
+        if rows[0]["rule"] == "topk"
+        else _Style(next(shades["alpha"]), "--", "s")
+        for rows in groups.values()
+    ]
 
 
 def _categorical_colours(count: int) -> list[str]:

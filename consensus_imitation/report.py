@@ -54,7 +54,7 @@ def write_demo(out: Path) -> Path:
         first=max(0, betray_at - _STEPS_BEFORE_BETRAYAL),
         num_frames=_FRAMES,
     )
-    headline = plotting.as_png(plotting.sweep_figure(results.sweep_rows, results.curve_rows))
+    headline = plotting.as_png(plotting.sweep_figure(results.sweep_rows, results.curve_rows, config.betray_at))
     posterior = plotting.posterior_figure(
         consensus.weights,
         consensus.queried,

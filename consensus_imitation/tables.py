@@ -37,18 +37,19 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     body = [
         (
             label,
-            _percent(*mean_interval([row["query_rate"] for row in own])),
+            _plus_minus(100, [row["query_rate"] for row in own]),
             _percent(*share_harmed(own)),
-            f"{sum(row['harms_unasked'] for row in own)} of {sum(row['harms'] for row in own)}",
-            _number(*mean_interval([row["mean_return"] for row in own])),
+            f"{sum(row['harms_unasked'] for row in own)}/{sum(row['harms'] for row in own)}",
+            _plus_minus(1, [row["mean_return"] for row in own]),
         )
         for label, own in group_by_setting(rows).items()
     ]
     first = rows[0]
     seeds = len({row["seed"] for row in rows})
     return Table(
-        f"{first['env']}: {seeds} seeds x {first['steps']} steps, mean [95% interval]",
-        ("setting", "query rate", "runs with harm", "harms by itself", "mean return"),
+        f"{first['env']}: {seeds} seeds x {first['steps']} steps, with 95% intervals. "
+        f"The demonstrator alone does harm in {100 * first['demonstrator_harm']:.1f}% of runs.",
+        ("setting", "asks, % of steps", "harmed, % of runs", "harms own/all", "return"),
         body,
     )
 
@@ -96,11 +97,12 @@ def bench_table(rows: Sequence[Row]) -> Table:
     return Table("speed, as ratios in one run", columns, [tuple(str(row[c]) for c in columns) for row in rows])
 
 
-def _percent(mean: float, low: float, high: float) -> str:
-    if low != low:  # a single seed has no interval
-        return f"{100 * mean:.1f}%"
-    return f"{100 * mean:.1f}% [{100 * max(0.0, low):.1f}, {100 * high:.1f}]"
+def _plus_minus(scale: float, values: Sequence[float]) -> str:
+    mean, _, high = mean_interval(values)
+    if high != high:  # a single seed has no interval
+        return f"{scale * mean:.3g}"
+    return f"{scale * mean:.3g} ± {scale * (high - mean):.1g}"
 
 
-def _number(mean: float, low: float, high: float) -> str:
-    return f"{mean:.2f}" if low != low else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+def _percent(share: float, low: float, high: float) -> str:
+    return f"{100 * share:.0f} [{100 * low:.0f}, {100 * high:.0f}]"

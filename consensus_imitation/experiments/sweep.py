@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.aggregation import Minimum
+from consensus_imitation.envs import harm_probability
 from consensus_imitation.experiments.results import Row, claim_directory, read_csv, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
 from consensus_imitation.learner import Learner
@@ -30,6 +31,7 @@ COLUMNS = (
     "harm_rate",
     "mean_return",
     "planted_weight",
+    "demonstrator_harm",
 )
 CURVE_COLUMNS = ("env", "rule", "k", "alpha", "seed", "step", "query_rate")
 
@@ -110,7 +112,9 @@ def sweep(
         overwrite: replace results of another configuration in ``out``.
 
     Returns:
-        Tidy rows of runs, with `COLUMNS`, and of query rates over time, with `CURVE_COLUMNS`.
+        Tidy rows of runs, with `COLUMNS`, and of query rates over time, with `CURVE_COLUMNS`. ``harms_unasked`` leaves
+        out what the demonstrator did when asked; ``planted_weight`` is the deceptive member's at the end;
+        ``demonstrator_harm`` is the exact probability that the demonstrator alone does harm in that many steps.
 
     Raises:
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
@@ -168,6 +172,7 @@ def _run(
     summaries = jax.device_get(
         rollouts(learner, world.env, setting.demonstrator, keys[filled], config.num_steps, rules, summarise)
     )
+    expected_harm = harm_probability(world.env, world.demonstrator_probs, config.num_steps).probability
     rows: list[Row] = []
     curve: list[Row] = []
     edges = bin_edges(config.num_steps)
@@ -194,6 +199,7 @@ def _run(
                     "harm_rate": harms / config.num_steps,
                     "mean_return": float(one["reward"]) / max(1, int(one["episodes"])),
                     "planted_weight": None if planted is None else float(one["weights"][planted]),
+                    "demonstrator_harm": expected_harm,
                 }
             )
             rates = np.diff(one["queries_until"], prepend=0) / np.diff(edges, prepend=0)

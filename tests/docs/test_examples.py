@@ -1,0 +1,50 @@
+"""Every example that a user may copy runs: the README's, the docs', and those in docstrings."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import consensus_imitation
+import consensus_imitation.benchmarks
+import consensus_imitation.envs
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def all_modules() -> list[str]:
+    """Every module; `envs` and `benchmarks` lie outside the package's own folder, so they are walked separately."""
+    names = ["consensus_imitation"]
+    for package in (consensus_imitation, consensus_imitation.envs, consensus_imitation.benchmarks):
+        names += [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    return sorted({*names, "consensus_imitation.envs", "consensus_imitation.benchmarks"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), namespace)
+
+
+def test_the_main_pages_have_examples() -> None:
+    for name in ("README.md", "docs/quickstart.md", "docs/concepts.md", "docs/suite.md"):
+        assert "```python" in (ROOT / name).read_text(encoding="utf-8"), f"{name} has no example"
+
+
+@pytest.mark.parametrize("name", all_modules())
+def test_examples_in_docstrings(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+def test_there_are_many_examples_in_docstrings() -> None:
+    finder = doctest.DocTestFinder()
+    found = sum(bool(test.examples) for name in all_modules() for test in finder.find(importlib.import_module(name)))
+    assert found > 50
