@@ -1,0 +1,141 @@
+"""The command line: help, results, one clear line for each mistake, exit codes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consensus_imitation import cli
+from consensus_imitation.experiments import read_csv
+
+SMALL_SWEEP = ["sweep", "--k", "1", "2", "--members", "3", "--seeds", "2", "--steps", "40"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    try:
+        code = cli.main(argv)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["sweep"], ["redteam"], ["bench"], ["envs"]])
+def test_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    code, out, _ = run(capsys, *command, "--help")
+    assert code == 0
+    assert out.startswith("usage: consensus-imitation")
+    assert "exit codes:" in out
+
+
+def test_sweep_writes_rows_a_picture_and_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, *SMALL_SWEEP, "--alpha", "0.1", "--out", str(tmp_path))
+    assert code == 0
+    assert len(read_csv(tmp_path / "sweep.csv")) == 2 * 3
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert all(label in out for label in ("k=1", "k=2", "alpha=0.1"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "the following arguments are required: command"),
+        (["sweeep"], "invalid choice: 'sweeep'"),
+        (["sweep", "--kk", "3"], "unrecognized arguments"),
+        (["sweep", "--k", "two"], "argument --k: invalid int value: 'two'"),
+        (["sweep", "--k", "9"], "k=9 exceeds the ensemble's 8 members: choose k <= 8 or add members"),
+        (["sweep", "--k", "0"], "k must be at least 1"),
+        (["sweep", "--alpha", "1.5"], "alpha must lie in (0, 1], got 1.5"),
+        (["sweep", "--env", "clif"], "did you mean 'cliff'?"),
+        (["demo", "--env", "clif"], "did you mean 'cliff'?"),
+        (["sweep", "--seeds", "0"], "num_seeds must be at least 1"),
+        (["redteam", "--scenarios", "time-bom"], "time-bomb"),
+        (["bench", "--cases", "nothing-like-it"], "nothing-like-it"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_gets_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *argv)
+    assert code == cli.EXIT_USAGE
+    assert said in err
+    assert err.startswith("consensus-imitation")
+    assert len(err.strip().splitlines()) == 1
+    assert out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_results_of_another_configuration_are_not_mixed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    argv = [*SMALL_SWEEP, "--out", str(tmp_path)]
+    assert run(capsys, *argv)[0] == 0
+    assert run(capsys, *argv)[0] == 0, "the same configuration goes on, here with nothing left to do"
+    before = (tmp_path / "sweep.csv").read_text()
+    code, _, err = run(capsys, *argv, "--seed", "1")
+    assert code == cli.EXIT_USAGE
+    assert "--overwrite" in err
+    assert (tmp_path / "sweep.csv").read_text() == before
+    assert run(capsys, *argv, "--seed", "1", "--overwrite")[0] == 0
+    assert (tmp_path / "sweep.csv").read_text() != before
+
+
+def test_out_that_is_a_file_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path / "file"))
+    assert code == cli.EXIT_USAGE
+    assert len(err.strip().splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_missing_matplotlib_is_named_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path / "new"))
+    assert code == cli.EXIT_MISSING_EXTRA
+    assert 'pip install "consensus_imitation[plot]"' in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_interruption_has_its_own_exit_code(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("consensus_imitation.experiments.sweep", interrupted)
+    code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path))
+    assert code == cli.EXIT_INTERRUPTED
+    assert "interrupted" in err
+
+
+def test_a_result_against_theory_is_exit_code_1(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "scenario": "made up", "attack": True, "contestant": "mine", "harm_rate": 0.9, "expected": "safe",
+        "observed": "harmed", "as_expected": False,
+    }  # fmt: skip
+    monkeypatch.setattr("consensus_imitation.experiments.redteam", lambda *args: [row])
+    code, _, err = run(capsys, "redteam", "--out", str(tmp_path))
+    assert code == cli.EXIT_CHECK_FAILED
+    assert "made up (attack), mine: expected safe, observed harmed" in err
+
+
+def test_envs_lists_every_world(capsys: pytest.CaptureFixture[str]) -> None:
+    from consensus_imitation import envs
+
+    code, out, _ = run(capsys, "envs")
+    assert code == 0
+    assert all(name in out for name in envs.names())
+
+
+def test_the_installed_command_works_at_80_columns_without_a_display(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"} | {"COLUMNS": "80"}
+    command = [Path(sys.executable).with_name("consensus-imitation"), *SMALL_SWEEP, "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert max(len(line) for line in done.stdout.splitlines() if str(tmp_path) not in line) <= 80
