@@ -15,6 +15,7 @@ The two basic rules promise different things (theorems T1 and T2 in ``docs/theor
 ``TopK(k) | AlphaThreshold(alpha)`` has both. ``TopK(k) & AlphaThreshold(alpha)`` has neither; it caps the cost.
 """
 
+import math
 import operator
 from functools import reduce
 from typing import Protocol, cast, runtime_checkable
@@ -41,6 +42,16 @@ class SelectionRule(Protocol):
     @property
     def tolerated_members(self) -> int:
         """How many dishonest members the quorum of T1 tolerates, whatever the weights."""
+        ...
+
+    @property
+    def largest_set(self) -> float:
+        """Most members that can be selected, ties aside; ``inf`` if nothing limits them."""
+        ...
+
+    @property
+    def smallest_share(self) -> float:
+        """Least share of the weight ranked up to a member that gets it selected; 0 if light members may be, too."""
         ...
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
@@ -109,6 +120,16 @@ class TopK(_Composable, struct.PyTreeNode):
         """``k - 1``: with that many dishonest members, one honest member still has a veto."""
         return int(cast(int, self.k)) - 1
 
+    @property
+    def largest_set(self) -> float:
+        """The number asked for."""
+        return int(cast(int, self.k))
+
+    @property
+    def smallest_share(self) -> float:
+        """0: the k-th member is taken however light it is."""
+        return 0.0
+
     def exclusion_bound(self, prior_weight: float) -> float:
         """``(1 - w) / (k w)``, capped at 1: the expected number of members that ever pass the truth, over k.
 
@@ -166,6 +187,17 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         """0: weights can concentrate on one member, so the rule has no quorum."""
         return 0
 
+    @property
+    def largest_set(self) -> float:
+        """``floor(1 / alpha)``."""
+        # 1 / 0.1 and the like must not fall below the integer they stand for.
+        return math.floor(1 / float(cast(float, self.alpha)) + 1e-6)
+
+    @property
+    def smallest_share(self) -> float:
+        """Alpha."""
+        return float(cast(float, self.alpha))
+
     def exclusion_bound(self, prior_weight: float) -> float:
         """``alpha / w``, capped at 1 (T2, by Ville's inequality)."""
         return min(1.0, float(cast(float, self.alpha)) / _check_prior_weight(prior_weight))
@@ -187,6 +219,16 @@ class Union(_Composable, struct.PyTreeNode):
     def tolerated_members(self) -> int:
         """The largest of the parts'."""
         return max(rule.tolerated_members for rule in self.rules)
+
+    @property
+    def largest_set(self) -> float:
+        """The largest of the parts': every set is a prefix of one ranking."""
+        return max(rule.largest_set for rule in self.rules)
+
+    @property
+    def smallest_share(self) -> float:
+        """The smallest of the parts'."""
+        return min(rule.smallest_share for rule in self.rules)
 
     def exclusion_bound(self, prior_weight: float) -> float:
         """The smallest of the parts' bounds."""
@@ -211,6 +253,16 @@ class Intersection(_Composable, struct.PyTreeNode):
     def tolerated_members(self) -> int:
         """The smallest of the parts'."""
         return min(rule.tolerated_members for rule in self.rules)
+
+    @property
+    def largest_set(self) -> float:
+        """The smallest of the parts'."""
+        return min(rule.largest_set for rule in self.rules)
+
+    @property
+    def smallest_share(self) -> float:
+        """The largest of the parts'."""
+        return max(rule.smallest_share for rule in self.rules)
 
     def exclusion_bound(self, prior_weight: float) -> float:
         """The sum of the parts' bounds, capped at 1 (the truth is out when any part leaves it out)."""
