@@ -16,6 +16,10 @@ import jax.numpy as jnp
 #: How far a member's probabilities may sum above (or its minimum below) one before it is more than rounding.
 MASS_TOLERANCE = 1e-4
 
+#: Two members' probabilities of an action agree if they differ by less than this share: a float32 log-probability of
+#: -10 is no more exact than that, and two compilations of ``exp`` may differ in the last bits.
+AGREEMENT_TOLERANCE = 1e-6
+
 
 class ActionLaw(NamedTuple):
     """What the imitator does by itself, and how likely it asks.
@@ -84,8 +88,9 @@ class Minimum(_AnyEnsemble):
     ``probs(a) = min_{n selected} pi_n(a)`` and ``query_prob = 1 - sum_a probs(a)``: each member can only veto, so the
     mass on any set of actions is at most what the most cautious member gives it (T1). Nothing is renormalised.
 
-    The query probability is summed from the differences to one member, ``sum_a pi_1(a) (1 - min(a) / pi_1(a))``,
-    which is exactly 0 when the members agree and never negative, where ``1 - sum(min)`` would be neither.
+    The query probability is summed from the differences to one selected member, ``sum_a (pi_1(a) - min(a))``. That is
+    exactly 0 when the members agree (to within `AGREEMENT_TOLERANCE`) and never negative; ``1 - sum(min)`` would be
+    neither.
 
     Example:
         >>> import jax.numpy as jnp
@@ -103,15 +108,16 @@ class Minimum(_AnyEnsemble):
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
         """Combine; ``log_weights`` matter only through ``selected``."""
         del log_weights
-        lowest = log_minimum(log_probs, selected)
-        reference = log_probs[jnp.argmax(selected)]
-        reference_probs = jnp.exp(reference)
-        gap = jnp.where(reference_probs > 0, lowest - reference, 0.0)
-        disagreement = jnp.sum(reference_probs * -jnp.expm1(gap))
+        probs = jnp.exp(log_minimum(log_probs, selected))
+        reference = jnp.exp(log_probs[jnp.argmax(selected)])
+        # Compared with >=, so that a NaN is a disagreement, and makes the sum NaN.
+        agrees = probs >= reference * (1.0 - AGREEMENT_TOLERANCE)
+        disagreement = jnp.sum(jnp.where(agrees, 0.0, reference - probs))
         # A member may give away less than all of its mass; what it withholds is asked about.
-        withheld = 1.0 - jnp.sum(reference_probs)
+        mass = jnp.sum(probs)
+        withheld = 1.0 - (mass + disagreement)
         theta = disagreement + jnp.where(withheld > MASS_TOLERANCE, withheld, 0.0)
-        probs = jnp.exp(lowest)
+        theta = jnp.where(mass == 0, 1.0, theta)
         return _ask_if_undefined(ActionLaw(probs=probs, query_prob=jnp.clip(theta, 0.0, 1.0)), selected)
 
 
