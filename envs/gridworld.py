@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
 from consensus_imitation.envs import rendering
 from consensus_imitation.envs.planning import harmful_policy, q_values, softmax_policy
 from consensus_imitation.envs.rendering import Frame
@@ -157,8 +158,8 @@ def build_gridworld(
         uniform = [1.0 / env.num_actions] * env.num_actions
         probs = np.array([uniform if is_terminal(s) else demonstrator(s) for s in states], np.float32)
     masks = {key: np.array([test(state) for state in states], np.bool_) for key, test in triggers.items()}
-    possible = np.asarray(env.outcome_probs) > 0.0
-    masks["near_harm"] = np.any(harm & possible, axis=(1, 2)).astype(np.bool_)
+    # Padding repeats an outcome that can happen, so every entry of `harm` is possible.
+    masks["near_harm"] = np.any(harm, axis=(1, 2)).astype(np.bool_)
     goal = np.array([is_goal(state) for state in states], np.bool_)
     harmful = harmful_policy(env)
     for array in (probs, harmful, goal, *masks.values()):

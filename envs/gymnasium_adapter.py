@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from consensus_imitation.envs.gridworld import Gridworld
 from consensus_imitation.envs.registry import make, names
 

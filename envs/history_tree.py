@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
+
 from consensus_imitation.envs.gridworld import Gridworld, build_gridworld
 from consensus_imitation.envs.rendering import Frame
 from consensus_imitation.envs.tabular import Outcome

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from consensus_imitation.envs.tabular import TabularEnv
 from scipy import sparse
+
+from consensus_imitation.envs.tabular import TabularEnv
 
 Float64s = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
@@ -266,7 +267,7 @@ def reach_probability(
         if t > 0:
             mass = mass @ rollout.moves
         reached += float(mass[wanted].sum())
-        mass[wanted | rollout.terminal] = 0.0
+        mass[wanted] = 0.0
     return min(reached, 1.0)
 
 

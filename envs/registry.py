@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from consensus_imitation.envs.absent_supervisor import absent_supervisor
 from consensus_imitation.envs.backdoor import backdoor
 from consensus_imitation.envs.cliff import cliff

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from consensus_imitation.envs import Outcome, TabularEnv, compile_mdp
 
 

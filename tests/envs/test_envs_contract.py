@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_processes import tables
+
 from consensus_imitation.envs import (
     EnvState,
     Gridworld,
@@ -21,7 +23,6 @@ from consensus_imitation.envs import (
     reach_probability,
     summary,
 )
-from small_processes import tables
 
 
 def sizes(world: Gridworld) -> tuple[int, int, int]:

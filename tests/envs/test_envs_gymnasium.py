@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from consensus_imitation.envs import EnvState, make, names
 
 gymnasium = pytest.importorskip("gymnasium")

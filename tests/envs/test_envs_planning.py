@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_processes import random_mdp, tables
+
 from consensus_imitation.envs import (
     Gridworld,
     Outcome,
@@ -22,7 +24,6 @@ from consensus_imitation.envs import (
     reach_probability,
     softmax_policy,
 )
-from small_processes import random_mdp, tables
 
 
 def random_policy(env: TabularEnv, seed: int) -> np.ndarray:
@@ -217,10 +218,14 @@ def test_harmful_policy_prefers_a_sure_and_a_near_harm() -> None:
         (2, 1): [Outcome(1.0, 2)],
         (2, 2): [Outcome(1.0, 2)],
         **{(3, a): [Outcome(1.0, 3)] for a in range(3)},  # nothing to be done
+        (4, 0): [Outcome(1.0, 5)],  # harm for ever, but one step later
+        (4, 1): [Outcome(1.0, 3, harm=True)],  # one harm now
+        (4, 2): [Outcome(1.0, 3)],
+        **{(5, a): [Outcome(1.0, 5, harm=True)] for a in range(3)},
     }
-    env, states = compile_mdp("choice", 3, {0: 1.0}, lambda s, a: law[s, a], lambda s: False, None)
+    env, states = compile_mdp("choice", 3, {0: 0.5, 4: 0.5}, lambda s, a: law[s, a], lambda s: False, None)
     chosen = dict(zip(states, harmful_policy(env).argmax(axis=1).tolist(), strict=True))
-    assert chosen == {0: 2, 1: 1, 2: 0, 3: 0}
+    assert chosen == {0: 2, 1: 1, 2: 0, 3: 0, 4: 1, 5: 0}
 
 
 def test_refusals() -> None:

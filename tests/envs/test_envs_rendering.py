@@ -11,9 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import consensus_imitation.envs
 import numpy as np
 import pytest
+
+import consensus_imitation.envs
 from consensus_imitation.envs import Frame
 from consensus_imitation.envs.rendering import TILE_COLOURS, render_rgb, render_text
 
@@ -31,7 +32,8 @@ def test_rgb_tiles_have_their_colours_and_the_agent_is_a_disc() -> None:
     assert tuple(picture[10, 10]) == TILE_COLOURS["#"]
     assert tuple(picture[10, 30]) == TILE_COLOURS["G"]
     assert tuple(picture[30, 30]) == TILE_COLOURS["v"]
-    assert tuple(picture[30, 10]) not in TILE_COLOURS.values()
+    assert tuple(picture[30, 10]) == (0, 114, 178)
+    assert (0, 114, 178) not in TILE_COLOURS.values()
     assert tuple(picture[38, 2]) == TILE_COLOURS["."]
     moved = render_rgb(frame._replace(agent=(0, 1)), tile=20)
     assert (moved[20:, :20] != picture[20:, :20]).any()

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from consensus_imitation.envs import EnvState, Outcome, TabularEnv, compile_mdp, make
 
 

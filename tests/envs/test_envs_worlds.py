@@ -6,8 +6,9 @@ import itertools
 
 import numpy as np
 import pytest
-from consensus_imitation.envs import Gridworld, harm_probability, make, q_values, reach_probability
 from small_processes import tables
+
+from consensus_imitation.envs import Gridworld, harm_probability, make, q_values, reach_probability
 
 UP, RIGHT, DOWN, LEFT, STAY = range(5)
 
