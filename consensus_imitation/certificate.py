@@ -47,8 +47,8 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int) -
         truth: index of the member that equals the demonstrator; its prior weight must be positive.
 
     Returns:
-        ``2 K sum_{n != truth} ln(1 + w_n / (alpha w))`` with K the largest size of the set; ``inf`` where the rule takes
-        in members however light (`TopK`, and every union with it), for then no such bound exists.
+        ``2 K sum_{n != truth} ln(1 + w_n / (alpha w))`` with K the largest size of the set; ``inf`` where the rule
+        takes in members however light (`TopK`, and every union with it), for then no such bound exists.
 
     Raises:
         ValueError: for a bad prior or index.
