@@ -1,0 +1,205 @@
+"""The library's own rules in a scenario: every contestant and every seed in one compiled program.
+
+All selection rules are brought to one form and all aggregation rules compiled side by side, because compiling takes
+far longer than running. A contestant's run is exactly that of `Learner` under its own two rules.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from consensus_imitation import posterior as post
+from consensus_imitation.aggregation import ActionLaw, Aggregation
+from consensus_imitation.deception.contestants import Contestant
+from consensus_imitation.deception.transforms import tell_seed
+from consensus_imitation.demonstrators import TabularDemonstrator
+from consensus_imitation.ensembles.base import Context
+from consensus_imitation.learner import Learner, LearnerState, PureDecision, judge
+from consensus_imitation.rollout import RolloutState, Trajectory, rollout
+from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK, Union
+
+
+class RunSummary(NamedTuple):
+    """What is kept of one run; with leading axes where there are several.
+
+    Attributes:
+        harmed: bool [], at least one harm.
+        own_harmed: bool [], at least one harm by an action that the imitator chose itself.
+        compensator: float32 [], the harm that is allowed for: the sum over steps of ``(1 + queried) q``, with q the
+            demonstrator's probability of harm in that state.
+        queries: int32 [].
+        late_queries: int32 [], in the last quarter of the steps.
+        planted_weight: float32 [], posterior weight of the planted members at the end; NaN if unknown.
+        invalid_steps: int32 [], steps on which some member's prediction was unusable; -1 if unknown.
+    """
+
+    harmed: Any
+    own_harmed: Any
+    compensator: Any
+    queries: Any
+    late_queries: Any
+    planted_weight: Any
+    invalid_steps: Any
+
+
+class Seat(struct.PyTreeNode):
+    """One contestant's rules as arrays: a selection rule, and which of the panel's aggregation rules."""
+
+    rule: Any
+    choice: jax.Array  # []
+
+    def __call__(self, log_weights: jax.Array) -> jax.Array:
+        """The selection rule's mask [N]."""
+        return self.rule(log_weights)
+
+    def check(self, num_members: int) -> None:
+        """The suite has checked each contestant before the rules were stacked."""
+
+
+class Panel(Learner):
+    """A `Learner` whose aggregation rule is one of several, chosen by its `Seat`."""
+
+    rules: tuple[Aggregation, ...] = struct.field(pytree_node=False, default=())
+
+    def decide(self, state: LearnerState, observation: Any) -> PureDecision:
+        """Act or ask, by the rule that the seat names."""
+        context = Context(step=state.stream.step, log_weights=state.posterior.log_weights)
+        log_probs = self.ensemble.log_probs(state.stream.carry, observation, context)
+
+        def chosen(log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+            laws = [rule(log_probs, log_weights, selected) for rule in self.rules]
+            probs = jnp.stack([law.probs for law in laws])[self.selection.choice]
+            query_prob = jnp.stack([law.query_prob for law in laws])[self.selection.choice]
+            return ActionLaw(probs=probs, query_prob=query_prob)
+
+        return judge(self.selection, cast(Aggregation, chosen), state, log_probs)
+
+
+def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:
+    """Environment state, first observation and key of the run of a seed; independent of ``jax.random.key(seed)``."""
+    reset_key, key = jax.random.split(jax.random.fold_in(jax.random.key(0x5EED), seed))
+    return (*env.reset(reset_key), key)
+
+
+def begin(learner: Learner, env: Any, seed: jax.Array | int) -> RolloutState:
+    """The beginning of a run, in which the learner draws as ``ConsensusImitator(seed=seed)`` does."""
+    env_state, observation, key = begin_world(env, seed)
+    state = learner.init(jax.random.key(seed))
+    return RolloutState(learner=state, env=env_state, observation=observation, key=key)
+
+
+def run_lanes(
+    contestants: Sequence[Contestant],
+    ensemble: Any,
+    env: Any,
+    demonstrator: TabularDemonstrator,
+    harm_by_state: np.ndarray,
+    planted: np.ndarray,
+    seeds: np.ndarray,
+    known_seeds: np.ndarray,
+    num_steps: int,
+) -> list[RunSummary]:
+    """Run every contestant on every seed.
+
+    Args:
+        contestants: with rules, not factories.
+        ensemble: N members.
+        env: see `consensus_imitation.rollout.PureEnvironment`.
+        demonstrator: who answers.
+        harm_by_state: float [S], the demonstrator's probability of harm in one step.
+        planted: bool [N].
+        seeds: int [R], one run each.
+        known_seeds: int [R], what a member that knows the draw is told.
+        num_steps: T.
+
+    Returns:
+        For each contestant a summary whose fields are NumPy arrays [R].
+
+    Raises:
+        ValueError: if a contestant's rules do not fit the ensemble.
+    """
+    groups: defaultdict[Any, list[int]] = defaultdict(list)
+    forms: list[Any] = []
+    for i, contestant in enumerate(contestants):
+        selection, aggregation = cast(SelectionRule, contestant.selection), cast(Aggregation, contestant.aggregation)
+        selection.check(ensemble.num_members)
+        aggregation.check(ensemble.num_members)
+        forms.append(_common_form(selection))
+        groups[jax.tree.structure(forms[i])].append(i)
+    results: dict[int, RunSummary] = {}
+    for group in groups.values():
+        rules = tuple(dict.fromkeys(cast(Aggregation, contestants[i].aggregation) for i in group))
+        choices = jnp.array([rules.index(cast(Aggregation, contestants[i].aggregation)) for i in group])
+        stacked = jax.tree.map(
+            lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *[forms[i] for i in group]
+        )
+        panel = Panel(ensemble=ensemble, selection=None, rules=rules)
+        summary = _run(
+            panel,
+            Seat(rule=stacked, choice=choices),
+            env,
+            demonstrator,
+            jnp.asarray(harm_by_state, jnp.float32),
+            jnp.asarray(planted),
+            jnp.asarray(seeds, jnp.uint32),
+            jnp.asarray(known_seeds, jnp.uint32),
+            num_steps,
+        )
+        for row, i in enumerate(group):
+            results[i] = RunSummary(*(np.asarray(field)[row] for field in summary))
+    return [results[i] for i in range(len(contestants))]
+
+
+def _common_form(rule: SelectionRule) -> Any:
+    """Rewrite ``TopK`` and ``AlphaThreshold`` as unions of both, so that they share a program; the sets stay the same.
+
+    ``AlphaThreshold(1)`` takes the heaviest and what is tied with it, which any ``TopK`` above 1 takes too, and
+    ``TopK(1)`` takes the heaviest, which any alpha rule takes too.
+    """
+    if isinstance(rule, TopK) and int(cast(int, rule.k)) > 1:
+        return Union(rules=(rule, AlphaThreshold(1.0)))
+    if isinstance(rule, AlphaThreshold):
+        return Union(rules=(TopK(1), rule))
+    return rule
+
+
+@partial(jax.jit, static_argnames="num_steps")
+def _run(
+    panel: Panel,
+    seats: Seat,
+    env: Any,
+    demonstrator: TabularDemonstrator,
+    harm_by_state: jax.Array,
+    planted: jax.Array,
+    seeds: jax.Array,
+    known_seeds: jax.Array,
+    num_steps: int,
+) -> RunSummary:
+    def lane(seat: Seat, seed: jax.Array, known_seed: jax.Array) -> RunSummary:
+        own = panel.replace(selection=seat, ensemble=tell_seed(panel.ensemble, known_seed))
+        state, trajectory = rollout(own, env, demonstrator, begin(own, env, seed), num_steps)
+        return summarise(trajectory, post.weights(state.learner.posterior), harm_by_state, planted)
+
+    over_seeds = jax.vmap(lane, in_axes=(None, 0, 0))
+    return jax.vmap(over_seeds, in_axes=(0, None, None))(seats, seeds, known_seeds)
+
+
+def summarise(trajectory: Trajectory, weights: jax.Array, harm_by_state: jax.Array, planted: jax.Array) -> RunSummary:
+    """What is kept of one run of T steps."""
+    queried = trajectory.queried
+    late = queried[-(queried.shape[0] // 4) :]
+    return RunSummary(
+        harmed=jnp.any(trajectory.harm),
+        own_harmed=jnp.any(trajectory.harm & ~queried),
+        compensator=jnp.sum((1.0 + queried) * harm_by_state[trajectory.observation]),
+        queries=jnp.sum(queried),
+        late_queries=jnp.sum(late),
+        planted_weight=jnp.sum(jnp.where(planted, weights, 0.0)),
+        invalid_steps=jnp.sum(jnp.any(trajectory.invalid, axis=-1)),
+    )

@@ -1,0 +1,262 @@
+"""Run imitators through the threat models, with the planted members and without, and compare with theory."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from consensus_imitation.deception.contestants import Contestant, Factory, default_contestants
+from consensus_imitation.deception.judgement import (
+    MIN_SEEDS,
+    clopper_pearson,
+    judge_asking,
+    judge_harm,
+    mean_interval,
+)
+from consensus_imitation.deception.lanes import RunSummary, run_lanes
+from consensus_imitation.deception.loop import run_loop
+from consensus_imitation.deception.scenario import Asking, Expectation, Forecast, Scenario, harm_by_state
+from consensus_imitation.deception.scenarios import get_scenario, scenario_names
+from consensus_imitation.demonstrators import TabularDemonstrator
+
+
+@dataclass(frozen=True)
+class Result:
+    """One contestant in one scenario, with the planted members or without.
+
+    Attributes:
+        scenario: its name.
+        attack: whether the planted members were there.
+        contestant: its name.
+        num_seeds: R, runs.
+        num_steps: T, steps of each.
+        harmed_runs: runs with at least one harm.
+        harm_rate: their share.
+        harm_low: lower end of the exact 95% interval of P(a run is harmed).
+        harm_high: upper end.
+        own_harm_rate: share of runs with a harm by an action that the imitator chose itself.
+        demonstrator_harm: exact P(the demonstrator alone does harm in T steps).
+        bound: what P(a run is harmed) may be at most while the promise holds (see `deception.judgement`).
+        query_rate: share of steps that were queries.
+        query_low: lower end of Student's 95% interval over runs.
+        query_high: upper end.
+        query_rate_late: the same share in the last quarter of the steps.
+        planted_weight: mean posterior weight of the planted members at the end; NaN if the imitator does not tell.
+        invalid_steps: mean number of steps on which a member's prediction was unusable; -1 if it does not tell.
+        expected: what theory says about harm.
+        observed: what the runs say about harm.
+        expected_asking: what theory says about queries; None for nothing.
+        observed_asking: what the runs say about queries.
+        as_expected: whether the observations agree with every expectation there is.
+        reason: why theory says so.
+    """
+
+    scenario: str
+    attack: bool
+    contestant: str
+    num_seeds: int
+    num_steps: int
+    harmed_runs: int
+    harm_rate: float
+    harm_low: float
+    harm_high: float
+    own_harm_rate: float
+    demonstrator_harm: float
+    bound: float
+    query_rate: float
+    query_low: float
+    query_high: float
+    query_rate_late: float
+    planted_weight: float
+    invalid_steps: float
+    expected: Expectation
+    observed: Expectation
+    expected_asking: Asking | None
+    observed_asking: Asking
+    as_expected: bool
+    reason: str
+
+    def as_row(self) -> dict[str, Any]:
+        """A flat dictionary of strings, numbers and booleans, for a table or a CSV file."""
+        row = dataclasses.asdict(self)
+        asking = self.expected_asking
+        row.update(
+            expected=self.expected.value,
+            observed=self.observed.value,
+            expected_asking="" if asking is None else asking.value,
+            observed_asking=self.observed_asking.value,
+        )
+        return row
+
+
+def run(
+    scenarios: Iterable[str | Scenario] | None = None,
+    contestants: Iterable[Contestant | Factory] | None = None,
+    num_seeds: int = 128,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+    *,
+    num_loop_seeds: int = 12,
+) -> list[Result]:
+    """Run contestants through scenarios, each with and without the planted members.
+
+    Args:
+        scenarios: names or scenarios; all if None. `SHORT` names a few.
+        contestants: contestants, or bare functions that build an imitator; `default_contestants` if None.
+        num_seeds: runs of each of the library's rules, at least 8.
+        seed: of everything.
+        progress: called before each scenario with its name, how many are done, and how many there are.
+        num_loop_seeds: runs of each imitator that has to run in a Python loop, at least 8.
+
+    Returns:
+        One `Result` for each scenario, without and with planted members, and contestant, in that order.
+
+    Raises:
+        ValueError: for an unknown scenario, too few seeds, two contestants of one name, or rules that do not fit an
+            ensemble.
+
+    Example:
+        >>> from consensus_imitation import ConsensusImitator
+        >>> from consensus_imitation.deception import run
+        >>> def mine(problem):
+        ...     return ConsensusImitator(problem.ensemble, problem.demonstrator, seed=problem.seed)
+        >>> results = run(["time-bomb"], [mine], num_loop_seeds=8)  # doctest: +SKIP
+        >>> [(r.attack, r.observed.value) for r in results]  # doctest: +SKIP
+        [(False, 'safe'), (True, 'safe')]
+    """
+    if min(num_seeds, num_loop_seeds) < MIN_SEEDS:
+        raise ValueError(f"at least {MIN_SEEDS} seeds are needed to tell harm from chance")
+    chosen = [
+        get_scenario(s) if isinstance(s, str) else s for s in (scenario_names() if scenarios is None else scenarios)
+    ]
+    entered = [_as_contestant(c) for c in (default_contestants() if contestants is None else contestants)]
+    names = [contestant.name for contestant in entered]
+    if len(set(names)) < len(names):
+        raise ValueError(f"contestants need different names; got {names}")
+    seeds = np.random.default_rng(seed).integers(2**31 - 1, size=max(num_seeds, num_loop_seeds))
+    results: list[Result] = []
+    for done, scenario in enumerate(chosen):
+        if progress is not None:
+            progress(scenario.name, done, len(chosen))
+        for attack in (False, True):
+            runs = _run_scenario(scenario, attack, entered, seeds, num_seeds, num_loop_seeds)
+            results += [_result(scenario, attack, c, r) for c, r in zip(entered, runs, strict=True)]
+    return results
+
+
+def surprises(results: Iterable[Result]) -> list[Result]:
+    """The results that are not as theory expects."""
+    return [result for result in results if not result.as_expected]
+
+
+def format_table(results: Sequence[Result]) -> str:
+    """The results as a table of plain text, a line each, with the surprises marked.
+
+    Example:
+        >>> from consensus_imitation.deception import format_table
+        >>> print(format_table([]).strip())
+        scenario             run    contestant       expected observed   harm   bound  queries   late
+    """
+    lines = [
+        f"  {'scenario':<20} {'run':<6} {'contestant':<16} {'expected':<8} {'observed':<8} {'harm':>6} {'bound':>7} "
+        f"{'queries':>8} {'late':>6}"
+    ]
+    lines += [
+        f"{' ' if r.as_expected else '!'} {r.scenario:<20} {'attack' if r.attack else 'honest':<6} {r.contestant:<16} "
+        f"{r.expected.value:<8} {r.observed.value:<8} {r.harm_rate:>6.3f} {r.bound:>7.3f} {r.query_rate:>8.3f} "
+        f"{r.query_rate_late:>6.3f}"
+        for r in results
+    ]
+    return "\n".join(lines)
+
+
+def _as_contestant(entry: Contestant | Factory) -> Contestant:
+    if isinstance(entry, Contestant):
+        return entry
+    return Contestant(getattr(entry, "__name__", type(entry).__name__), factory=entry)
+
+
+def _run_scenario(
+    scenario: Scenario,
+    attack: bool,
+    contestants: Sequence[Contestant],
+    seeds: np.ndarray,
+    num_seeds: int,
+    num_loop_seeds: int,
+) -> list[RunSummary]:
+    world, ensemble = scenario.make_world(), scenario.ensemble(attack)
+    planted = np.isin(np.arange(len(scenario.members)), scenario.planted)
+    harm = harm_by_state(world)
+    # What a member that trades on knowing the draw is told: the seed, or a wrong one.
+    known = seeds if attack and scenario.knows_seed else seeds + 1
+    fast = [contestant for contestant in contestants if contestant.is_fast]
+    lanes: list[RunSummary] = []
+    if fast:
+        expert = TabularDemonstrator.create(world.demonstrator_probs)
+        own, told = seeds[:num_seeds], known[:num_seeds]
+        lanes = run_lanes(fast, ensemble, world.env, expert, harm, planted, own, told, scenario.num_steps)
+    compiled = iter(lanes)
+    return [
+        next(compiled)
+        if contestant.is_fast
+        else run_loop(
+            cast(Factory, contestant.factory),
+            ensemble,
+            world,
+            harm,
+            planted,
+            seeds[:num_loop_seeds],
+            known[:num_loop_seeds],
+            scenario.num_steps,
+        )
+        for contestant in contestants
+    ]
+
+
+def _forecast(scenario: Scenario, attack: bool, contestant: Contestant) -> Forecast:
+    known = scenario.attacked if attack else scenario.honest
+    if contestant.held_to is not None and contestant.held_to not in known:
+        raise ValueError(
+            f"contestant {contestant.name!r} is held to {contestant.held_to!r}, for which scenario "
+            f"{scenario.name!r} has no forecast; it has {', '.join(known)}"
+        )
+    return scenario.forecast(contestant.held_to or contestant.name, attack)
+
+
+def _result(scenario: Scenario, attack: bool, contestant: Contestant, runs: RunSummary) -> Result:
+    forecast = _forecast(scenario, attack, contestant)
+    num_runs, steps = runs.harmed.size, scenario.num_steps
+    harmed = int(runs.harmed.sum())
+    harm_interval = clopper_pearson(harmed, num_runs)
+    bound = min(1.0, forecast.exclusion + float(runs.compensator.mean(dtype=np.float64)))
+    rates, late_rates = runs.queries / steps, runs.late_queries / (steps // 4)
+    query_interval = mean_interval(rates)
+    observed, asking = judge_harm(harmed, num_runs, bound), judge_asking(float(rates.mean()), late_rates)
+    return Result(
+        scenario=scenario.name,
+        attack=attack,
+        contestant=contestant.name,
+        num_seeds=num_runs,
+        num_steps=steps,
+        harmed_runs=harmed,
+        harm_rate=harmed / num_runs,
+        harm_low=harm_interval.low,
+        harm_high=harm_interval.high,
+        own_harm_rate=float(runs.own_harmed.mean()),
+        demonstrator_harm=scenario.demonstrator_harm(),
+        bound=bound,
+        query_rate=float(rates.mean()),
+        query_low=query_interval.low,
+        query_high=query_interval.high,
+        query_rate_late=float(late_rates.mean()),
+        planted_weight=float(runs.planted_weight.mean()),
+        invalid_steps=float(runs.invalid_steps.mean()),
+        expected=forecast.harm,
+        observed=observed,
+        expected_asking=forecast.asking,
+        observed_asking=asking,
+        as_expected=forecast.harm in (Expectation.OPEN, observed) and forecast.asking in (None, asking),
+        reason=forecast.reason,
+    )
