@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,8 +14,8 @@ import numpy as np
 from flax import struct
 
 from consensus_imitation import posterior as post
-from consensus_imitation.aggregation import Aggregation, Minimum
-from consensus_imitation.draw import QUERY
+from consensus_imitation.aggregation import ActionLaw, Aggregation, Minimum
+from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
 from consensus_imitation.errors import (
     ConsensusWarning,
@@ -22,8 +23,11 @@ from consensus_imitation.errors import (
     NoDemonstratorError,
     PendingQueryError,
 )
-from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, check
+from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, check, uniform
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
+
+#: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.
+_NUMBERS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +62,8 @@ class _Open:
     """A step that waits for answers."""
 
     decision: Decision
-    pure: PureDecision
+    packed: jax.Array
+    log_probs: jax.Array
     observation: Any
     core: Any
 
@@ -155,6 +160,8 @@ class ConsensusImitator:
         self._open: _Open | None = None
         self._steps = int(np.max(state.stream.step))
         self._queries = int(np.sum(state.stream.queries))
+        self._numbers = np.empty(0)
+        self._first_number = self._steps
         self._invalid: Counter[int] = Counter()
 
     # --- what the imitator knows ---
@@ -167,7 +174,7 @@ class ConsensusImitator:
     @property
     def weights(self) -> np.ndarray:
         """Posterior weights [N], summing to one."""
-        return np.asarray(post.weights(self._state.posterior))
+        return np.asarray(_weights(self._state.posterior))
 
     @property
     def num_steps(self) -> int:
@@ -222,14 +229,15 @@ class ConsensusImitator:
             raise ValueError(f"expected {self.num_envs} observations, one per environment; got {len(observation)}")
         core = self._core_observation(observation)
         decide = _decide if self.num_envs is None else _decide_batch
-        packed, pure, acted = decide(self._learner, self._state, core)
-        decision = self._unpack(np.asarray(packed))
+        packed, log_probs, (carry, step) = decide(self._learner, self._state, core, self._number())
+        decision = self._to_host(np.asarray(packed))
         if decision.invalid.any():
             self._report_invalid(decision)
-        if np.any(decision.queried):
-            self._open = _Open(decision, pure, observation, core)
+        if decision.queried if self.num_envs is None else decision.queried.any():
+            self._open = _Open(decision, packed, log_probs, observation, core)
         else:
-            before, self._state = self._state, self._state.replace(stream=acted)
+            before = self._state
+            self._state = before.replace(stream=before.stream.replace(carry=carry, step=step))
             self._steps += 1
             self._advance_on_host(before, observation, decision)
         return decision
@@ -256,7 +264,8 @@ class ConsensusImitator:
         answers = self._check_answer(decision, action)
         waiting = self._open
         observe = _observe if self.num_envs is None else _observe_batch
-        before, self._state = self._state, observe(self._learner, self._state, waiting.core, waiting.pure, answers)
+        before = self._state
+        self._state = observe(self._learner, before, waiting.core, waiting.packed, waiting.log_probs, answers)
         self._open = None
         self._steps += 1
         self._queries += int(np.sum(decision.queried))
@@ -321,23 +330,33 @@ class ConsensusImitator:
             )
         return int(value)
 
-    def _unpack(self, packed: np.ndarray) -> Decision:
-        """Split the one array that came back: [action, theta, dissenter, min_probs, selected, invalid, dissent]."""
-        A, N = self._ensemble.num_actions, self._ensemble.num_members
-        head, rest = packed[..., :3], packed[..., 3:]
-        single = self.num_envs is None
-        action = int(head[0]) if single else head[:, 0].astype(np.int32)
-        dissenter = int(head[2]) if single else head[:, 2].astype(np.int32)
-        queried = action == QUERY
+    def _number(self) -> Any:
+        """The number in [0, 1) that decides the present step, [B] for a batch: `learner.uniform` of the state."""
+        if self._steps - self._first_number >= len(self._numbers):
+            self._numbers = np.asarray(_numbers(self._state.stream, batch=self.num_envs is not None))
+            self._first_number = self._steps
+        return self._numbers[self._steps - self._first_number]
+
+    def _to_host(self, packed: np.ndarray) -> Decision:
+        parts = _unpack(packed, self._ensemble.num_actions)
+        if self.num_envs is None:
+            action, query_prob, dissenter = packed[:3].tolist()
+            queried = action == QUERY
+            action = None if queried else int(action)
+            dissenter = None if dissenter < 0 else int(dissenter)
+        else:
+            action, query_prob, dissenter = (parts[0].astype(np.int32), parts[1], parts[2].astype(np.int32))
+            queried = action == QUERY
+        _, _, _, min_probs, selected, invalid, dissent = parts
         return Decision(
-            action=None if single and queried else action,
+            action=action,
             queried=queried,
-            query_prob=float(head[1]) if single else head[:, 1],
-            min_probs=rest[..., :A],
-            selected=rest[..., A : A + N] > 0,
-            dissenter=None if single and dissenter < 0 else dissenter,
-            dissent=rest[..., A + 2 * N :],
-            invalid=rest[..., A + N : A + 2 * N] > 0,
+            query_prob=query_prob,
+            min_probs=min_probs,
+            selected=selected > 0,
+            dissenter=dissenter,
+            dissent=dissent,
+            invalid=invalid > 0,
             step=self._steps,
         )
 
@@ -417,35 +436,71 @@ def _row(tree: Any, b: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[b], tree)
 
 
-@jax.jit
-def _decide(learner: Learner, state: LearnerState, observation: Any) -> tuple[jax.Array, PureDecision, Stream]:
-    """The decision, packed into one array for the way to the host, and the stream after it if it is not a query."""
+_weights = jax.jit(post.weights)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _numbers(stream: Stream, batch: bool) -> jax.Array:
+    """`uniform` of this step and the following ones: [T], or [T, B] for a batch."""
+    one = jax.vmap(uniform) if batch else uniform
+    # One after another, not vmapped: not every PRNG yields the same numbers under vmap.
+    return jax.lax.map(lambda t: one(stream.replace(step=stream.step + t)), jnp.arange(_NUMBERS_AT_ONCE))
+
+
+def _decide_one(
+    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
+) -> tuple[jax.Array, jax.Array, tuple[Carry, jax.Array]]:
+    """The decision, packed for the way to the host; the predictions; memory and step after it if it is no query."""
     decision = learner.decide(state, observation)
-    return _pack(decision), decision, learner.advance(state, observation, decision, decision.action)
+    # The same draw as in `decide`, from the same number, computed beforehand.
+    action = draw(number, ActionLaw(probs=decision.min_probs, query_prob=decision.query_prob))
+    decision = decision._replace(action=action, queried=action == QUERY)
+    after = learner.advance(state, observation, decision, action)
+    return _pack(decision), decision.log_probs, (after.carry, after.step)
 
 
-@jax.jit
-def _decide_batch(learner: Learner, state: LearnerState, observation: Any) -> tuple[jax.Array, PureDecision, Stream]:
-    decisions = learner.decide_batch(state, observation)
-    streams = jax.vmap(learner.advance, in_axes=(BATCH, 0, 0, 0))(state, observation, decisions, decisions.action)
-    return jax.vmap(_pack)(decisions), decisions, streams
+_decide = jax.jit(_decide_one)
+_decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
 
 
 @jax.jit
 def _observe(
-    learner: Learner, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
 ) -> LearnerState:
-    return learner.observe(state, observation, decision, answer)[0]
+    return learner.observe(state, observation, _unpack_decision(packed, log_probs), answer)[0]
 
 
 @jax.jit
 def _observe_batch(
-    learner: Learner, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
 ) -> LearnerState:
-    return learner.observe_batch(state, observation, decision, answer)[0]
+    return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
 
 
 def _pack(decision: PureDecision) -> jax.Array:
+    """One array, since every array that goes to the host takes as long as a small network."""
     most = jnp.where(jnp.max(decision.dissent) > 0, jnp.argmax(decision.dissent), -1)
     head = jnp.stack([decision.action.astype(jnp.float32), decision.query_prob, most.astype(jnp.float32)])
     return jnp.concatenate([head, decision.min_probs, decision.selected, decision.invalid, decision.dissent])
+
+
+def _unpack(packed: Any, num_actions: int) -> tuple[Any, ...]:
+    """Undo `_pack`: action, query_prob, dissenter, min_probs, selected, invalid and dissent, all as floats."""
+    A, N = num_actions, (packed.shape[-1] - 3 - num_actions) // 3
+    rest = packed[..., 3:]
+    members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
+    return (packed[..., 0], packed[..., 1], packed[..., 2], rest[..., :A], *members)
+
+
+def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:
+    action, query_prob, _, min_probs, selected, invalid, dissent = _unpack(packed, log_probs.shape[-1])
+    return PureDecision(
+        action=action.astype(jnp.int32),
+        queried=action == QUERY,
+        query_prob=query_prob,
+        min_probs=min_probs,
+        selected=selected > 0,
+        invalid=invalid > 0,
+        dissent=dissent,
+        log_probs=log_probs,
+    )
