@@ -13,10 +13,10 @@ from consensus_imitation.ensembles import Carry, Context, PureEnsemble
 
 
 class TimidBettors(PureEnsemble):
-    """Colluders beside the truth (member 0): each bets in turn a little on action 0 until it is ahead, then copies the truth.
+    """Colluders beside the truth (member 0): each bets a little until it is ahead, then copies the truth.
 
-    The truth is uniform over two actions. A bettor that is ahead of the truth never falls behind again, because it
-    predicts the very same; so the truth ends below all the bettors that ever get ahead.
+    The truth is uniform over two actions. A bettor that is ahead of the truth never falls behind again, because from
+    then on it predicts the very same; so the truth ends below all the bettors that ever get ahead.
     """
 
     prior: jax.Array

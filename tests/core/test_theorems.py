@@ -100,7 +100,7 @@ ALPHAS = [0.05, 0.02, 0.01]
 
 
 def upper_limit(bound: float) -> float:
-    """The frequency that a probability of at most ``bound`` does not exceed in RUNS runs (5 sigma, and 1 for the grain)."""
+    """What the frequency over RUNS runs of an event of that probability stays below: 5 sigma, and 1 for the grain."""
     return bound + 5 * math.sqrt(bound * (1 - bound) / RUNS) + 1 / RUNS
 
 
@@ -133,9 +133,9 @@ def test_t2_the_truth_is_excluded_at_most_as_often_as_promised(
 
 
 def test_t2_the_bound_is_not_vacuous(excluded: dict[tuple[str, float], float]) -> None:
-    """Duplicates of one wrong model come within a factor of three of it."""
-    alpha = 0.05
-    assert excluded["duplicates-of-one-wrong-model", alpha] > alpha / 0.1 / 3
+    """Duplicates of one wrong model come within a factor of two of it."""
+    alpha = 0.02
+    assert excluded["duplicates-of-one-wrong-model", alpha] > alpha / 0.1 / 2
 
 
 def test_t2_fails_for_a_bare_top_k_against_colluders(excluded: dict[tuple[str, float], float]) -> None:
@@ -173,7 +173,7 @@ def test_t3_queries_stay_within_the_budget(family: str, alpha: float) -> None:
 
 
 def test_t3_fails_for_a_fixed_k() -> None:
-    """Two models at total variation 0.4 are asked about for ever under TopK(2), and hardly at all under the alpha rule."""
+    """Two models at total variation 0.4 are asked about for ever under TopK(2), hardly at all under the alpha rule."""
     members = ensemble([0.5, 0.5], [[0.9, 0.1]])
     keys = jax.random.split(jax.random.key(5), 200)
     fixed = run(Learner(members, TopK(2)), answered_by(TRUTH), keys, 2000)
