@@ -464,9 +464,7 @@ def test_weights_begin_as_the_prior() -> None:
     np.testing.assert_allclose(imitator.weights, [0.1, 0.2, 0.3, 0.4], atol=1e-6)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the warning is given after the state was swapped, before members on the host remember"
-)
+@pytest.mark.xfail(strict=True, reason="the warning comes after the state was swapped, but before the step is closed")
 def test_a_warning_turned_into_an_error_leaves_the_state_as_it_was() -> None:
     """Warnings are errors in these tests, as they are for some users."""
     members = ensembles.tabular(np.array([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]))
