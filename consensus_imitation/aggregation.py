@@ -76,8 +76,9 @@ def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
         [False, True, True]
     """
     chex.assert_rank(log_probs, 2)
+    mass = jnp.sum(_exp(log_probs), axis=-1)
     # Written so that NaN, for which every comparison is false, is invalid.
-    valid = jnp.sum(jnp.exp(log_probs), axis=-1) <= 1.0 + MASS_TOLERANCE
+    valid = mass <= 1.0 + MASS_TOLERANCE
     return jnp.where(valid[:, None], log_probs, -jnp.inf), ~valid
 
 
@@ -108,7 +109,7 @@ class Minimum(_AnyEnsemble):
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
         """Combine; ``log_weights`` matter only through ``selected``."""
         del log_weights
-        probs = jnp.exp(log_minimum(log_probs, selected))
+        probs = _exp(log_minimum(log_probs, selected))
         reference = jnp.exp(log_probs[jnp.argmax(selected)])
         # Compared with >=, so that a NaN is a disagreement, and makes the sum NaN.
         agrees = probs >= reference * (1.0 - AGREEMENT_TOLERANCE)
@@ -317,6 +318,11 @@ def dissent(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
     average = jnp.sum(present, axis=0) / jnp.maximum(jnp.sum(selected), 1)
     distance = 0.5 * jnp.sum(jnp.abs(present - average), axis=-1) * selected
     return jnp.where(jnp.max(alone) > 0, alone * selected, distance)
+
+
+def _exp(log_probs: jax.Array) -> jax.Array:
+    """``exp`` that keeps NaN: XLA's own on CPU may turn a NaN into a number where it is compiled in as a constant."""
+    return jnp.where(jnp.isnan(log_probs), jnp.nan, jnp.exp(log_probs))
 
 
 def _ascending(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
