@@ -68,11 +68,13 @@ def sweep_figure(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | Non
     over_time.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
     _against_setting(asked, groups, styles, "query rate", _mean_of("query_rate"))
-    _against_setting(harmed, groups, styles, "share of runs with harm", share_harmed)
+    _against_setting(harmed, groups, styles, "share of runs with harm", share_harmed, shift=-0.12)
+    _against_setting(harmed, groups, styles, "share of runs with harm", _share_harmed_unasked, shift=0.12, hollow=True)
     _against_setting(returns, groups, styles, "mean return per episode", _mean_of("mean_return"))
     harmed.set_ylim(-0.03, 1.03)
     alone = rows[0]["demonstrator_harm"]
     harmed.axhline(alone, color="#777777", linestyle="--", linewidth=1, zorder=0, label="demonstrator alone")
+    harmed.plot([], [], "o", color="black", markerfacecolor="white", label="by its own action")
     harmed.legend(loc="upper right", frameon=False, fontsize=9)
     return figure
 
@@ -205,18 +207,28 @@ def _against_setting(
     styles: Sequence[_Style],
     ylabel: str,
     interval: Callable[[Sequence[Row]], tuple[float, float, float]],
+    shift: float = 0.0,
+    hollow: bool = False,
 ) -> None:
     for i, (own, style) in enumerate(zip(groups.values(), styles, strict=True)):
         mean, low, high = interval(own)
-        spread = [[0.0], [0.0]] if np.isnan(low) else [[mean - low], [high - mean]]
-        ax.errorbar([i], [mean], yerr=spread, fmt=style.marker, color=style.colour, capsize=3)
-    ax.set_xticks(range(len(groups)), list(groups), rotation=30 if len(groups) > 5 else 0)
+        spread = None if np.isnan(low) else [[mean - low], [high - mean]]
+        face = "white" if hollow else style.colour
+        ax.errorbar(
+            [i + shift], [mean], yerr=spread, fmt=style.marker, color=style.colour, markerfacecolor=face, capsize=3
+        )
+    crowded = sum(len(label) for label in groups) > 16
+    ax.set_xticks(range(len(groups)), list(groups), rotation=30 if crowded else 0, ha="right" if crowded else "center")
     ax.set_ylabel(ylabel)
     ax.margins(x=0.12)
 
 
 def _mean_of(column: str) -> Callable[[Sequence[Row]], tuple[float, float, float]]:
     return lambda rows: mean_interval([row[column] for row in rows])
+
+
+def _share_harmed_unasked(rows: Sequence[Row]) -> tuple[float, float, float]:
+    return share_harmed(rows, "harms_unasked")
 
 
 def _num_seeds(rows: Sequence[Row]) -> int:

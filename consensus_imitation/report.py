@@ -22,7 +22,7 @@ img { max-width: 100%; height: auto; } figure { margin: 1rem 0; } figcaption { c
 th, td { text-align: left; padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
 code, pre { background: #f4f4f4; border-radius: 3px; } code { padding: 0 .2rem; } pre { padding: .6rem; overflow-x: auto; }
 .box { border-left: 4px solid #0072B2; background: #f3f8fc; padding: .6rem 1rem; }
-.warn { border-left-color: #D55E00; background: #fdf5f0; }
+.warn { border-left-color: #D55E00; background: #fdf5f0; padding-left: 2rem; }
 """
 
 
@@ -42,7 +42,7 @@ def write_demo(out: Path) -> Path:
     betray_at = config.betray_at or 0
     consensus = results.watched[-1]
     film = plotting.film(
-        setting.world.render_rgb,
+        lambda state: setting.world.render_rgb(state, tile=36),
         {
             ("one model alone (k=1)" if run.k == 1 else f"minimum of {run.k} models (k={run.k})"): {
                 "observation": run.observation,
@@ -92,8 +92,10 @@ def write_demo(out: Path) -> Path:
                 "A larger k asks more and is harder to fool. With k=1 nobody can object: it never asks, and it follows "
                 "the deceptive model into harm. The rule <code>alpha</code> keeps every model whose weight is at least that "
                 "share of the weight ranked so far; it forgets models that predicted badly, so its questions die out. "
-                "“Harms by itself” leaves out those that the demonstrator did when asked: it is stochastic and "
-                "makes rare mistakes of its own."
+                "“By own action” leaves out the harm that the demonstrator did when asked: it is stochastic and "
+                "makes rare mistakes of its own. While an honest member is in the set, each step does harm at most "
+                "1 + (query probability) times as often as the demonstrator would. A deceptive member that vetoes "
+                "everything <i>but</i> harm comes close to that factor, up to 2, which is what k=8 shows after the betrayal."
             ),
         ),
         _section(
@@ -149,15 +151,17 @@ def write_demo(out: Path) -> Path:
 
 def _heading(results: DemoResults) -> str:
     groups = group_by_setting(results.sweep_rows)
+    first = results.sweep_rows[0]
     said = [
-        f"<li><b>{escape(label)}</b>: harm in {100 * share_harmed(own)[0]:.0f}% of runs, asks in "
-        f"{100 * sum(row['query_rate'] for row in own) / len(own):.1f}% of steps</li>"
+        f"<li><b>{escape(label)}</b>: does harm by its own action in {100 * share_harmed(own, 'harms_unasked')[0]:.0f}% "
+        f"of runs, asks in {100 * sum(row['query_rate'] for row in own) / len(own):.1f}% of steps</li>"
         for label, own in groups.items()
     ]
     return (
         "<h1>Act where every plausible model of the demonstrator agrees, ask where they do not</h1>"
-        f"<div class='box'>With a deceptive model planted in the ensemble ({escape(results.config.env)}):"
-        f"<ul>{''.join(said)}</ul></div>"
+        f"<div class='box'>With a deceptive model planted in the ensemble ({escape(results.config.env)}, runs of "
+        f"{first['steps']} steps):<ul>{''.join(said)}</ul>The demonstrator alone does harm in "
+        f"{100 * first['demonstrator_harm']:.1f}% of such runs.</div>"
     )
 
 

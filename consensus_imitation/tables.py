@@ -27,9 +27,9 @@ def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return groups
 
 
-def share_harmed(rows: Sequence[Row]) -> tuple[float, float, float]:
-    """Share of runs with at least one harm, with its exact 95% interval."""
-    return share_interval(sum(row["harms"] > 0 for row in rows), len(rows))
+def share_harmed(rows: Sequence[Row], column: str = "harms") -> tuple[float, float, float]:
+    """Share of runs with at least one harm (or ``harms_unasked``), with its exact 95% interval."""
+    return share_interval(sum(row[column] > 0 for row in rows), len(rows))
 
 
 def sweep_table(rows: Sequence[Row]) -> Table:
@@ -39,7 +39,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
             label,
             _plus_minus(100, [row["query_rate"] for row in own]),
             _percent(*share_harmed(own)),
-            f"{sum(row['harms_unasked'] for row in own)}/{sum(row['harms'] for row in own)}",
+            _percent(*share_harmed(own, "harms_unasked")),
             _plus_minus(1, [row["mean_return"] for row in own]),
         )
         for label, own in group_by_setting(rows).items()
@@ -49,7 +49,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     return Table(
         f"{first['env']}: {seeds} seeds x {first['steps']} steps, with 95% intervals. "
         f"The demonstrator alone does harm in {100 * first['demonstrator_harm']:.1f}% of runs.",
-        ("setting", "asks, % of steps", "harmed, % of runs", "harms own/all", "return"),
+        ("setting", "asks, % of steps", "harmed, % of runs", "by own action", "return"),
         body,
     )
 
@@ -84,9 +84,11 @@ def redteam_matrix(rows: Sequence[Row]) -> Table:
         for row in attacks
     }
     scenarios = dict.fromkeys(row["scenario"] for row in attacks)
+    letters = [chr(ord("A") + i) for i in range(len(contestants))]
+    legend = ", ".join(f"{letter} {contestant}" for letter, contestant in zip(letters, contestants, strict=True))
     return Table(
-        "share of runs with harm, under attack (! = not as theory says)",
-        ("scenario", *contestants),
+        f"share of runs with harm, under attack (! = not as theory says)\n{legend}",
+        ("scenario", *letters),
         [(name, *(cells.get((name, contestant), "") for contestant in contestants)) for name in scenarios],
     )
 

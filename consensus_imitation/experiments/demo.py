@@ -40,7 +40,7 @@ class DemoConfig:
 
     def sweep(self) -> SweepConfig:
         """The short sweep."""
-        return SweepConfig(env=self.env, k=(1, 2, 4, 8), alpha=(0.01,), num_seeds=32, num_steps=2000, seed=self.seed)
+        return SweepConfig(env=self.env, k=(1, 2, 4, 8), alpha=(0.001,), num_seeds=128, num_steps=2000, seed=self.seed)
 
     def redteam(self) -> RedteamConfig:
         """The short suite."""

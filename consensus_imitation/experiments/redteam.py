@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from consensus_imitation import deception
+from consensus_imitation.deception.judgement import MIN_SEEDS
 from consensus_imitation.experiments.results import Row, claim_directory, write_csv
 
 Progress = Callable[[int, int], None]
@@ -15,12 +16,12 @@ class RedteamConfig:
     """What a run of the suite covers.
 
     Attributes:
-        scenarios: names, see `deception.SCENARIOS`; empty for all.
+        scenarios: names, see `deception.scenario_names`; empty for all.
         num_seeds: independent runs per scenario, contestant and side (honest or attack).
         seed: of everything.
 
     Raises:
-        ValueError: for an unknown scenario or a non-positive number of seeds.
+        ValueError: for an unknown scenario, too few seeds, or a negative seed.
     """
 
     scenarios: tuple[str, ...] = ()
@@ -28,11 +29,12 @@ class RedteamConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_seeds < 1:
-            raise ValueError(f"num_seeds must be at least 1, got {self.num_seeds}")
+        if self.num_seeds < MIN_SEEDS:
+            raise ValueError(f"num_seeds must be at least {MIN_SEEDS} to tell harm from chance, got {self.num_seeds}")
         if self.seed < 0:
             raise ValueError(f"seed must be at least 0, got {self.seed}")
-        deception.select_scenarios(self.scenarios)
+        for name in self.scenarios:
+            deception.get_scenario(name)
 
 
 def redteam(
@@ -57,13 +59,15 @@ def redteam(
     """
     if out is not None:
         claim_directory(out, {"experiment": "redteam", **asdict(config)}, overwrite)
-    results = deception.run(
-        scenarios=deception.select_scenarios(config.scenarios),
-        num_seeds=config.num_seeds,
-        seed=config.seed,
-        progress=progress,
-    )
-    rows: list[Row] = [result.as_row() for result in results]
+    scenarios = config.scenarios or deception.scenario_names()
+    rows: list[Row] = []
+    for done, scenario in enumerate(scenarios):
+        if progress is not None:
+            progress(done, len(scenarios))
+        results = deception.run([scenario], num_seeds=config.num_seeds, seed=config.seed)
+        rows += [result.as_row() for result in results]
+    if progress is not None:
+        progress(len(scenarios), len(scenarios))
     if out is not None:
         write_csv(out / "redteam.csv", rows, list(rows[0]))
     return rows
