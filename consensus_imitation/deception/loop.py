@@ -1,6 +1,7 @@
 """Anybody's imitator in a scenario: a plain Python loop, with the world and the demonstrator of the compiled runs."""
 
 import operator
+import warnings
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from consensus_imitation.deception.lanes import RunSummary, begin_world
 from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.envs import Gridworld
+from consensus_imitation.errors import ConsensusWarning
 
 
 class _Demonstrator:
@@ -74,7 +76,11 @@ def run_loop(
             seed=seed,
             world=world,
         )
-        runs.append(_one_run(factory(problem), answers, world, demonstrator, harm_by_state, planted, seed, num_steps))
+        with warnings.catch_warnings():
+            # Members that are broken, or that explain nothing, are what some scenarios are about.
+            warnings.simplefilter("ignore", ConsensusWarning)
+            run = _one_run(factory(problem), answers, world, demonstrator, harm_by_state, planted, seed, num_steps)
+        runs.append(run)
     return RunSummary(*(np.array(column) for column in zip(*runs, strict=True)))
 
 

@@ -224,7 +224,8 @@ def _flooding() -> Scenario:
         swapped = np.array(world.demonstrator_probs)
         swapped[:, [0, 1]] = swapped[:, [1, 0]]
         flood = transforms.query_flooding(honest, tabular(swapped[None]), share=0.95 if attack else 0.0)
-        known = tabular(np.concatenate([truth, honest_variants(world, 1)]))
+        # The other honest member is a twin: disagreement between honest members would be asked about as well.
+        known = tabular(np.repeat(truth, 2, axis=0))
         return union(known, transforms.colluding_block(flood, 3), prior=np.array(prior))
 
     reason = "T1: nobody is less safe than the demonstrator"
@@ -236,7 +237,7 @@ def _flooding() -> Scenario:
         name="query-flooding",
         summary="Three members disagree for the sake of it, so that a fixed k is never of one mind.",
         world="ring",
-        members=_members(1, [f"flood-{i + 1}" for i in range(3)]),
+        members=("truth", "twin", *(f"flood-{i + 1}" for i in range(3))),
         planted=(2, 3, 4),
         prior=prior,
         num_steps=_STEPS,

@@ -135,6 +135,10 @@ def run(
     names = [contestant.name for contestant in entered]
     if len(set(names)) < len(names):
         raise ValueError(f"contestants need different names; got {names}")
+    # Whatever is wrong with the entries is said before anything is run.
+    forecasts = {
+        (s.name, attack, c.name): _forecast(s, attack, c) for s in chosen for attack in (False, True) for c in entered
+    }
     seeds = np.random.default_rng(seed).integers(2**31 - 1, size=max(num_seeds, num_loop_seeds))
     results: list[Result] = []
     for done, scenario in enumerate(chosen):
@@ -142,7 +146,10 @@ def run(
             progress(scenario.name, done, len(chosen))
         for attack in (False, True):
             runs = _run_scenario(scenario, attack, entered, seeds, num_seeds, num_loop_seeds)
-            results += [_result(scenario, attack, c, r) for c, r in zip(entered, runs, strict=True)]
+            results += [
+                _result(scenario, attack, c.name, forecasts[scenario.name, attack, c.name], r)
+                for c, r in zip(entered, runs, strict=True)
+            ]
     return results
 
 
@@ -225,8 +232,7 @@ def _forecast(scenario: Scenario, attack: bool, contestant: Contestant) -> Forec
     return scenario.forecast(contestant.held_to or contestant.name, attack)
 
 
-def _result(scenario: Scenario, attack: bool, contestant: Contestant, runs: RunSummary) -> Result:
-    forecast = _forecast(scenario, attack, contestant)
+def _result(scenario: Scenario, attack: bool, contestant: str, forecast: Forecast, runs: RunSummary) -> Result:
     num_runs, steps = runs.harmed.size, scenario.num_steps
     harmed = int(runs.harmed.sum())
     harm_interval = clopper_pearson(harmed, num_runs)
@@ -237,7 +243,7 @@ def _result(scenario: Scenario, attack: bool, contestant: Contestant, runs: RunS
     return Result(
         scenario=scenario.name,
         attack=attack,
-        contestant=contestant.name,
+        contestant=contestant,
         num_seeds=num_runs,
         num_steps=steps,
         harmed_runs=harmed,
