@@ -235,13 +235,27 @@ def _progress() -> Generator[Callable[[str], Callable[[int, int], None]], None, 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    bars = Progress(*columns, console=Console(stderr=True))
 
-        def stage(title: str) -> Callable[[int, int], None]:
-            task = bars.add_task(title, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
+    def stage(title: str) -> Callable[[int, int], None]:
+        task = None
 
+        def update(done: int, total: int) -> None:
+            # Nothing is drawn before there is something to show: a mistake should get its one line only.
+            nonlocal task
+            if task is None:
+                bars.start()
+                task = bars.add_task(title)
+            bars.update(task, completed=done, total=total)
+
+        return update
+
+    try:
         yield stage
+    finally:
+        # Stopping bars that never started would print an empty line.
+        if bars.tasks:
+            bars.stop()
 
 
 def _print_table(table: "Table") -> None:

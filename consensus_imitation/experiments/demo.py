@@ -92,12 +92,13 @@ def demo(config: DemoConfig, out: Path, stage: Stages, overwrite: bool = False) 
         ValueError: for an unknown world, or an ``out`` that holds another configuration's results.
     """
     sweep_config = config.sweep()
+    setting = sweep_config.setting()
     claim_directory(out, {"experiment": "demo", **asdict(config)}, overwrite)
     sweep(sweep_config, out / "sweep", stage("query rate against k"), overwrite)
     redteam(config.redteam(), out / "redteam", stage("deceptive-model suite"), overwrite)
     progress = stage("one run, watched closely")
     progress(0, 1)
-    runs = watch(sweep_config.setting(), sweep_config.num_steps, sweep_config.seed)
+    runs = watch(setting, sweep_config.num_steps, sweep_config.seed)
     arrays = {f"{name}_{run.k}": value for run in runs for name, value in asdict(run).items() if name != "k"}
     np.savez_compressed(out / "watched.npz", **arrays)
     progress(1, 1)

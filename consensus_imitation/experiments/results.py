@@ -70,6 +70,8 @@ def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool) -> b
     Raises:
         ValueError: if the directory holds results of another configuration and ``overwrite`` is False.
     """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file: results need a directory, choose another --out")
     path.mkdir(parents=True, exist_ok=True)
     file = path / "config.json"
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
