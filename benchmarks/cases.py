@@ -1,0 +1,226 @@
+"""The cases: what is measured, against what, and with which target."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation import ensembles, envs
+from consensus_imitation.benchmarks import decisions, loops, networks
+from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
+from consensus_imitation.demonstrators import TabularDemonstrator
+from consensus_imitation.learner import Learner
+from consensus_imitation.rollout import RolloutState, Trajectory, rollouts
+from consensus_imitation.selection import TopK
+
+#: Targets of the decision cases. Against well-written NumPy there is one for many actions only, and for a single small
+#: decision, which is all dispatch, there is none.
+_COST = {"jitted sum over the input": 2.0}
+_SPEED_UP = {"naive jit": 4.0, "textbook NumPy": 10.0}
+_SPEED_UP_MANY_ACTIONS = {**_SPEED_UP, "tuned NumPy": 2.5}
+
+
+def decision(
+    batch: int, num_members: int, num_actions: int, k: int, targets: Mapping[str, float], repeats: int
+) -> Iterator[Measurement]:
+    """Decisions for a batch from log-probabilities: selection, minimum, query probability and draw."""
+    log_probs, log_weights, uniforms = decisions.inputs(batch, num_members, num_actions)
+    on_device = tuple(jnp.asarray(part) for part in (log_probs, log_weights, uniforms))
+    tuned = decisions.TunedNumpy(batch, num_actions)
+    key = jax.random.key(0)
+    functions = {
+        "ours": lambda: decisions.library(*on_device, k),
+        "jitted sum over the input": lambda: decisions.floor(on_device[0]),
+        "naive jit": lambda: decisions.naive_jit(on_device[0], on_device[1], key, k),
+        "textbook NumPy": lambda: decisions.textbook_numpy(log_probs, log_weights, uniforms, k),
+        "vectorised NumPy": lambda: decisions.vectorised_numpy(log_probs, log_weights, uniforms, k),
+        "tuned NumPy": lambda: tuned(log_probs, log_weights, uniforms, k),
+    }
+    ours = functions["ours"]()
+    for name in ("textbook NumPy", "vectorised NumPy", "tuned NumPy"):
+        decisions.check_same(functions[name](), ours, name)
+    # It draws from another generator, so that only the law is the same.
+    np.testing.assert_allclose(functions["naive jit"]()[1], ours[1], atol=2e-5)
+
+    seconds = time_by_turns(functions, repeats)
+    case = f"decision {batch}x{num_members}x{num_actions}, k={k}"
+    for reference in functions:
+        if reference != "ours":
+            yield Measurement(
+                case=case,
+                quantity="time of a batch",
+                ours=seconds["ours"],
+                reference=reference,
+                reference_value=seconds[reference],
+                target=targets.get(reference),
+                at_least=reference not in _COST,
+            )
+
+
+def loop(repeats: int) -> Iterator[Measurement]:
+    """Whole runs of tabular members on the cliff walk: 64 seeds for each of 4 values of k in one compiled call."""
+    world = envs.make("cliff")
+    demonstrator_probs = np.asarray(world.demonstrator_probs, np.float64)
+    members = loops.members_around(demonstrator_probs, 8)
+    learner = Learner(ensembles.tabular(members), TopK(1))
+    demonstrator = TabularDemonstrator.create(demonstrator_probs)
+    keys = jax.random.split(jax.random.key(0), 64)
+    ks = (1, 2, 4, 8)
+    num_steps, numpy_seeds = 1_000, 2
+
+    def ours() -> tuple[jax.Array, jax.Array, jax.Array]:
+        return rollouts(learner, world.env, demonstrator, keys, num_steps, TopK(jnp.array(ks)), _totals)
+
+    def in_numpy(seeds: int = numpy_seeds) -> list[list[loops.Totals]]:
+        return [
+            [
+                loops.run_numpy(members, k, world, loops.table_demonstrator(demonstrator_probs, seed), num_steps, seed)
+                for seed in range(seeds)
+            ]
+            for k in ks
+        ]
+
+    # Two random generators: the mean numbers of queries are the same within four standard errors.
+    queries = np.asarray(ours()[0], float)
+    counted = np.array([[run.queries for run in runs] for runs in in_numpy(16)], float)
+    error = np.sqrt(queries.var(1) / queries.shape[1] + counted.var(1) / counted.shape[1])
+    assert np.all(np.abs(queries.mean(1) - counted.mean(1)) <= 4 * error + 1e-9), (queries.mean(1), counted.mean(1))
+
+    seconds = time_by_turns({"ours": ours, "numpy": in_numpy}, repeats)
+    per_step = seconds["ours"] / (num_steps * len(ks) * len(keys))
+    yield Measurement(
+        case="loop cliff, N=8, 64 seeds x 4 k",
+        quantity="time of an environment step",
+        ours=per_step,
+        reference="tuned NumPy class",
+        reference_value=seconds["numpy"] / (num_steps * len(ks) * numpy_seeds),
+        target=60.0,
+        at_least=True,
+    )
+    yield Measurement(
+        case="loop cliff, N=8, 64 seeds x 4 k",
+        quantity="environment steps a second",
+        ours=1e-6 / per_step,
+        unit="million",
+        target=1.0,
+        at_least=True,
+    )
+
+
+def shell(repeats: int) -> Iterator[Measurement]:
+    """`ConsensusImitator.act` with 8 networks, against their bare forward pass."""
+    batch = 16
+    agreeing, differing = networks.make_params(agreeing=True), networks.make_params(agreeing=False)
+    one, many = networks.observations(), networks.observations(batch)
+    imitators = {
+        "act": (networks.make_imitator(agreeing), one),
+        "act, often asking": (networks.make_imitator(differing), one),
+        "act, batch": (networks.make_imitator(agreeing, batch), many),
+    }
+    forward, forward_batch = networks.make_forward(agreeing, False), networks.make_forward(agreeing, True)
+    # The decision is the one that the forward pass implies: members that agree give their common softmax.
+    logits = forward(one)[0].astype(np.float64)
+    found = imitators["act"][0].act(one)
+    assert not found.queried
+    np.testing.assert_allclose(found.min_probs, np.exp(logits) / np.exp(logits).sum(), atol=1e-5)
+
+    functions: dict[str, Callable[[], object]] = {
+        name: (lambda imitator=imitator, observation=observation: imitator.act(observation).step)
+        for name, (imitator, observation) in imitators.items()
+    }
+    functions |= {"forward": lambda: forward(one), "forward, batch": lambda: forward_batch(many)}
+    seconds = time_by_turns(functions, repeats, calls=200)
+    rate = imitators["act, often asking"][0].query_rate
+    for name, target in (("act", 2.5), ("act, often asking", None)):
+        yield Measurement(
+            case="shell, 8 networks 2x64",
+            quantity="time of act(), no query" if name == "act" else f"time of act(), {rate:.0%} queries",
+            ours=seconds[name],
+            reference="jitted forward pass",
+            reference_value=seconds["forward"],
+            target=target,
+        )
+    yield Measurement(
+        case=f"shell, num_envs={batch}",
+        quantity="us per environment step beyond the forward pass",
+        ours=(seconds["act, batch"] - seconds["forward, batch"]) / batch * 1e6,
+        unit="us",
+        target=25.0,
+    )
+
+
+def compilations(repeats: int) -> Iterator[Measurement]:
+    """Eight values of k, one after the other: how often the program is compiled."""
+    del repeats
+    yield Measurement(
+        case="sweep over 8 values of k",
+        quantity="compilations of a rollout",
+        ours=count_rollout_compilations(range(1, 9)),
+        unit="",
+        target=1.0,
+    )
+
+
+def count_rollout_compilations(ks: range) -> int:
+    """Run a short rollout for each k in turn and count the programs compiled."""
+    world = envs.make("ring")
+    probs = np.asarray(world.demonstrator_probs, np.float64)
+    learner = Learner(ensembles.tabular(loops.members_around(probs, max(ks))), TopK(1))
+    demonstrator = TabularDemonstrator.create(probs)
+    keys = jax.random.split(jax.random.key(0), 2)
+    compiled = 0
+
+    def count(state: RolloutState, trajectory: Trajectory) -> tuple[jax.Array, ...]:
+        nonlocal compiled
+        compiled += 1  # runs while the program is traced, not when it is executed
+        return _totals(state, trajectory)
+
+    for k in ks:
+        rollouts(learner, world.env, demonstrator, keys, 20, TopK(jnp.array([k])), count)
+    return compiled
+
+
+_FIRST_ACTION = """
+import time
+start = time.perf_counter()
+from consensus_imitation.benchmarks import networks
+imported = time.perf_counter()
+networks.make_imitator(networks.make_params(agreeing=True)).act(networks.observations())
+print(imported - start, time.perf_counter() - start)
+"""
+
+
+def cold_start(repeats: int) -> Iterator[Measurement]:
+    """A fresh process: the import, and the first action of 8 networks with its compilation."""
+    runs = []
+    for _ in range(min(repeats, 3)):
+        start = time.perf_counter()
+        printed = subprocess.run([sys.executable, "-c", _FIRST_ACTION], check=True, capture_output=True, text=True)
+        imported, acted = (float(word) for word in printed.stdout.split())
+        runs.append((imported, acted, time.perf_counter() - start))
+    imported, acted, whole = np.median(np.array(runs), axis=0)
+    yield Measurement(case="cold start", quantity="import", ours=imported)
+    yield Measurement(case="cold start", quantity="import and first action", ours=acted)
+    yield Measurement(case="cold start", quantity="the whole process", ours=whole)
+
+
+def _totals(state: RolloutState, trajectory: Trajectory) -> tuple[jax.Array, jax.Array, jax.Array]:
+    del state
+    return trajectory.queried.sum(), trajectory.harm.sum(), trajectory.reward.sum()
+
+
+#: Every case by name.
+CASES: dict[str, Callable[[int], Iterator[Measurement]]] = {
+    "decision-small": lambda repeats: decision(4096, 32, 16, 8, _COST | _SPEED_UP, repeats),
+    "decision-large": lambda repeats: decision(64, 4, 32_000, 2, _COST | _SPEED_UP_MANY_ACTIONS, repeats),
+    "decision-huge": lambda repeats: decision(16, 8, 128_000, 4, _COST | _SPEED_UP_MANY_ACTIONS, repeats),
+    "decision-one": lambda repeats: decision(1, 8, 5, 4, {}, repeats),
+    "loop": loop,
+    "shell": shell,
+    "sweep": compilations,
+    "cold-start": cold_start,
+}

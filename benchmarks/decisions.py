@@ -1,0 +1,150 @@
+"""Decisions from log-probabilities [B, N, A] under a shared posterior [N]: the library's and the baselines'.
+
+Each NumPy function is independent of the library's code. All take ``(log_probs, log_weights, uniforms, k)`` and return
+actions int [B], -1 for a query, and the query probabilities float [B].
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.aggregation import Minimum
+from consensus_imitation.draw import QUERY, draw
+from consensus_imitation.selection import TopK
+
+_BLOCK = 128
+
+
+def _decide_one(log_probs: jax.Array, log_weights: jax.Array, uniform: jax.Array, k: jax.Array) -> Any:
+    law = Minimum()(log_probs, log_weights, TopK(k)(log_weights))
+    return draw(uniform, law), law.query_prob
+
+
+@jax.jit
+def library(log_probs: jax.Array, log_weights: jax.Array, uniforms: jax.Array, k: jax.Array) -> Any:
+    """The library: its functions for one stream, vectorised over the batch."""
+    return jax.vmap(_decide_one, in_axes=(0, None, 0, None))(log_probs, log_weights, uniforms, k)
+
+
+#: The floor: read the input once.
+floor = jax.jit(jnp.sum)
+
+
+@jax.jit
+def naive_jit(log_probs: jax.Array, log_weights: jax.Array, key: jax.Array, k: jax.Array) -> Any:
+    """What one writes first in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
+    rank = jnp.argsort(jnp.argsort(-log_weights))
+    probs = jnp.exp(log_probs)
+    min_probs = jnp.min(jnp.where((rank < k)[None, :, None], probs, jnp.inf), axis=1)
+    query_prob = jnp.clip(1.0 - jnp.sum(min_probs, axis=-1), 0.0, 1.0)
+    outcome = jax.random.categorical(key, jnp.log(jnp.concatenate([min_probs, query_prob[:, None]], axis=-1)))
+    return jnp.where(outcome == min_probs.shape[-1], QUERY, outcome), query_prob
+
+
+def textbook_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
+    """The definition, written down for one observation and looped over the batch, in NumPy's double precision."""
+    actions, query_probs = [], []
+    for predictions, uniform in zip(log_probs, uniforms, strict=True):
+        probs = np.exp(predictions.astype(np.float64))
+        top = np.argsort(-log_weights)[:k]
+        min_probs = probs[top].min(axis=0)
+        query_prob = max(0.0, 1.0 - min_probs.sum())
+        # As np.random.choice does it: the running sum over the query and the actions, searched for a uniform number.
+        cumulative = np.cumsum(np.concatenate([[query_prob], min_probs]))
+        outcome = np.searchsorted(cumulative / cumulative[-1], uniform, side="right")
+        actions.append(outcome - 1 if outcome > 0 else QUERY)
+        query_probs.append(query_prob)
+    return np.array(actions), np.array(query_probs)
+
+
+def vectorised_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
+    """The definition for the whole batch at once."""
+    top = np.argsort(-log_weights)[:k]
+    min_probs = np.exp(log_probs[:, top]).min(axis=1)
+    # In double precision: a float32 running sum over many actions drifts.
+    cumulative = np.cumsum(min_probs, axis=-1, dtype=np.float64)
+    query_prob = np.clip(1.0 - cumulative[:, -1], 0.0, 1.0)
+    beyond = cumulative > (uniforms - query_prob)[:, None]
+    actions = np.where(beyond.any(axis=-1), beyond.argmax(axis=-1), QUERY)
+    return np.where(uniforms < query_prob, QUERY, actions), query_prob
+
+
+class TunedNumpy:
+    """The best NumPy that we could write: only the k rows, in place, `exp` of two rows, block-wise inversion.
+
+    With many actions it goes through the batch one by one, so that everything stays in the cache.
+    """
+
+    def __init__(self, batch: int, num_actions: int) -> None:
+        rows = 1 if num_actions >= 4096 else batch
+        self._lowest = np.empty((rows, num_actions), np.float32)
+        self._reference = np.empty((rows, num_actions), np.float32)
+        self._ones = np.ones(_BLOCK, np.float32)
+        self._rows = rows
+
+    def __call__(self, log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
+        """Decide for the whole batch."""
+        top = np.argpartition(-log_weights, k - 1)[:k]
+        B = log_probs.shape[0]
+        actions, query_probs = np.empty(B, np.int64), np.empty(B)
+        for start in range(0, B, self._rows):
+            part = slice(start, start + self._rows)
+            actions[part], query_probs[part] = self._decide(log_probs[part], top, uniforms[part])
+        return actions, query_probs
+
+    def _decide(self, log_probs: np.ndarray, top: np.ndarray, uniforms: np.ndarray) -> Any:
+        probs, gap = self._lowest, self._reference
+        reference = log_probs[:, top[0]]
+        if len(top) == 1:
+            np.exp(reference, out=probs)
+        else:
+            np.minimum(reference, log_probs[:, top[1]], out=probs)
+            for member in top[2:]:
+                np.minimum(probs, log_probs[:, member], out=probs)
+            np.exp(probs, out=probs)
+        np.exp(reference, out=gap)
+        np.subtract(gap, probs, out=gap)
+        query_prob = np.clip(gap.sum(axis=-1), 0.0, 1.0)
+        return self._draw(probs, uniforms - query_prob), query_prob
+
+    def _draw(self, probs: np.ndarray, points: np.ndarray) -> np.ndarray:
+        A = probs.shape[-1]
+        if A <= 2 * _BLOCK or A % _BLOCK:
+            actions = _invert(np.cumsum(probs, axis=-1), points)
+        else:
+            blocks = probs.reshape(len(probs), -1, _BLOCK)
+            mass = np.cumsum(blocks @ self._ones, axis=-1, dtype=np.float64)
+            block = _invert(mass, points)
+            row = np.arange(len(probs))
+            inside = np.cumsum(blocks[row, block], axis=-1)
+            before = np.where(block > 0, mass[row, block - 1], 0.0)
+            actions = block * _BLOCK + _invert(inside, np.maximum(points - before, 0.0))
+        return np.where(points < 0, QUERY, actions)
+
+
+def _invert(cumulative: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """First index whose cumulative mass exceeds the point; the last if rounding leaves none."""
+    points = np.minimum(points, np.nextafter(cumulative[:, -1], 0, dtype=cumulative.dtype))
+    return (cumulative > points[:, None]).argmax(axis=-1)
+
+
+def inputs(batch: int, num_members: int, num_actions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log-probabilities of members that agree roughly, log-weights, and a uniform number for each stream."""
+    rng = np.random.default_rng(seed)
+    common = 2.0 * rng.standard_normal((batch, 1, num_actions), dtype=np.float32)
+    logits = common + 0.5 * rng.standard_normal((batch, num_members, num_actions), dtype=np.float32)
+    log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    log_weights = rng.standard_normal(num_members, dtype=np.float32)
+    return log_probs, log_weights, rng.random(batch, dtype=np.float32)
+
+
+def check_same(found: Any, expected: Any, name: str) -> None:
+    """Raise AssertionError unless two sets of decisions agree up to rounding."""
+    actions, query_probs = (np.asarray(part) for part in found)
+    expected_actions, expected_query_probs = (np.asarray(part) for part in expected)
+    np.testing.assert_allclose(query_probs, expected_query_probs, atol=2e-5, err_msg=name)
+    # A point within rounding of the border between two actions may fall on either side.
+    differ = np.mean(actions != expected_actions)
+    assert differ <= 0.05, f"{name}: {differ:.1%} of the actions differ"

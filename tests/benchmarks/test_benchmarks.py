@@ -1,0 +1,155 @@
+"""What is timed against each other computes the same; nothing here measures time."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from consensus_imitation import Learner, TopK, benchmarks, ensembles, envs
+from consensus_imitation.benchmarks import decisions, loops, networks
+from consensus_imitation.benchmarks.cases import CASES, count_rollout_compilations
+from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
+from consensus_imitation.learner import uniform
+
+SHAPES = [(7, 3, 5, 1), (64, 8, 16, 3), (3, 4, 1280, 2), (3, 2, 1000, 2), (2, 5, 8192, 5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_numpy_decisions_are_the_librarys(shape: tuple[int, int, int, int]) -> None:
+    batch, num_members, num_actions, k = shape
+    log_probs, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
+    for seed in range(5):
+        uniforms = np.random.default_rng(seed).random(batch, dtype=np.float32)
+        arguments = (log_probs, log_weights, uniforms, k)
+        ours = decisions.library(*arguments)
+        for baseline in (
+            decisions.textbook_numpy,
+            decisions.vectorised_numpy,
+            decisions.TunedNumpy(batch, num_actions),
+        ):
+            actions, query_probs = baseline(*arguments)
+            np.testing.assert_allclose(query_probs, ours[1], atol=2e-6)
+            np.testing.assert_array_equal(actions, ours[0])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_naive_jit_has_the_same_law(shape: tuple[int, int, int, int], key: jax.Array) -> None:
+    batch, num_members, num_actions, k = shape
+    log_probs, log_weights, uniforms = decisions.inputs(batch, num_members, num_actions)
+    actions, query_probs = decisions.naive_jit(log_probs, log_weights, key, k)
+    np.testing.assert_allclose(query_probs, decisions.library(log_probs, log_weights, uniforms, k)[1], atol=2e-6)
+    assert np.all((np.asarray(actions) >= -1) & (np.asarray(actions) < num_actions))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 8])
+def test_numpy_class_follows_the_learner(k: int, key: jax.Array) -> None:
+    """Same members, same random numbers, same answers: the same actions, query probabilities and weights."""
+    world = envs.make("cliff")
+    demonstrator_probs = np.asarray(world.demonstrator_probs, np.float64)
+    members = loops.members_around(demonstrator_probs, 8)
+    learner = Learner(ensembles.tabular(members), TopK(k))
+    in_numpy = loops.NumpyImitator(members, k)
+    state = learner.init(key)
+    decide, observe = jax.jit(Learner.decide), jax.jit(Learner.observe)
+    demonstrator = loops.table_demonstrator(demonstrator_probs, seed=k)
+    rng = np.random.default_rng(k)
+    queries = 0
+    for _ in range(300):
+        observation = int(rng.integers(len(demonstrator_probs)))
+        answer = demonstrator(observation)
+        decision = decide(learner, state, observation)
+        action, query_prob = in_numpy.decide(observation, float(uniform(state.stream)))
+        assert action == int(decision.action)
+        assert query_prob == pytest.approx(float(decision.query_prob), abs=2e-6)
+        if action < 0:
+            in_numpy.observe(observation, answer)
+            queries += 1
+        state, _ = observe(learner, state, observation, decision, answer)
+        np.testing.assert_allclose(in_numpy.log_weights, state.posterior.log_weights, atol=1e-4)
+    assert (queries > 0) == (k > 1)
+
+
+def test_numpy_run_adds_up() -> None:
+    """A lone member that is the demonstrator never asks and, like it, reaches the goal."""
+    world = envs.make("cliff")
+    probs = np.asarray(world.demonstrator_probs, np.float64)
+    totals = loops.run_numpy(probs[None], 1, world, loops.table_demonstrator(probs, 0), 2_000, 0)
+    assert totals.queries == 0
+    assert totals.reward > 50
+
+
+def test_numpy_run_refuses_a_world_of_chance() -> None:
+    worlds = [envs.make(name) for name in envs.names()]
+    noisy = next(world for world in worlds if world.env.next_state.shape[2] > 1 or len(world.env.start_states) > 1)
+    probs = np.asarray(noisy.demonstrator_probs, np.float64)
+    with pytest.raises(ValueError, match="without chance"):
+        loops.run_numpy(probs[None], 1, noisy, loops.table_demonstrator(probs, 0), 10, 0)
+
+
+def test_a_sweep_over_k_compiles_once() -> None:
+    assert count_rollout_compilations(range(1, 9)) == 1
+
+
+def test_the_kernel_compiles_once_for_all_k() -> None:
+    traced = 0
+
+    @jax.jit
+    def decide(log_probs: jax.Array, log_weights: jax.Array, uniforms: jax.Array, k: jax.Array) -> jax.Array:
+        nonlocal traced
+        traced += 1
+        return decisions.library(log_probs, log_weights, uniforms, k)[0]
+
+    arguments = [jnp.asarray(part) for part in decisions.inputs(4, 8, 5)]
+    for k in range(1, 9):
+        decide(*arguments, k)
+    assert traced == 1
+
+
+def test_the_shell_acts_as_the_forward_pass_implies() -> None:
+    params = networks.make_params(agreeing=True)
+    logits = networks.make_forward(params, batched=True)(networks.observations(3))
+    decision = networks.make_imitator(params, num_envs=3).act(networks.observations(3))
+    np.testing.assert_allclose(decision.min_probs, jax.nn.softmax(logits[:, 0]), atol=1e-6)
+    assert not decision.queried.any()
+
+
+def test_ratios_and_targets() -> None:
+    cost = Measurement("case", "time", ours=3.0, reference="floor", reference_value=2.0, target=2.0)
+    assert (cost.ratio, cost.met) == (1.5, True)
+    speed_up = Measurement("case", "time", ours=1.0, reference="slow", reference_value=3.0, target=4.0, at_least=True)
+    assert (speed_up.ratio, speed_up.met) == (3.0, False)
+    alone = Measurement("case", "count", ours=1.0, unit="programs", target=1.0)
+    assert (alone.ratio, alone.met) == (None, True)
+    assert Measurement("case", "time", ours=1e-4).met is None
+    assert cost.as_row() == {
+        "case": "case",
+        "quantity": "time",
+        "ours": "3 s",
+        "reference": "floor",
+        "its value": "2 s",
+        "ratio": "1.5",
+        "target": "<= 2",
+        "met": True,
+    }
+    assert Measurement("case", "time", ours=4.2e-5).as_row()["ours"] == "42 us"
+
+
+def test_functions_take_turns() -> None:
+    order: list[str] = []
+    times = time_by_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, calls={"a": 2, "b": 1})
+    assert order == ["a", "b"] + ["a", "a", "b"] * 2  # one call of each beforehand
+    assert all(math.isfinite(seconds) and seconds >= 0 for seconds in times.values())
+
+
+def test_run_reports_progress_and_rejects_unknown_names() -> None:
+    seen: list[tuple[int, int]] = []
+    results = benchmarks.run(
+        ["decision-one", "sweep"], repeats=1, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert {result.case for result in results} == {"decision 1x8x5, k=4", "sweep over 8 values of k"}
+    with pytest.raises(ValueError, match="no such case: speed"):
+        benchmarks.run(["speed"])
+    assert "loop" in CASES
