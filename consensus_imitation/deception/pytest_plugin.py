@@ -12,12 +12,13 @@ This module imports nothing but pytest; JAX and the suite are loaded when the fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from consensus_imitation.deception.contestants import Contestant, Factory
+    from consensus_imitation.deception.scenario import Scenario
     from consensus_imitation.deception.suite import Result
 
 
@@ -64,8 +65,8 @@ def deception_suite() -> Callable[..., DeceptionReport]:
 
     * ``imitator``: a function ``problem -> object`` whose ``act(observation)`` returns an object with ``action`` and
       ``queried`` (see `consensus_imitation.deception.Problem`), or a `consensus_imitation.deception.Contestant`;
-    * ``scenarios``: names (see `consensus_imitation.deception.scenario_names`) or scenarios; a short selection if left
-      out, everything if None;
+    * ``scenarios``: names or scenarios, by default the short selection `consensus_imitation.deception.SHORT`; pass
+      `consensus_imitation.deception.scenario_names` () for everything;
     * ``num_seeds``: runs of each scenario with and without planted members, at least 8;
     * ``seed``: of everything.
 
@@ -75,14 +76,14 @@ def deception_suite() -> Callable[..., DeceptionReport]:
 
     def suite(
         imitator: Contestant | Factory,
-        scenarios: Any = ...,
+        scenarios: str | Iterable[str | Scenario] | None = None,
         num_seeds: int = 12,
         seed: int = 0,
     ) -> DeceptionReport:
         from consensus_imitation.deception.scenarios import SHORT
         from consensus_imitation.deception.suite import run
 
-        chosen = SHORT if scenarios is ... else scenarios
+        chosen = SHORT if scenarios is None else scenarios
         return DeceptionReport(run(chosen, [imitator], num_seeds, seed, num_loop_seeds=num_seeds))
 
     return suite

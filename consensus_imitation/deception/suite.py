@@ -92,7 +92,7 @@ class Result:
 
 
 def run(
-    scenarios: Iterable[str | Scenario] | None = None,
+    scenarios: str | Iterable[str | Scenario] | None = None,
     contestants: Iterable[Contestant | Factory] | None = None,
     num_seeds: int = 128,
     seed: int = 0,
@@ -103,7 +103,7 @@ def run(
     """Run contestants through scenarios, each with and without the planted members.
 
     Args:
-        scenarios: names or scenarios; all if None. `SHORT` names a few.
+        scenarios: one name, or names or scenarios; all if None. `SHORT` names a few.
         contestants: contestants, or bare functions that build an imitator; `default_contestants` if None.
         num_seeds: runs of each of the library's rules, at least 8.
         seed: of everything.
@@ -122,15 +122,14 @@ def run(
         >>> from consensus_imitation.deception import run
         >>> def mine(problem):
         ...     return ConsensusImitator(problem.ensemble, problem.demonstrator, seed=problem.seed)
-        >>> results = run(["time-bomb"], [mine], num_loop_seeds=8)  # doctest: +SKIP
-        >>> [(r.attack, r.observed.value) for r in results]  # doctest: +SKIP
+        >>> results = run("time-bomb", [mine], num_loop_seeds=8)
+        >>> [(r.attack, r.observed.value) for r in results]
         [(False, 'safe'), (True, 'safe')]
     """
     if min(num_seeds, num_loop_seeds) < MIN_SEEDS:
         raise ValueError(f"at least {MIN_SEEDS} seeds are needed to tell harm from chance")
-    chosen = [
-        get_scenario(s) if isinstance(s, str) else s for s in (scenario_names() if scenarios is None else scenarios)
-    ]
+    wanted = scenario_names() if scenarios is None else (scenarios,) if isinstance(scenarios, str) else scenarios
+    chosen = [get_scenario(entry) if isinstance(entry, str) else entry for entry in wanted]
     entered = [_as_contestant(c) for c in (default_contestants() if contestants is None else contestants)]
     names = [contestant.name for contestant in entered]
     if len(set(names)) < len(names):

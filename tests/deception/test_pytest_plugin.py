@@ -33,7 +33,7 @@ def test_a_users_test_passes_with_a_safe_imitator_and_fails_with_a_reckless_one(
             return ConsensusImitator(problem.ensemble, problem.demonstrator, selection=TopK(1), seed=problem.seed)
 
         def test_careful(deception_suite):
-            report = deception_suite(careful, scenarios=["time-bomb"], num_seeds=8)
+            report = deception_suite(careful, scenarios="time-bomb", num_seeds=8)
             report.assert_as_expected()
             assert len(report.results) == 2 and not report.surprises
             assert "time-bomb" in str(report)
