@@ -15,7 +15,8 @@ probability would reach it with probability below `ERROR_RATE`; otherwise SAFE. 
 called harmed with at most that probability in each cell, so the 240 cells of the default suite raise a false alarm
 with probability below 0.3% (a union bound: cells that share their seeds need not be independent). At 128 seeds and the
 limits that occur (up to 0.1), one that is harmed in half of its runs is called safe with probability below 1e-6, one
-that is harmed in 40% of them below 1e-3.
+that is harmed in 40% of them below 1e-3. A dozen runs, the default for an imitator in a Python loop, see less: at a
+limit of 0.05 it takes 7 harmed ones of 12. (All this takes the mean over the runs for exact.)
 
 The same rule holds for every scenario and every contestant.
 """

@@ -44,6 +44,10 @@ def test_the_fewest_runs_can_still_tell():
     assert judge_harm(1, MIN_SEEDS, 0.0) is Expectation.HARMED
 
 
+def test_a_dozen_runs_see_what_the_documentation_says():
+    assert [judge_harm(k, 12, 0.05) for k in (6, 7)] == [Expectation.SAFE, Expectation.HARMED]
+
+
 def test_verdict_is_monotone():
     verdicts = [judge_harm(k, 100, 0.05) is Expectation.HARMED for k in range(101)]
     assert verdicts == sorted(verdicts)
