@@ -104,7 +104,6 @@ def test_an_observation_outside_the_table_is_a_query(observation: int, key: jax.
     assert decisions.queried.all()
 
 
-@pytest.mark.xfail(strict=True, reason="under jit the validity test of a NaN look-up comes out the wrong way")
 def test_an_observation_outside_the_table_makes_every_member_invalid_under_jit(key: jax.Array) -> None:
     learner = Learner(ensembles.tabular(np.tile(np.array(GOOD), (3, 1, 1))), TopK(2))
     decision = jax.jit(Learner.decide)(learner, learner.init(key), -1)
@@ -130,7 +129,6 @@ def test_an_observation_beyond_32_bits_is_not_another_row(observation: int) -> N
     assert decision.queried
 
 
-@pytest.mark.xfail(strict=True, reason="the same, through the shell: nobody is told")
 def test_an_observation_outside_the_table_raises_an_alarm() -> None:
     imitator = ConsensusImitator(ensembles.tabular(np.tile(np.array(GOOD), (2, 1, 1))), selection=TopK(2), seed=0)
     with warnings.catch_warnings():

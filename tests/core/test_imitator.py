@@ -88,6 +88,29 @@ def test_the_shell_is_the_core(name: str) -> None:
     assert 0 < queries < 100
 
 
+@pytest.mark.parametrize("num_envs", [None, 2], ids=["single", "batch"])
+def test_the_shell_is_the_core_over_a_long_run(num_envs: int | None) -> None:
+    """And after being taken up again in mid-run: whatever the shell computes ahead runs out and is renewed."""
+    members, rule = ENSEMBLES["tabular"]
+    imitator = ConsensusImitator(members, scripted, selection=rule, seed=5, num_envs=num_envs)
+    learner = Learner(members, rule)
+    state = learner.init(jax.random.key(5), num_envs)
+    batch = num_envs is not None
+    decide = jax.jit(Learner.decide_batch if batch else Learner.decide)
+    observe = jax.jit(Learner.observe_batch if batch else Learner.observe)
+    rng = np.random.default_rng(0)
+    for t in range(1200):
+        if t in (100, 700):
+            imitator = ConsensusImitator.from_state(imitator.state, members, scripted, selection=rule)
+        observation = rng.integers(S, size=num_envs)
+        decision = imitator.act(observation)
+        pure = decide(learner, state, observation)
+        state, info = observe(learner, state, observation, pure, observation % A)
+        np.testing.assert_array_equal(decision.action, info.action)
+        np.testing.assert_array_equal(decision.queried, pure.queried)
+    assert_same_leaves(imitator.state, state, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_the_shell_of_a_batch_is_the_core_of_a_batch(name: str) -> None:
     members, rule = ENSEMBLES[name]
