@@ -70,39 +70,42 @@ def loop(repeats: int) -> Iterator[Measurement]:
     demonstrator = TabularDemonstrator.create(demonstrator_probs)
     keys = jax.random.split(jax.random.key(0), 64)
     ks = (1, 2, 4, 8)
-    num_steps, numpy_seeds = 1_000, 2
+    num_steps = 1_000
 
     def ours() -> tuple[jax.Array, jax.Array, jax.Array]:
         return rollouts(learner, world.env, demonstrator, keys, num_steps, TopK(jnp.array(ks)), _totals)
 
-    def in_numpy(seeds: int = numpy_seeds) -> list[list[loops.Totals]]:
-        return [
-            [
-                loops.run_numpy(members, k, world, loops.table_demonstrator(demonstrator_probs, seed), num_steps, seed)
-                for seed in range(seeds)
-            ]
-            for k in ks
-        ]
+    def in_numpy(make: type[loops.LeanNumpyImitator], seed: int = 0) -> list[loops.Totals]:
+        answers = loops.table_demonstrator(demonstrator_probs, seed)
+        return [loops.run_numpy(make(members, k), world, answers, num_steps, seed) for k in ks]
 
-    # Two random generators: the mean numbers of queries are the same within four standard errors.
+    references = {
+        "NumPy class, same checks": loops.NumpyImitator,
+        "NumPy class, no checks": loops.LeanNumpyImitator,
+    }
+    # Other random generators: the mean numbers of queries are the same within four standard errors.
     queries = np.asarray(ours()[0], float)
-    counted = np.array([[run.queries for run in runs] for runs in in_numpy(16)], float)
-    error = np.sqrt(queries.var(1) / queries.shape[1] + counted.var(1) / counted.shape[1])
-    assert np.all(np.abs(queries.mean(1) - counted.mean(1)) <= 4 * error + 1e-9), (queries.mean(1), counted.mean(1))
+    for make in references.values():
+        counted = np.array([[run.queries for run in in_numpy(make, seed)] for seed in range(12)], float).T
+        error = np.sqrt(queries.var(1) / queries.shape[1] + counted.var(1) / counted.shape[1])
+        assert np.all(np.abs(queries.mean(1) - counted.mean(1)) <= 4 * error + 1e-9), make
 
-    seconds = time_by_turns({"ours": ours, "numpy": in_numpy}, repeats)
-    per_step = seconds["ours"] / (num_steps * len(ks) * len(keys))
+    functions = {name: (lambda make=make: in_numpy(make)) for name, make in references.items()}
+    seconds = time_by_turns({"ours": ours} | functions, repeats)
+    case = "loop cliff, N=8, 64 seeds x 4 k"
+    per_step = seconds["ours"] / (num_steps * queries.size)
+    for name in references:
+        yield Measurement(
+            case=case,
+            quantity="time of an environment step",
+            ours=per_step,
+            reference=name,
+            reference_value=seconds[name] / (num_steps * len(ks)),
+            target=60.0 if references[name] is loops.NumpyImitator else None,
+            at_least=True,
+        )
     yield Measurement(
-        case="loop cliff, N=8, 64 seeds x 4 k",
-        quantity="time of an environment step",
-        ours=per_step,
-        reference="tuned NumPy class",
-        reference_value=seconds["numpy"] / (num_steps * len(ks) * numpy_seeds),
-        target=60.0,
-        at_least=True,
-    )
-    yield Measurement(
-        case="loop cliff, N=8, 64 seeds x 4 k",
+        case=case,
         quantity="environment steps a second",
         ours=1e-6 / per_step,
         unit="million",

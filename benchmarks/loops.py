@@ -10,12 +10,17 @@ from consensus_imitation.envs.gridworld import Gridworld
 #: Log-weights this close are tied, as in the library's selection rules.
 _TIE = 1e-5
 
+#: A prediction that sums above one by more than this is no distribution.
+_MASS = 1e-4
 
-class NumpyImitator:
-    """The pointwise minimum of the k heaviest tabular members, tuned for one step at a time.
+
+class LeanNumpyImitator:
+    """The pointwise minimum of the k heaviest tabular members, as fast as one step at a time goes, unchecked.
 
     Tables are laid out so that a look-up reads one block, the selection is computed anew only after an answer, and
-    all that is left of a step are one gather, one minimum, one running sum and a few Python floats.
+    all that is left of a step are one gather, one minimum, one running sum and a few Python floats. It relies on tables
+    of probabilities that are right: no prediction is checked. (With tables that never change one could go further
+    and tabulate the whole law for every state after each answer.)
 
     Args:
         probs: [N, S, A].
@@ -60,6 +65,52 @@ class NumpyImitator:
         self._select()
 
 
+class NumpyImitator(LeanNumpyImitator):
+    """The same for members that predict log-probabilities and may be wrong: it does what the library does at a step.
+
+    Every prediction is checked (an invalid one counts as the zero vector), the query probability is exactly 0 where
+    the members agree, and the evidence for each answer is kept. Arrays are preallocated, and the selection is
+    computed anew only after an answer.
+    """
+
+    def __init__(self, probs: np.ndarray, k: int) -> None:
+        super().__init__(probs, k)
+        with np.errstate(divide="ignore"):
+            self._table = np.log(self._probs)  # [S, N, A]
+        N, A = probs.shape[0], probs.shape[2]
+        self._now, self._mass, self._valid = np.empty((N, A)), np.empty(N), np.empty(N, bool)
+        self._minimum, self._gap, self._cumulative = np.empty(A), np.empty(A), np.empty(A)
+        self.evidence = 0.0
+
+    def decide(self, observation: int, uniform: float) -> tuple[int, float]:
+        """The action, or -1 for a query, and the query probability."""
+        probs = np.exp(self._table[observation], out=self._now)
+        np.add.reduce(probs, axis=1, out=self._mass)
+        np.less_equal(self._mass, 1 + _MASS, out=self._valid)
+        if not self._valid.all():
+            probs[~self._valid] = 0.0
+        selected = self.selected
+        lowest = np.minimum.reduce(probs.take(selected, axis=0), axis=0, out=self._minimum)
+        query_prob = float(np.add.reduce(np.subtract(probs[selected[0]], lowest, out=self._gap)))
+        cumulative = np.add.accumulate(lowest, out=self._cumulative)
+        total = float(cumulative[-1])
+        if 1.0 - (total + query_prob) > _MASS:
+            query_prob = 1.0 - total
+        if uniform < query_prob or total <= 0:
+            return -1, query_prob
+        point = min(uniform - query_prob, total * (1 - 1e-12))
+        return int(cumulative.searchsorted(point, side="right")), query_prob
+
+    def observe(self, observation: int, answer: int) -> None:
+        """Learn from the demonstrator's answer, and add up the log-probability that the mixture had given to it."""
+        before = np.log(np.exp(self.log_weights).sum())
+        after = self.log_weights + self._log_probs[observation, answer]
+        top = after.max()
+        self.evidence += top + np.log(np.exp(after - top).sum()) - before
+        self.log_weights = after - top
+        self._select()
+
+
 class Totals(NamedTuple):
     """What a run adds up to."""
 
@@ -69,7 +120,7 @@ class Totals(NamedTuple):
 
 
 def run_numpy(
-    probs: np.ndarray, k: int, world: Gridworld, demonstrator: Callable[[int], int], num_steps: int, seed: int
+    imitator: LeanNumpyImitator, world: Gridworld, demonstrator: Callable[[int], int], num_steps: int, seed: int
 ) -> Totals:
     """One run in NumPy and plain Python, on a world whose moves and starts are deterministic."""
     if world.env.next_state.shape[2] > 1 or len(world.env.start_states) > 1:
@@ -82,7 +133,6 @@ def run_numpy(
     start, horizon = int(world.env.start_states[0]), world.env.horizon or num_steps + 1
     uniforms = np.random.default_rng(seed).random(num_steps).tolist()
 
-    imitator = NumpyImitator(probs, k)
     queries, harms, total = 0, 0, 0.0
     state, time = start, 0
     for uniform in uniforms:

@@ -1,10 +1,10 @@
 """An ensemble of small networks in the shell, one environment at a time or several at once."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ensembles
@@ -26,14 +26,15 @@ def apply(params: Any, observation: jax.Array) -> jax.Array:
 
 def make_params(agreeing: bool) -> Any:
     """Parameters of all members, independently drawn or N times the same."""
+    rng = np.random.default_rng(0)
 
-    def init(key: jax.Array) -> Any:
-        keys = jax.random.split(key, len(_SIZES) - 1)
-        sizes = zip(keys, _SIZES[:-1], _SIZES[1:], strict=True)
-        return [(jax.random.normal(k, (i, o)) / np.sqrt(i), jnp.zeros(o)) for k, i, o in sizes]
+    def stacked(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (1 if agreeing else NUM_MEMBERS, size_in, size_out)
+        weights = rng.standard_normal(shape, dtype=np.float32) / np.float32(np.sqrt(size_in))
+        biases = np.zeros((NUM_MEMBERS, size_out), np.float32)
+        return np.broadcast_to(weights, (NUM_MEMBERS, size_in, size_out)).copy(), biases
 
-    keys = jax.random.split(jax.random.key(0), NUM_MEMBERS)
-    return jax.vmap(init)(jnp.stack([keys[0]] * NUM_MEMBERS) if agreeing else keys)
+    return jax.device_put([stacked(*sizes) for sizes in itertools.pairwise(_SIZES)])
 
 
 def make_imitator(params: Any, num_envs: int | None = None, k: int = 4) -> ConsensusImitator:

@@ -43,19 +43,20 @@ def test_naive_jit_has_the_same_law(shape: tuple[int, int, int, int], key: jax.A
     assert np.all((np.asarray(actions) >= -1) & (np.asarray(actions) < num_actions))
 
 
+@pytest.mark.parametrize("make", [loops.LeanNumpyImitator, loops.NumpyImitator])
 @pytest.mark.parametrize("k", [1, 2, 5, 8])
-def test_numpy_class_follows_the_learner(k: int, key: jax.Array) -> None:
+def test_numpy_class_follows_the_learner(k: int, make: type[loops.LeanNumpyImitator], key: jax.Array) -> None:
     """Same members, same random numbers, same answers: the same actions, query probabilities and weights."""
     world = envs.make("cliff")
     demonstrator_probs = np.asarray(world.demonstrator_probs, np.float64)
     members = loops.members_around(demonstrator_probs, 8)
     learner = Learner(ensembles.tabular(members), TopK(k))
-    in_numpy = loops.NumpyImitator(members, k)
+    in_numpy = make(members, k)
     state = learner.init(key)
     decide, observe = jax.jit(Learner.decide), jax.jit(Learner.observe)
     demonstrator = loops.table_demonstrator(demonstrator_probs, seed=k)
     rng = np.random.default_rng(k)
-    queries = 0
+    queries, evidence = 0, 0.0
     for _ in range(300):
         observation = int(rng.integers(len(demonstrator_probs)))
         answer = demonstrator(observation)
@@ -66,16 +67,25 @@ def test_numpy_class_follows_the_learner(k: int, key: jax.Array) -> None:
         if action < 0:
             in_numpy.observe(observation, answer)
             queries += 1
-        state, _ = observe(learner, state, observation, decision, answer)
+        state, info = observe(learner, state, observation, decision, answer)
+        evidence += float(info.evidence)
         np.testing.assert_allclose(in_numpy.log_weights, state.posterior.log_weights, atol=1e-4)
     assert (queries > 0) == (k > 1)
+    if isinstance(in_numpy, loops.NumpyImitator):
+        assert in_numpy.evidence == pytest.approx(evidence, abs=1e-3)
+
+
+def test_numpy_class_asks_when_a_member_is_invalid() -> None:
+    probs = np.tile([0.5, 0.5], (3, 1, 1))
+    probs[1, 0] = [0.9, 0.9]
+    assert loops.NumpyImitator(probs, 3).decide(0, 0.999) == (-1, 1.0)
 
 
 def test_numpy_run_adds_up() -> None:
     """A lone member that is the demonstrator never asks and, like it, reaches the goal."""
     world = envs.make("cliff")
     probs = np.asarray(world.demonstrator_probs, np.float64)
-    totals = loops.run_numpy(probs[None], 1, world, loops.table_demonstrator(probs, 0), 2_000, 0)
+    totals = loops.run_numpy(loops.NumpyImitator(probs[None], 1), world, loops.table_demonstrator(probs, 0), 2_000, 0)
     assert totals.queries == 0
     assert totals.reward > 50
 
@@ -85,7 +95,7 @@ def test_numpy_run_refuses_a_world_of_chance() -> None:
     noisy = next(world for world in worlds if world.env.next_state.shape[2] > 1 or len(world.env.start_states) > 1)
     probs = np.asarray(noisy.demonstrator_probs, np.float64)
     with pytest.raises(ValueError, match="without chance"):
-        loops.run_numpy(probs[None], 1, noisy, loops.table_demonstrator(probs, 0), 10, 0)
+        loops.run_numpy(loops.NumpyImitator(probs[None], 1), noisy, loops.table_demonstrator(probs, 0), 10, 0)
 
 
 def test_a_sweep_over_k_compiles_once() -> None:
