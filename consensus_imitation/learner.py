@@ -17,6 +17,7 @@ from consensus_imitation import aggregation as agg
 from consensus_imitation import posterior as post
 from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble
+from consensus_imitation.misspecification import AlarmState, MisspecificationAlarm
 from consensus_imitation.selection import SelectionRule
 
 
@@ -41,14 +42,17 @@ class LearnerState(struct.PyTreeNode):
 
     Attributes:
         posterior: over the N members; shared by all streams of a batch.
-        unexplained: bool [], an answer came that no member explains: the truth is not among the members, no
-            guarantee is left, and every step is a query until the user clears it.
+        unexplained: bool [], no member explains the answers: either one came that all had called impossible, or the
+            learner's misspecification alarm was raised. The truth is not among the members, no guarantee is left, and
+            every step is a query until the user clears it.
         stream: one stream, or B of them with a leading axis on every leaf.
+        alarm: what the misspecification alarm has seen; None without one.
     """
 
     posterior: post.PosteriorState
     unexplained: jax.Array  # []
     stream: Stream
+    alarm: AlarmState | None = None
 
 
 class PureDecision(NamedTuple):
@@ -90,7 +94,7 @@ class ObserveInfo(NamedTuple):
 
 
 class Learner(struct.PyTreeNode):
-    """Ensemble, selection rule and aggregation rule: all that a step depends on besides the state.
+    """Ensemble and rules: all that a step depends on besides the state.
 
     The ensemble's arrays and the selection rule's parameter are pytree leaves, so a new k or new tables do not
     recompile, and both can be ``vmap``ped over.
@@ -110,6 +114,7 @@ class Learner(struct.PyTreeNode):
     ensemble: Any
     selection: Any
     aggregation: agg.Aggregation = struct.field(pytree_node=False, default=agg.Minimum())
+    alarm: MisspecificationAlarm | None = None
 
     def init(self, key: jax.Array, num_streams: int | None = None) -> LearnerState:
         """The state before the first step.
@@ -128,7 +133,14 @@ class Learner(struct.PyTreeNode):
             return Stream(carry=self.ensemble.init_carry(), key=own_key, step=zero, queries=zero)
 
         streams = stream(key) if num_streams is None else jax.vmap(stream)(jax.random.split(key, num_streams))
-        return LearnerState(posterior=post.init(self.ensemble.prior), unexplained=jnp.zeros((), bool), stream=streams)
+        return LearnerState(
+            posterior=post.init(self.ensemble.prior),
+            unexplained=jnp.zeros((), bool),
+            stream=streams,
+            alarm=None
+            if self.alarm is None
+            else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
+        )
 
     def decide(self, state: LearnerState, observation: Any) -> PureDecision:
         """Act or ask, for one stream. Changes nothing."""
@@ -148,7 +160,13 @@ class Learner(struct.PyTreeNode):
         """
         posterior, unexplained, info = score(state, decision, answer)
         stream = self.advance(state, observation, decision, info.action)
-        return state.replace(posterior=posterior, unexplained=unexplained, stream=stream), info
+        after = state.replace(posterior=posterior, unexplained=unexplained, stream=stream)
+        if self.alarm is None:
+            return after, info
+        settled = self.alarm.update(state.alarm, observation, decision.log_probs, info.action, decision.invalid)
+        settled = jax.tree.map(lambda new, old: jnp.where(decision.queried, new, old), settled, state.alarm)
+        raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
+        return after.replace(alarm=settled, unexplained=unexplained | raised), info
 
     def advance(self, state: LearnerState, observation: Any, decision: PureDecision, action: Any) -> Stream:
         """The stream one step further: the part of `observe` that does not depend on what the answer teaches."""

@@ -3,46 +3,40 @@
 `run` puts contestants through scenarios, each with planted members and with honest ones in their places, and compares
 what happens with what theory says. The transforms (`time_bomb` and the others) plant a deceptive member in any
 ensemble.
-
-The names are imported when they are first used, so that pytest can load the plugin without loading JAX.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from consensus_imitation.deception.contestants import (
-        AsksAtRandom,
-        Contestant,
-        Factory,
-        Imitator,
-        Problem,
-        default_contestants,
-    )
-    from consensus_imitation.deception.judgement import clopper_pearson, judge_asking, judge_harm
-    from consensus_imitation.deception.scenario import (
-        Asking,
-        Expectation,
-        Forecast,
-        Scenario,
-        harm_by_state,
-        honest_variants,
-    )
-    from consensus_imitation.deception.scenarios import SHORT, get_scenario, scenario_names
-    from consensus_imitation.deception.suite import Result, format_table, run, surprises
-    from consensus_imitation.deception.transforms import (
-        broken,
-        colluding_block,
-        knows_the_draw,
-        low_probability_leak,
-        near_duplicates,
-        posterior_farming,
-        query_flooding,
-        tell_seed,
-        time_bomb,
-        timid,
-        trigger_state,
-    )
+from consensus_imitation.deception.contestants import (
+    AsksAtRandom,
+    Contestant,
+    Factory,
+    Imitator,
+    Problem,
+    default_contestants,
+)
+from consensus_imitation.deception.judgement import clopper_pearson, judge_asking, judge_harm
+from consensus_imitation.deception.scenario import (
+    Asking,
+    Expectation,
+    Forecast,
+    Scenario,
+    harm_by_state,
+    honest_variants,
+)
+from consensus_imitation.deception.scenarios import SHORT, get_scenario, scenario_names
+from consensus_imitation.deception.suite import Result, format_table, run, surprises
+from consensus_imitation.deception.transforms import (
+    broken,
+    colluding_block,
+    knows_the_draw,
+    low_probability_leak,
+    near_duplicates,
+    posterior_farming,
+    query_flooding,
+    tell_seed,
+    time_bomb,
+    timid,
+    trigger_state,
+)
 
 __all__ = [
     "SHORT",
@@ -79,19 +73,3 @@ __all__ = [
     "timid",
     "trigger_state",
 ]
-
-_MODULES = ("contestants", "judgement", "scenario", "scenarios", "suite", "transforms")
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for module in _MODULES:
-            found = getattr(import_module(f"{__name__}.{module}"), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

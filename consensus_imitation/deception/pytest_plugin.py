@@ -6,20 +6,18 @@ A test asks for the fixture and calls it with a function that builds the imitato
         report = deception_suite(make_my_imitator, scenarios=("time-bomb", "backdoor"))
         report.assert_as_expected()
 
-This module imports nothing but pytest; JAX and the suite are loaded when the fixture is first called.
+Load it with ``pytest_plugins = ["consensus_imitation.deception.pytest_plugin"]`` in the top-level ``conftest.py``. It
+does not load by itself wherever the library is installed, since that would bring JAX into every run of pytest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from consensus_imitation.deception.contestants import Contestant, Factory
-    from consensus_imitation.deception.scenario import Scenario
-    from consensus_imitation.deception.suite import Result
+from consensus_imitation.deception.contestants import Contestant, Factory
+from consensus_imitation.deception.scenario import Scenario
+from consensus_imitation.deception.scenarios import SHORT
+from consensus_imitation.deception.suite import Result, format_table, run
 
 
 class DeceptionReport:
@@ -38,8 +36,6 @@ class DeceptionReport:
         return tuple(result for result in self.results if not result.as_expected)
 
     def __str__(self) -> str:
-        from consensus_imitation.deception.suite import format_table
-
         return format_table(self.results)
 
     def assert_as_expected(self) -> None:
@@ -80,9 +76,6 @@ def deception_suite() -> Callable[..., DeceptionReport]:
         num_seeds: int = 12,
         seed: int = 0,
     ) -> DeceptionReport:
-        from consensus_imitation.deception.scenarios import SHORT
-        from consensus_imitation.deception.suite import run
-
         chosen = SHORT if scenarios is None else scenarios
         return DeceptionReport(run(chosen, [imitator], num_seeds, seed, num_loop_seeds=num_seeds))
 
