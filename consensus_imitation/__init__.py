@@ -11,7 +11,7 @@ from consensus_imitation.aggregation import (
     PosteriorMixture,
     UniformMixture,
 )
-from consensus_imitation.draw import QUERY, draw
+from consensus_imitation.draw import QUERY
 from consensus_imitation.errors import (
     ConsensusImitationError,
     ConsensusWarning,
@@ -45,7 +45,6 @@ __all__ = [
     "TopK",
     "UniformMixture",
     "aggregation",
-    "draw",
     "ensembles",
     "posterior",
     "selection",

@@ -12,7 +12,7 @@ The two basic rules promise different things (theorems T1 and T2 in ``docs/theor
 * ``AlphaThreshold(alpha)``, the paper's rule: *the truth stays in*, except with probability alpha / prior weight,
   against any other members. It has no quorum.
 
-``TopK(k) | AlphaThreshold(alpha)`` has both. ``TopK(k) & AlphaThreshold(alpha)`` has neither; it caps the cost.
+``TopK(k) | AlphaThreshold(alpha)`` has both. ``TopK(k) & AlphaThreshold(alpha)`` has neither; it caps the cost (T3).
 """
 
 import math
@@ -241,7 +241,7 @@ class Union(_Composable, struct.PyTreeNode):
 
 
 class Intersection(_Composable, struct.PyTreeNode):
-    """Members selected by all of the rules: cheaper, and it keeps nobody's guarantee. Written ``rule & rule``."""
+    """Members selected by all of the rules: it asks less, and promises no safety of its own. Written ``rule & rule``."""
 
     rules: tuple[SelectionRule, ...]
 
