@@ -159,24 +159,24 @@ class DiscretisedLogistic(struct.PyTreeNode):
 
 
 def box(low: Any, high: Any) -> tuple[jax.Array, jax.Array]:
-    """Check bounds and make them float32 arrays of one shape.
+    """Check bounds and make them float32 arrays of one shape; scalars become shape [1].
 
     Raises:
         ValueError: if some lower bound is not below its upper bound, or is NaN.
     """
-    lows, highs = np.broadcast_arrays(np.asarray(low, np.float32), np.asarray(high, np.float32))
+    lows, highs = np.broadcast_arrays(np.atleast_1d(np.float32(low)), np.float32(high))
     if not np.all(lows < highs):
         raise ValueError(f"every lower bound must lie below its upper bound; got low={low!r}, high={high!r}")
     return jnp.asarray(lows), jnp.asarray(highs)
 
 
 def integer_box(low: Any, high: Any) -> tuple[jax.Array, jax.Array]:
-    """Check integer bounds and make them int32 arrays of one shape.
+    """Check integer bounds and make them int32 arrays of one shape; scalars become shape [1].
 
     Raises:
         ValueError: if they are not integers, are too large for float32, or some low is not below its high.
     """
-    lows, highs = np.broadcast_arrays(np.asarray(low), np.asarray(high))
+    lows, highs = np.broadcast_arrays(np.atleast_1d(low), high)
     if not (np.issubdtype(lows.dtype, np.integer) and np.issubdtype(highs.dtype, np.integer)):
         raise ValueError(f"the bounds must be integers; got low={low!r}, high={high!r}")
     if not np.all(lows < highs):

@@ -3,7 +3,7 @@
 The demonstrator pumps energy until the pendulum can reach the top, then balances it, with Gaussian noise on the
 torque, clipped to the motor's range. One member equals it, six are imperfect controllers, and one is planted: it
 equals the demonstrator until a chosen step, and from then on applies the opposite torque. Until that step no answer can
-tell it from the truth. Hypothesis: acting on the most likely member alone follows the deceiver off the cliff; the
+tell it from the truth. Hypothesis: acting on the most likely member alone follows the deceiver into failure; the
 consensus asks at that moment, finds the deceiver out within a few answers, and goes on as well as the demonstrator.
 """
 
@@ -161,37 +161,37 @@ def _contestant(
     """How it acts, and the imitator whose weights to report."""
     if name == "demonstrator":
         return run.answer, None
-    options = {"demonstrator": run.answer, "action_space": run.env.action_space}
     if name == "consensus":
-        imitator = SamplingImitator(run.ensemble, selection=rule, seed=run.seed, **options)
+        space = run.env.action_space
+        imitator = SamplingImitator(run.ensemble, run.answer, action_space=space, selection=rule, seed=run.seed)
         return lambda observation: imitator.act(observation).action, lambda: imitator
-    pupil = _Pupil(run, options)
+    pupil = _Pupil(run)
     return pupil.act, lambda: pupil.imitator
 
 
 class _Pupil:
     """Asks for one whole episode, then acts on the most likely member."""
 
-    def __init__(self, run: _Run, options: dict[str, Any]) -> None:
+    def __init__(self, run: _Run) -> None:
         self._run = run
-        self._options = options
         self._learner = SamplingLearner(run.ensemble, TopK(1))
         state = self._learner.init(jax.random.key(run.seed))
-        self.imitator = SamplingImitator.from_state(state, run.ensemble, selection=TopK(1), **options)
+        self.imitator = SamplingImitator.from_state(state, run.ensemble, selection=TopK(1))
 
     def act(self, observation: Any) -> Any:
         if self.imitator.num_steps >= EPISODE:
             return self.imitator.act(observation).action
         action = self._run.answer(observation)
         state = _learn(self._learner, self.imitator.state, observation, action)
-        self.imitator = SamplingImitator.from_state(state, self._run.ensemble, selection=TopK(1), **self._options)
+        self.imitator = SamplingImitator.from_state(state, self._run.ensemble, selection=TopK(1))
         return action
 
 
 def _torque(own: Any, step: jax.Array, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and log standard deviation of the torque, each [1]."""
     cosine, sine, speed = observation
-    # Gravity 10, mass and length 1: speed' = 15 sine + 3 torque, so this energy grows by 3 torque * speed; 15 at the top.
+    # Gravity 10, mass and length 1: speed' = 15 sine + 3 torque, so this energy grows at the rate 3 torque * speed. At
+    # rest at the top it is 15.
     energy = 0.5 * speed**2 + 15.0 * cosine
     balance = -(own["stiffness"] * sine + own["damping"] * speed)
     near_top = cosine > jnp.cos(own["catch"])

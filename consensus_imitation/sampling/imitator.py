@@ -279,9 +279,9 @@ class SamplingImitator:
 
     def _check_answer(self, like: Action, action: Action) -> Action:
         """The answer as NumPy values of the members' structure, shapes and types."""
-        if jax.tree.structure(action) != jax.tree.structure(like) and isinstance(like, jax.Array):
-            action = np.asarray(action)  # a list of numbers for a vector
         try:
+            if isinstance(like, jax.Array):
+                action = np.asarray(action)  # it may be a list of numbers
             checked = jax.tree.map(_check_leaf, like, action)
         except (TypeError, ValueError) as error:
             raise InvalidAnswerError(f"the demonstrator answered {action!r}, which is no action: {error}") from None
@@ -305,8 +305,8 @@ def _check_leaf(like: jax.Array, given: Any) -> np.ndarray:
     value = np.asarray(given)
     if value.shape != like.shape:
         raise ValueError(f"expected shape {like.shape}, got {value.shape}")
-    if not np.issubdtype(value.dtype, np.number):
-        raise ValueError(f"expected numbers, got {value.dtype}")
+    if not (np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)):
+        raise ValueError(f"expected real numbers, got {value.dtype}")
     if jnp.issubdtype(like.dtype, jnp.integer) and not np.issubdtype(value.dtype, np.integer):
         raise ValueError(f"expected integers, got {value.dtype}")
     with np.errstate(over="ignore"):

@@ -162,7 +162,12 @@ class SamplingLearner(struct.PyTreeNode):
         return stream.replace(carry=carry, step=stream.step + 1, queries=queries)
 
     def estimate_query_prob(
-        self, state: LearnerState, observation: Any, key: jax.Array, num_samples: int, proposer: int | None = None
+        self,
+        state: LearnerState,
+        observation: Any,
+        key: jax.Array,
+        num_samples: int,
+        proposer: int | jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Estimate the query probability theta of a step from many proposals.
 

@@ -129,7 +129,7 @@ def gaussian(
     `consensus_imitation.sampling.distributions` for why, and why the densities stay exact).
 
     Args:
-        apply: ``apply(params_n, observation) -> (mean, log_std)``, each of the action's shape, that of ``low`` and ``high``.
+        apply: ``apply(params_n, observation) -> (mean, log_std)``, each of the shape of ``low`` and ``high``.
         params: pytree whose every leaf has leading axis N.
         low: lower bounds, ``-inf`` for none; for a Gymnasium Box ``space.low``. A scalar, with a scalar ``high``,
             stands for actions of one coordinate, shape [1].
@@ -149,7 +149,7 @@ def gaussian(
         >>> ensemble.num_members
         3
     """
-    return parametric(Gaussian(*box(*_as_vectors(low, high))), apply, params, prior, carry=carry, update=update)
+    return parametric(Gaussian(*box(low, high)), apply, params, prior, carry=carry, update=update)
 
 
 def gaussian_mixture(
@@ -186,7 +186,7 @@ def gaussian_mixture(
         >>> gaussian_mixture(sides, jnp.array([0.5, 1.0]), low=-2.0, high=2.0).num_members
         2
     """
-    return parametric(GaussianMixture(*box(*_as_vectors(low, high))), apply, params, prior, carry=carry, update=update)
+    return parametric(GaussianMixture(*box(low, high)), apply, params, prior, carry=carry, update=update)
 
 
 def factored_categorical(
@@ -254,7 +254,7 @@ def discretised_logistic(
         >>> discretised_logistic(lambda dose, patient: (dose, jnp.zeros(1)), doses, low=0, high=50).num_members
         2
     """
-    bounds = integer_box(*_as_vectors(low, high))
+    bounds = integer_box(low, high)
     return parametric(DiscretisedLogistic(*bounds), apply, params, prior, carry=carry, update=update)
 
 
@@ -270,8 +270,3 @@ def leading_axis(tree: Any) -> int:
             f"every leaf of params (and carry) needs the same leading axis, one entry per member; got {sizes}"
         )
     return sizes.pop()[0]
-
-
-def _as_vectors(low: ArrayLike, high: ArrayLike) -> tuple[Any, Any]:
-    """Two scalars stand for actions of one coordinate."""
-    return (low, high) if jnp.ndim(low) or jnp.ndim(high) else (jnp.reshape(low, 1), jnp.reshape(high, 1))
