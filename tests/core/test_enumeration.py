@@ -17,8 +17,8 @@ from . import oracle
 from .histories import HistoryTables, level, start
 
 DEPTH = 3
-TREES_PER_SHAPE = 27
-SHAPES = [(A, N) for A in (2, 3) for N in (2, 3, 4, 5)]
+TREES_PER_SHAPE = 42
+SHAPES = [(2, 2), (2, 4), (3, 2), (3, 3), (3, 5)]
 #: Probabilities are float32 sums of up to 3 logarithms and the posterior one softmax of them: about 20 ulps.
 TOLERANCE = 1e-5
 #: Histories that come this close to a selection boundary without hitting it are left out (and counted).
@@ -128,7 +128,7 @@ def library_enumeration(batch: tuple[oracle.Tree, ...], rules: list[SelectionRul
     learner = Learner(HistoryTables(table=jnp.asarray(table), prior=jnp.asarray(prior)), stacked)
 
     width = (2 * A) ** (DEPTH - 1)  # every level is padded to the widest one, so that one program serves all
-    states = _starts(learner)
+    states = _starts(learner.replace(selection=TopK(jnp.ones(len(batch), jnp.int32))))  # it does not depend on the rule
     reached = [np.ones((len(batch), 1))]
     weights, min_probs, query_prob = [], [], []
     first = 0
@@ -229,7 +229,7 @@ PAIRS = [
     pytest.param(shape, rule, id=f"{shape_id(shape)}-{rule}")
     for shape in SHAPES
     for rule in RULES
-    if rule in ("top-k", "alpha") or sum(shape) % 2 == (rule == "union")
+    if rule in ("top-k", "alpha") or shape[1] % 2 == (rule == "union")
 ]
 
 
@@ -246,7 +246,9 @@ def test_every_history_agrees_with_exact_enumeration(shape: tuple[int, int], rul
 
 
 @pytest.mark.xfail(
-    strict=True, reason="TopK(1) breaks ties that answers have made by rounding, not in favour of the first member"
+    strict=True,
+    raises=AssertionError,
+    reason="TopK(1) breaks ties that answers have made by rounding, not in favour of the first member",
 )
 def test_a_tie_made_by_answers_goes_to_the_first_of_the_tied() -> None:
     shape = (2, 4)

@@ -22,6 +22,7 @@ from consensus_imitation import (
 )
 from consensus_imitation.selection import SelectionRule
 
+from .compiled import decide, decide_batch, init, observe, observe_batch
 from .test_learner import A, N, S, assert_same_leaves, random_probs, remembering
 
 PROBS = random_probs(3, (N, S, A))
@@ -63,9 +64,8 @@ def test_the_shell_is_the_core(name: str) -> None:
     members, rule = ENSEMBLES[name]
     imitator = ConsensusImitator(members, demonstrator=scripted, selection=rule, seed=5)
     learner = Learner(members, rule)
-    state = learner.init(jax.random.key(5))
+    state = init(learner, jax.random.key(5))
     assert_same_leaves(imitator.state, state)
-    decide, observe = jax.jit(Learner.decide), jax.jit(Learner.observe)
     rng = np.random.default_rng(0)
     queries = 0
     for t in range(100):
@@ -94,18 +94,17 @@ def test_the_shell_is_the_core_over_a_long_run(num_envs: int | None) -> None:
     members, rule = ENSEMBLES["tabular"]
     imitator = ConsensusImitator(members, scripted, selection=rule, seed=5, num_envs=num_envs)
     learner = Learner(members, rule)
-    state = learner.init(jax.random.key(5), num_envs)
+    state = init(learner, jax.random.key(5), num_envs)
     batch = num_envs is not None
-    decide = jax.jit(Learner.decide_batch if batch else Learner.decide)
-    observe = jax.jit(Learner.observe_batch if batch else Learner.observe)
+    decide_step, observe_step = (decide_batch, observe_batch) if batch else (decide, observe)
     rng = np.random.default_rng(0)
     for t in range(1200):
         if t in (100, 700):
             imitator = ConsensusImitator.from_state(imitator.state, members, scripted, selection=rule)
         observation = rng.integers(S, size=num_envs)
         decision = imitator.act(observation)
-        pure = decide(learner, state, observation)
-        state, info = observe(learner, state, observation, pure, observation % A)
+        pure = decide_step(learner, state, observation)
+        state, info = observe_step(learner, state, observation, pure, observation % A)
         np.testing.assert_array_equal(decision.action, info.action)
         np.testing.assert_array_equal(decision.queried, pure.queried)
     assert_same_leaves(imitator.state, state, atol=1e-3)
@@ -117,15 +116,14 @@ def test_the_shell_of_a_batch_is_the_core_of_a_batch(name: str) -> None:
     B = 5
     imitator = ConsensusImitator(members, demonstrator=scripted, selection=rule, seed=5, num_envs=B)
     learner = Learner(members, rule)
-    state = learner.init(jax.random.key(5), B)
+    state = init(learner, jax.random.key(5), B)
     assert_same_leaves(imitator.state, state)
-    decide, observe = jax.jit(Learner.decide_batch), jax.jit(Learner.observe_batch)
     rng = np.random.default_rng(0)
     for _ in range(40):
         observations = rng.integers(S, size=B).astype(np.int32)
         decision = imitator.act(observations)
-        pure = decide(learner, state, observations)
-        state, info = observe(learner, state, observations, pure, observations % A)
+        pure = decide_batch(learner, state, observations)
+        state, info = observe_batch(learner, state, observations, pure, observations % A)
         np.testing.assert_array_equal(decision.action, info.action)
         np.testing.assert_array_equal(decision.queried, pure.queried)
         np.testing.assert_allclose(decision.query_prob, pure.query_prob, atol=2e-6)
@@ -379,7 +377,9 @@ def test_without_a_seed_two_imitators_differ() -> None:
     assert decisions(one, 60) != decisions(other, 60)
 
 
-@pytest.mark.xfail(strict=True, reason="jax.random.key keeps 32 bits of a seed, also of one from the system")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="jax.random.key keeps 32 bits of a seed, also of one from the system"
+)
 def test_seeds_that_differ_in_their_upper_half_differ() -> None:
     members = ensembles.tabular(np.full((2, S, A), 1 / A))
     one, other = (ConsensusImitator(members, selection=TopK(2), seed=seed) for seed in (5, 5 + 2**40))
@@ -487,7 +487,11 @@ def test_weights_begin_as_the_prior() -> None:
     np.testing.assert_allclose(imitator.weights, [0.1, 0.2, 0.3, 0.4], atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="the warning comes after the state was swapped, but before the step is closed")
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="the warning comes after the state was swapped, but before the step is closed",
+)
 def test_a_warning_turned_into_an_error_leaves_the_state_as_it_was() -> None:
     """Warnings are errors in these tests, as they are for some users."""
     members = ensembles.tabular(np.array([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]))

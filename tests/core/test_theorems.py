@@ -84,16 +84,17 @@ def test_t1_quorum_of_top_k_whatever_the_weights(
 
 # --- T2: the truth stays in ---
 
-RUNS, STEPS = 4000, 300
+RUNS, STEPS = 3000, 200
 TRUTH = [0.5, 0.5]
 WRONG = [0.8, 0.2]
 
+#: All of one size, so that they share one compiled program.
 FAMILIES: dict[str, ensembles.Ensemble] = {
     "duplicates-of-one-wrong-model": ensemble(TRUTH, [WRONG] * 9),
     "near-copies-of-one-wrong-model": ensemble(TRUTH, [[0.8 + 0.002 * i, 0.2 - 0.002 * i] for i in range(9)]),
-    "spread": ensemble(TRUTH, [[p, 1 - p] for p in (0.05, 0.2, 0.35, 0.65, 0.8, 0.95)]),
-    "duplicates-of-the-truth": ensemble(TRUTH, [TRUTH, TRUTH, WRONG, WRONG]),
-    "small-prior": ensemble(TRUTH, [WRONG, [0.3, 0.7]], prior=[0.1, 0.45, 0.45]),
+    "spread": ensemble(TRUTH, [[p / 20, 1 - p / 20] for p in (1, 3, 5, 7, 9, 12, 14, 16, 18)]),
+    "duplicates-of-the-truth": ensemble(TRUTH, [TRUTH] * 4 + [WRONG] * 5),
+    "small-prior": ensemble(TRUTH, [WRONG, [0.3, 0.7]] * 4 + [[0.9, 0.1]], prior=[0.05, *[0.95 / 9] * 9]),
     "timid-bettors": TimidBettors(prior=jnp.full(10, 0.1), lean=jnp.float32(0.05)),
 }
 ALPHAS = [0.05, 0.02, 0.01]
