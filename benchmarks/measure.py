@@ -68,8 +68,8 @@ def time_by_turns(
 ) -> dict[str, float]:
     """Median seconds of one call of each function.
 
-    The functions take turns, so that whatever else the machine does hits all of them alike. Each is called once
-    beforehand, so that nothing is compiled while the clock runs.
+    The functions take turns, so that whatever else the machine does hits all of them alike. Each turn begins with a
+    call that is not timed, so that nobody pays for what the one before left in the caches, or for compilation.
 
     Args:
         functions: By name; a JAX result is waited for.
@@ -78,10 +78,9 @@ def time_by_turns(
     """
     per_turn = {name: calls if isinstance(calls, int) else calls[name] for name in functions}
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():
-        jax.block_until_ready(function())
     for _ in range(repeats):
         for name, function in functions.items():
+            jax.block_until_ready(function())
             start = time.perf_counter()
             for _ in range(per_turn[name]):
                 jax.block_until_ready(function())
