@@ -24,10 +24,10 @@ from consensus_imitation import (
     TopK,
     UniformMixture,
     aggregation,
-    draw,
     ensembles,
 )
 from consensus_imitation.aggregation import ActionLaw, Aggregation
+from consensus_imitation.draw import draw
 
 N, A = 5, 4
 ULPS = 1e-6

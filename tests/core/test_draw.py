@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from consensus_imitation import QUERY, Learner, TopK, draw, ensembles
+from consensus_imitation import QUERY, Learner, TopK, ensembles
 from consensus_imitation.aggregation import ActionLaw
+from consensus_imitation.draw import draw
 
 draws = jax.jit(jax.vmap(draw, in_axes=(0, None)))
 BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
