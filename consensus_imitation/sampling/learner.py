@@ -172,7 +172,8 @@ class SamplingLearner(struct.PyTreeNode):
         """Estimate the query probability theta of a step from many proposals.
 
         Theta does not depend on the proposer. Estimates from different selected proposers that differ by more than
-        their errors mean that some member's ``sample`` does not draw from its ``log_prob``.
+        their errors mean that some member's ``sample`` does not draw from its ``log_prob``. (Equal estimates prove
+        nothing: members that state the same density always agree, whatever they sample.)
 
         Args:
             state: as for `decide`.

@@ -137,16 +137,14 @@ def test_a_sampler_that_contradicts_its_own_density_is_named(key: jax.Array) -> 
 
 
 def test_different_proposers_reveal_a_sampler_that_does_not_draw_from_its_density(key: jax.Array) -> None:
-    """Both state a standard normal; the second samples from its tail, where everyone's low density looks like consent."""
-    liar = from_functions(
-        sample=lambda shift, o, key: jax.random.normal(key) + shift,
-        log_prob=lambda shift, o, a: jax.scipy.stats.norm.logpdf(a, 0.0, jnp.where(shift > 0, 1.0, 2.0)),
-        params=jnp.array([0.0, 3.0]),
+    """The second member states N(0, 1) and samples from around 3, where its low density looks like consent."""
+    members = from_functions(
+        sample=lambda own, o, key: own["shift"] + own["std"] * jax.random.normal(key),
+        log_prob=lambda own, o, a: jax.scipy.stats.norm.logpdf(a, 0.0, own["std"]),
+        params={"std": jnp.array([2.0, 1.0]), "shift": jnp.array([0.0, 3.0])},
     )
-    # Member 0 states N(0, 2) and draws N(0, 1) as well: two different lies give two different estimates.
-    learner = SamplingLearner(liar, TopK(2))
+    learner = SamplingLearner(members, TopK(2))
     state = learner.init(key)
-    (one, error_one), (two, error_two) = (
-        learner.estimate_query_prob(state, None, key, 4000, proposer=member) for member in (0, 1)
-    )
-    assert abs(float(one - two)) > 10 * float(error_one + error_two)
+    honest, error = learner.estimate_query_prob(state, None, key, 4000, proposer=0)
+    lie, other = learner.estimate_query_prob(state, None, key, 4000, proposer=1)
+    assert float(honest - lie) > 10 * float(error + other)
