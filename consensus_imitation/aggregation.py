@@ -101,7 +101,7 @@ class Minimum(_AnyEnsemble):
         ([0.4, 0.3], 0.3)
 
     References:
-        Cohen, Hutter and Nanda 2022, equations (3) and (4).
+        Cohen, Hutter and Nanda 2022; T1 in ``docs/theory.md``.
     """
 
     name: str = "minimum"

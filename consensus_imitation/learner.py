@@ -1,6 +1,6 @@
 """The conservative imitator as pure functions: ``init``, ``decide``, ``observe``.
 
-One step of Cohen, Hutter and Nanda's Algorithm 1: predict with every member, select by posterior weight, combine,
+One step of Cohen, Hutter and Nanda's imitator: predict with every member, select by posterior weight, combine,
 draw an action or a query; if it was a query, reweight by what each member had predicted of the answer.
 
 ``decide`` changes nothing and can be repeated: the draw comes from a key and a step counter in the state. ``observe``

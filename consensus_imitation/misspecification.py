@@ -6,10 +6,10 @@ each member n runs an *e-process*, a bet that pays off if n is not the demonstra
     E_n(t) = mean over predictors q of  prod over answered steps of  q(a_k) / pi_n(a_k).
 
 Each q is any rule that predicts the answer before it is seen. If member n is the demonstrator,
-``E[q(a) / pi_n(a)] <= 1`` at every step, so E_n is a non-negative supermartingale that starts at 1, and by Ville's inequality it *ever* reaches
-1/delta with probability at most delta. The alarm is raised when **every** member's E_n has reached 1/delta: if one of them
-is the demonstrator, that happens with probability at most delta, for ever, whatever the others are, whatever the prior,
-and however the steps to ask at were chosen.
+``E[q(a) / pi_n(a)] <= 1`` at every step, so E_n is a non-negative supermartingale that starts at 1, and by Ville's
+inequality it *ever* reaches 1/delta with probability at most delta. The alarm is raised when **every** member's E_n has
+reached 1/delta: if one of them is the demonstrator, that happens with probability at most delta, for ever, whatever the
+others are, whatever the prior, and however the steps to ask at were chosen.
 
 The predictors, each of which can notice something else:
 

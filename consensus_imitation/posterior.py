@@ -1,7 +1,7 @@
 """Bayesian posterior over ensemble members, from answered queries only.
 
 The weight of member ``n`` after a history ``h`` is ``w_n(h) = w_n * prod_k pi_n(a_k | h_<k)`` over the steps
-``k`` at which the demonstrator answered (Cohen, Hutter and Nanda 2022, section 3). Steps at which the imitator
+``k`` at which the demonstrator answered (Cohen, Hutter and Nanda 2022). Steps at which the imitator
 acted by itself never enter: learning from one's own actions would confirm whatever one already believes.
 
 Weights are kept as logarithms, re-centred so that the heaviest is 0, in two float32 words each (a "double-float"

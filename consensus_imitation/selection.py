@@ -241,7 +241,7 @@ class Union(_Composable, struct.PyTreeNode):
 
 
 class Intersection(_Composable, struct.PyTreeNode):
-    """Members selected by all of the rules: it asks less, and promises no safety of its own. Written ``rule & rule``."""
+    """Members selected by all of the rules: asks less, and promises no safety of its own. Written ``rule & rule``."""
 
     rules: tuple[SelectionRule, ...]
 

@@ -17,6 +17,8 @@ from consensus_imitation.sampling import (
     rejection_draw,
 )
 
+from .worlds import decide
+
 FINE = jnp.array([0.5, 0.2, 0.1])
 ALL = jnp.ones(3, bool)
 UNIFORMS = np.array([0.0, 0.3, np.nextafter(np.float32(1), np.float32(0))], np.float32)
@@ -131,7 +133,7 @@ def test_a_sampler_that_contradicts_its_own_density_is_named(key: jax.Array) -> 
         params=jnp.zeros(3),
     )
     learner = SamplingLearner(liar, TopK(2))
-    decision = learner.decide(learner.init(key), None)
+    decision = decide(learner, learner.init(key), None)
     assert bool(decision.queried)
     assert decision.invalid.tolist() == [True, False, False]
 

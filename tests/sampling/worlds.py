@@ -18,6 +18,11 @@ from consensus_imitation.sampling import (
     gaussian,
 )
 
+decide = jax.jit(lambda learner, state, observation: learner.decide(state, observation))
+observe = jax.jit(
+    lambda learner, state, observation, decision, answer: learner.observe(state, observation, decision, answer)
+)
+
 
 def decide_many(
     learner: SamplingLearner, state: LearnerState, observation: Any, key: jax.Array, n: int
