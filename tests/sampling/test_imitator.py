@@ -23,6 +23,7 @@ from consensus_imitation.sampling import (
     SamplingLearner,
     autoregressive,
     discretised_logistic,
+    factored_categorical,
     from_functions,
     gaussian,
 )
@@ -240,6 +241,30 @@ def test_structured_actions() -> None:
             imitator.answer(decision, bad)
     closed = imitator.answer(decision, {"speed": 1.0, "gear": 2})
     assert closed.action == {"speed": 1.0, "gear": 2}
+
+
+def test_gymnasium_spaces() -> None:
+    spaces = pytest.importorskip("gymnasium").spaces
+    box = spaces.Box(-2.0, 2.0, (2,))
+    ensemble = gaussian(proportional, GAINS, box.low, box.high)
+    imitator = SamplingImitator(ensemble, selection=RULE, seed=0, action_space=box)
+    decisions = [imitator.decide(np.full(2, 1.5, np.float32))]
+    while not decisions[-1].queried:
+        decisions.append(imitator.decide(np.full(2, 1.5, np.float32)))
+    assert all(box.contains(decision.action) for decision in decisions[:-1])
+    with pytest.raises(InvalidAnswerError, match="not in Box"):
+        imitator.answer(decisions[-1], [2.5, 0.0])
+    assert box.contains(imitator.answer(decisions[-1], [2.0, 0.0]).action)
+
+    gears = spaces.MultiDiscrete([2, 3])
+    logits = jnp.array([[0.0, 0.0, 0.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0, 9.0]])
+    imitator = SamplingImitator(
+        factored_categorical(lambda own, o: own, logits, gears.nvec), selection=TopK(2), seed=0, action_space=gears
+    )
+    decision = until_query(imitator)
+    with pytest.raises(InvalidAnswerError, match="not in MultiDiscrete"):
+        imitator.answer(decision, [2, 0])
+    assert gears.contains(imitator.answer(decision, [1, 2]).action)
 
 
 def test_sequences_and_integers() -> None:

@@ -18,9 +18,9 @@ from consensus_imitation.sampling import (
     rejection_draw,
 )
 
-from .worlds import assert_frequencies, atoms, clipped_pdf, decide_many, factored, fixed_gaussian, markov
+from .worlds import assert_frequencies, atoms, decide_many, factored, fixed_gaussian, markov, normal_pdf
 
-N_DRAWS = 100_000
+N_DRAWS = 50_000
 PRIOR = [0.3, 0.1, 0.4, 0.2]
 RULES = {"all": TopK(4), "top2": TopK(2), "alpha": AlphaThreshold(0.25)}
 
@@ -89,7 +89,7 @@ def test_law_of_gaussians_is_the_integral_of_the_minimum(bounds: tuple[float, fl
     decisions = decide_many(learner, learner.init(key), None, key, N_DRAWS)
 
     def density(x: float) -> float:
-        return min(float(clipped_pdf(np.array(x), m, s)) for m, s in zip(means, stds, strict=True))
+        return min(normal_pdf(x, m, s) for m, s in zip(means, stds, strict=True))
 
     edges = np.linspace(max(low, -1.0), min(high, 1.0), 15)
     masses = [integrate.quad(density, a, b, limit=200)[0] for a, b in pairwise(edges)]
@@ -110,7 +110,7 @@ def test_theta_of_gaussians_in_two_dimensions(key: jax.Array) -> None:
     means, stds = np.array([[0.0, 0.0], [0.5, -0.7]]), np.array([[1.0, 0.5], [0.8, 0.9]])
     learner = SamplingLearner(fixed_gaussian(means, np.log(stds), [-np.inf] * 2, [np.inf] * 2), TopK(2))
     grid = np.linspace(-8, 8, 1601)
-    per_axis = [[clipped_pdf(grid, m, s) for m, s in zip(*row, strict=True)] for row in zip(means, stds, strict=True)]
+    per_axis = [[normal_pdf(grid, m, s) for m, s in zip(*row, strict=True)] for row in zip(means, stds, strict=True)]
     densities = np.array([np.outer(x, y) for x, y in per_axis])
     theta = 1 - integrate.trapezoid(integrate.trapezoid(densities.min(0), grid), grid)
     decisions = decide_many(learner, learner.init(key), None, key, N_DRAWS)
@@ -128,8 +128,7 @@ def test_law_of_mixtures_is_the_integral_of_the_minimum(key: jax.Array) -> None:
 
     def density(x: float) -> float:
         return min(
-            sum(w * float(clipped_pdf(np.array(x), m, 0.5)) for w, m in zip(*row, strict=True))
-            for row in zip(shares, means, strict=True)
+            sum(w * normal_pdf(x, m, 0.5) for w, m in zip(*row, strict=True)) for row in zip(shares, means, strict=True)
         )
 
     learner = SamplingLearner(ensemble, TopK(2))
@@ -187,7 +186,7 @@ def test_t1_no_set_of_actions_gets_more_than_any_selected_member_gives_it(key: j
     cdf = np.array([[float(_normal_cdf(x, m, s)) for x in edges] for m, s in zip(means, stds, strict=True)])
     ceiling = np.diff(cdf, axis=1).min(0)
     assert np.all(counts <= N_DRAWS * ceiling + 5 * np.sqrt(N_DRAWS * ceiling) + 1)
-    assert counts.sum() > 1000
+    assert counts.sum() > 500
 
 
 def _normal_cdf(x: float, mean: float, std: float) -> float:
@@ -203,7 +202,7 @@ def test_identical_members_never_query(key: jax.Array) -> None:
         ),
     ):
         learner = SamplingLearner(ensemble, TopK(5))
-        decisions = decide_many(learner, learner.init(key), None, key, 2000)
+        decisions = decide_many(learner, learner.init(key), None, key, 500)
         assert not decisions.queried.any()
         assert (decisions.query_prob_estimate == 0).all()
         assert (decisions.dissenter == -1).all()

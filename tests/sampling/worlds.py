@@ -79,9 +79,9 @@ def fixed_gaussian(mean: Any, log_std: Any, low: Any, high: Any, prior: Any = No
     return gaussian(lambda own, observation: own, params, low, high, prior)
 
 
-def clipped_pdf(x: np.ndarray, mean: float, std: float) -> np.ndarray:
+def normal_pdf(x: Any, mean: float, std: float) -> Any:
     """Density inside the bounds: that of the unclipped normal."""
-    return stats.norm.pdf(x, mean, std)
+    return np.exp(-0.5 * ((x - mean) / std) ** 2) / (std * np.sqrt(2 * np.pi))
 
 
 def atoms(mean: float, std: float, low: float, high: float) -> tuple[float, float]:
