@@ -14,6 +14,7 @@ import numpy as np
 from consensus_imitation import posterior as post
 from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, NoDemonstratorError, PendingQueryError
 from consensus_imitation.learner import LearnerState
+from consensus_imitation.sampling.answers import check_answer
 from consensus_imitation.sampling.base import Action, SamplingEnsemble
 from consensus_imitation.sampling.learner import PureSamplingDecision, SamplingLearner
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
@@ -241,7 +242,7 @@ class SamplingImitator:
                 f"step {decision.step} is not waiting for an answer; answer the decision that decide() returned last, "
                 "once"
             )
-        checked = self._check_answer(waiting.pure.action, action)
+        checked = check_answer(waiting.pure.action, action, self.action_space)
         self._state, invalid = _observe(self._learner, self._state, waiting.observation, waiting.pure, checked)
         self._open = None
         self._steps += 1
@@ -277,18 +278,6 @@ class SamplingImitator:
 
     # --- details ---
 
-    def _check_answer(self, like: Action, action: Action) -> Action:
-        """The answer as NumPy values of the members' structure, shapes and types."""
-        try:
-            if isinstance(like, jax.Array):
-                action = np.asarray(action)  # it may be a list of numbers
-            checked = jax.tree.map(_check_leaf, like, action)
-        except (TypeError, ValueError) as error:
-            raise InvalidAnswerError(f"the demonstrator answered {action!r}, which is no action: {error}") from None
-        if self.action_space is not None and not self.action_space.contains(checked):
-            raise InvalidAnswerError(f"the demonstrator answered {action!r}, which is not in {self.action_space}")
-        return checked
-
     def _report_invalid(self, invalid: np.ndarray, step: int) -> None:
         for member in np.flatnonzero(invalid).tolist():
             if member not in self._invalid:
@@ -299,23 +288,6 @@ class SamplingImitator:
                     stacklevel=3,
                 )
             self._invalid[member] += 1
-
-
-def _check_leaf(like: jax.Array, given: Any) -> np.ndarray:
-    value = np.asarray(given)
-    if value.shape != like.shape:
-        raise ValueError(f"expected shape {like.shape}, got {value.shape}")
-    if not (np.issubdtype(value.dtype, np.integer) or np.issubdtype(value.dtype, np.floating)):
-        raise ValueError(f"expected real numbers, got {value.dtype}")
-    if jnp.issubdtype(like.dtype, jnp.integer) and not np.issubdtype(value.dtype, np.integer):
-        raise ValueError(f"expected integers, got {value.dtype}")
-    with np.errstate(over="ignore"):
-        cast = value.astype(like.dtype)
-    if not np.all(np.isfinite(cast)):
-        raise ValueError("it is not finite")
-    if jnp.issubdtype(like.dtype, jnp.integer) and np.any(cast != value):
-        raise ValueError(f"it does not fit into {like.dtype}")
-    return cast
 
 
 _weights = jax.jit(post.weights)
