@@ -9,6 +9,7 @@ import pytest
 from scipy import integrate
 
 from consensus_imitation import AlphaThreshold, Minimum, TopK
+from consensus_imitation.ensembles import Context
 from consensus_imitation.sampling import (
     SamplingLearner,
     discretised_logistic,
@@ -246,3 +247,26 @@ def test_the_heaviest_selected_member_proposes() -> None:
     assert int(heaviest(log_weights, jnp.array([True, True, True, True]))) == 0
     assert int(heaviest(log_weights, jnp.array([False, True, True, True]))) == 1
     assert int(heaviest(log_weights, jnp.array([False, False, True, False]))) == 2
+
+
+def test_rounding_is_no_disagreement_and_more_than_rounding_is() -> None:
+    for size in (0.5, 300.0):
+        densities = jnp.array([-size, -size * (1 - 3e-7), -size * (1 + 3e-7)])
+        drawn = rejection_draw(jnp.float32(0.0), jnp.float32(0.0), densities, jnp.int32(1), jnp.ones(3, bool))
+        assert not bool(drawn.queried)
+        assert float(drawn.query_prob_estimate) == 0
+        assert int(drawn.dissenter) == -1
+        densities = jnp.array([-size, -size * (1 + 1e-5)])
+        drawn = rejection_draw(jnp.float32(0.0), jnp.float32(0.0), densities, jnp.int32(0), jnp.ones(2, bool))
+        assert bool(drawn.queried)
+        assert 0 < float(drawn.query_prob_estimate) < 1e-2
+
+
+def test_a_token_that_does_not_exist_is_impossible(key: jax.Array) -> None:
+    ensemble, probs = markov(key, 2, 3, 2)
+    log_prob = jax.jit(lambda tokens: ensemble.log_prob((), None, Context(jnp.int32(0), jnp.zeros(2)), tokens))
+    np.testing.assert_allclose(jnp.exp(log_prob(jnp.array([2, 1]))), probs[:, 7], rtol=1e-4)
+    for tokens in ([3, 0], [0, 3], [-1, 0], [0, -1]):
+        assert np.all(log_prob(jnp.array(tokens)) == -np.inf)
+    with pytest.raises(ValueError, match="shape"):
+        log_prob(jnp.array([0, 1, 2]))
