@@ -11,6 +11,7 @@ from consensus_imitation.aggregation import (
     PosteriorMixture,
     UniformMixture,
 )
+from consensus_imitation.budget import InflationBudget
 from consensus_imitation.draw import QUERY
 from consensus_imitation.errors import (
     ConsensusImitationError,
@@ -21,6 +22,7 @@ from consensus_imitation.errors import (
 )
 from consensus_imitation.imitator import ConsensusImitator, Decision
 from consensus_imitation.learner import Learner, LearnerState
+from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.selection import AlphaThreshold, TopK
 
 __all__ = [
@@ -32,11 +34,13 @@ __all__ = [
     "ConsensusSampling",
     "ConsensusWarning",
     "Decision",
+    "InflationBudget",
     "InvalidAnswerError",
     "Learner",
     "LearnerState",
     "MajorityVote",
     "Minimum",
+    "MisspecificationAlarm",
     "NoDemonstratorError",
     "OrderStatistic",
     "PendingQueryError",

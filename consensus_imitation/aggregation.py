@@ -13,8 +13,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-#: How far a member's probabilities may sum above (or its minimum below) one before it is more than rounding.
+#: How far a member's probabilities may sum above one before its prediction is invalid.
 MASS_TOLERANCE = 1e-4
+
+#: How far float32 sums of probabilities may be off: up to here a shortfall is rounding, beyond it mass is withheld.
+ROUNDING = 1e-5
 
 #: Two members' probabilities of an action agree if they differ by less than this share: a float32 log-probability of
 #: -10 is no more exact than that, and two compilations of ``exp`` may differ in the last bits.
@@ -27,10 +30,14 @@ class ActionLaw(NamedTuple):
     Attributes:
         probs: float32 [A], probability of taking each action without asking. Sums to **at most** one.
         query_prob: float32 [], the rest: probability of asking, in [0, 1].
+        log_inflation: float32 [], log of how many times likelier than under any one selected member the step's outcome
+            can get, with that member answering the queries; 0 if the imitator cannot act by itself, ``inf`` where the
+            rule promises nothing.
     """
 
     probs: jax.Array  # [A]
     query_prob: jax.Array  # []
+    log_inflation: jax.Array | float = float("inf")  # []
 
 
 class Aggregation(Protocol):
@@ -58,8 +65,9 @@ class _AnyEnsemble:
 def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Replace every invalid prediction by the zero vector.
 
-    A prediction is invalid if it holds a NaN, or sums to more than one beyond rounding (so in particular if one
-    entry exceeds one). The zero vector makes the minimum zero, hence a query: an invalid member of the top set
+    A prediction is invalid if it holds a NaN, sums to more than one beyond rounding (so in particular if one entry
+    exceeds one), or gives no action any probability. One that sums to less than one is valid: what it withholds is
+    asked about. The zero vector makes the minimum zero, hence a query: an invalid member of the top set
     vetoes everything, and is never dropped, since it may be the honest one.
 
     Args:
@@ -78,7 +86,7 @@ def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
     chex.assert_rank(log_probs, 2)
     mass = jnp.sum(_exp(log_probs), axis=-1)
     # Written so that NaN, for which every comparison is false, is invalid.
-    valid = mass <= 1.0 + MASS_TOLERANCE
+    valid = (mass > 0.0) & (mass <= 1.0 + MASS_TOLERANCE)
     return jnp.where(valid[:, None], log_probs, -jnp.inf), ~valid
 
 
@@ -93,18 +101,48 @@ class Minimum(_AnyEnsemble):
     exactly 0 when the members agree (to within `AGREEMENT_TOLERANCE`) and never negative; ``1 - sum(min)`` would be
     neither.
 
+    Two options trade queries for inflation (T6):
+
+    Args:
+        rounds: R, draw up to R times from the minimum before asking. Query probability ``theta^R``; an action gets at
+            most ``1 + theta + ... + theta^R`` times as likely as under a selected member. 1 is the paper's imitator.
+        threshold: tau in (0, 1], ask if and only if ``theta >= tau``, else act on the minimum scaled up to one; an
+            action gets at most ``1 / (1 - theta)`` times as likely. None for the paper's imitator.
+
+    Raises:
+        ValueError: if an option is out of range, or both are given.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from consensus_imitation.aggregation import Minimum
-        >>> law = Minimum()(jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]])), jnp.zeros(2), jnp.array([True, True]))
+        >>> log_probs, everyone = jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]])), jnp.array([True, True])
+        >>> law = Minimum()(log_probs, jnp.zeros(2), everyone)
         >>> [round(p, 2) for p in law.probs.tolist()], round(float(law.query_prob), 2)
         ([0.4, 0.3], 0.3)
+        >>> round(float(Minimum(rounds=2)(log_probs, jnp.zeros(2), everyone).query_prob), 2)
+        0.09
 
     References:
-        Cohen, Hutter and Nanda 2022; T1 in ``docs/theory.md``.
+        Cohen, Hutter and Nanda 2022; T1 and T6 in ``docs/theory.md``.
     """
 
-    name: str = "minimum"
+    rounds: int = 1
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        if self.rounds > 1 and self.threshold is not None:
+            raise ValueError("rounds and threshold are two ways to ask less: give one of them")
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        if self.threshold is not None:
+            return f"minimum-threshold-{self.threshold:g}"
+        return "minimum" if self.rounds == 1 else f"minimum-rounds-{self.rounds}"
 
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
         """Combine; ``log_weights`` matter only through ``selected``."""
@@ -117,9 +155,23 @@ class Minimum(_AnyEnsemble):
         # A member may give away less than all of its mass; what it withholds is asked about.
         mass = jnp.sum(probs)
         withheld = 1.0 - (mass + disagreement)
-        theta = disagreement + jnp.where(withheld > MASS_TOLERANCE, withheld, 0.0)
-        theta = jnp.where(mass == 0, 1.0, theta)
-        return _ask_if_undefined(ActionLaw(probs=probs, query_prob=jnp.clip(theta, 0.0, 1.0)), selected)
+        theta = disagreement + jnp.where(withheld > ROUNDING, withheld, 0.0)
+        theta = jnp.clip(jnp.where(mass == 0, 1.0, theta), 0.0, 1.0)
+        return _ask_if_undefined(self._trade(probs, mass, theta), selected)
+
+    def _trade(self, probs: jax.Array, mass: jax.Array, theta: jax.Array) -> ActionLaw:
+        """The law for this rule's way of asking; with no mass left, all of them ask, which inflates nothing."""
+        able = mass > 0
+        if self.threshold is not None:
+            acts = able & (theta < self.threshold)
+            scaled = jnp.where(acts, probs / jnp.where(able, mass, 1.0), 0.0)
+            inflation = jnp.where(acts, -jnp.log1p(-jnp.where(acts, theta, 0.0)), 0.0)
+            return ActionLaw(scaled, jnp.where(acts, 0.0, 1.0), inflation)
+        if self.rounds == 1:
+            return ActionLaw(probs, theta, jnp.where(able, jnp.log1p(theta), 0.0))
+        scale = sum(theta**i for i in range(self.rounds))
+        query_prob = theta**self.rounds
+        return ActionLaw(probs * scale, query_prob, jnp.where(able, jnp.log(scale + query_prob), 0.0))
 
 
 @dataclass(frozen=True)
@@ -334,14 +386,18 @@ def _law_from_mass(mass: jax.Array) -> ActionLaw:
     """Scale mass above one down to one; ask with what is missing to one beyond rounding."""
     total = jnp.sum(mass)
     missing = 1.0 - total
-    query_prob = jnp.where(missing > MASS_TOLERANCE, missing, jnp.where(jnp.isnan(total), 1.0, 0.0))
+    query_prob = jnp.where(missing > ROUNDING, missing, jnp.where(jnp.isnan(total), 1.0, 0.0))
     return ActionLaw(probs=jnp.where(jnp.isnan(total), 0.0, mass / jnp.maximum(total, 1.0)), query_prob=query_prob)
 
 
 def _ask_if_undefined(law: ActionLaw, selected: jax.Array) -> ActionLaw:
     """Fail closed: with nobody selected, or a NaN anywhere, the whole mass is a query."""
     defined = jnp.any(selected) & ~jnp.isnan(law.query_prob)
-    return ActionLaw(probs=jnp.where(defined, law.probs, 0.0), query_prob=jnp.where(defined, law.query_prob, 1.0))
+    return ActionLaw(
+        probs=jnp.where(defined, law.probs, 0.0),
+        query_prob=jnp.where(defined, law.query_prob, 1.0),
+        log_inflation=jnp.where(defined, law.log_inflation, 0.0),
+    )
 
 
 def _check_s(s: int, num_members: int) -> None:

@@ -44,9 +44,11 @@ class TabularDemonstrator(struct.PyTreeNode):
         valid = values.ndim == 2 and np.all(values >= 0) and np.all(np.abs(values.sum(-1) - 1) <= 1e-4)
         if not valid:
             raise ValueError("probs must have shape [S, A], each row non-negative and summing to one")
-        cumulative = np.cumsum(values, axis=-1)
-        # A sum of exactly 1 from the last possible action on: rounding must not make an impossible one possible.
-        return cls(cumulative=jnp.asarray(np.where(cumulative >= 1 - 1e-4, np.maximum(cumulative, 1), cumulative)))
+        cumulative = np.cumsum(values / values.sum(-1, keepdims=True), axis=-1)
+        # Exactly 1 from the last possible action on, and only there: rounding must make nothing possible or impossible.
+        last = values.shape[-1] - 1 - np.argmax(values[:, ::-1] > 0, axis=-1)
+        cumulative[np.arange(values.shape[-1]) >= last[:, None]] = 1.0
+        return cls(cumulative=jnp.asarray(cumulative, jnp.float32))
 
     def sample(self, key: jax.Array, observation: Any) -> jax.Array:
         """Draw an action, int32 []."""

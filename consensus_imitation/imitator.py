@@ -5,29 +5,28 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from consensus_imitation import posterior as post
-from consensus_imitation.aggregation import ActionLaw, Aggregation, Minimum
-from consensus_imitation.draw import QUERY, draw
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
+from consensus_imitation import compiled
+from consensus_imitation.aggregation import Aggregation, Minimum
+from consensus_imitation.budget import InflationBudget
+from consensus_imitation.draw import QUERY
+from consensus_imitation.ensembles.base import Context, Ensemble
 from consensus_imitation.errors import (
     ConsensusWarning,
     InvalidAnswerError,
     NoDemonstratorError,
     PendingQueryError,
 )
-from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, check, uniform
+from consensus_imitation.learner import Learner, LearnerState
+from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
 
-#: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.
-_NUMBERS_AT_ONCE = 256
+_UNEXPLAINED = "no member explains the demonstrator's answers: every step is a query until clear_alarm() is called"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +42,8 @@ class Decision:
         dissenter: the member that lowered the minimum the most, None (-1 in a batch) if all agree.
         dissent: [N], by how much each did (`aggregation.dissent`).
         invalid: bool [N], members whose prediction was unusable: each vetoes everything.
+        handed_over: whether the inflation budget would have been overspent, so that the demonstrator was asked.
+        ledger: log of the inflation spent so far, this step included; the budget's limit is ``ln(factor)``.
         step: number of the step, from 0.
     """
 
@@ -54,6 +55,8 @@ class Decision:
     dissenter: Any
     dissent: np.ndarray
     invalid: np.ndarray
+    handed_over: Any
+    ledger: Any
     step: int
 
 
@@ -81,9 +84,13 @@ class ConsensusImitator:
         seed: of the draws; None takes it from the operating system. A member that knows it can foresee the draws,
             and then nothing is promised.
         num_envs: B, for a batch of environments that share one posterior; None for a single one.
+        inflation_budget: a limit on how much likelier anything gets than under the demonstrator (T5), for each
+            environment; None for no limit.
+        alarm: raised when no member explains the demonstrator's answers any more; from then on every step is a query,
+            until `clear_alarm`. None for none.
 
     Raises:
-        ValueError: if a rule does not fit the ensemble.
+        ValueError: if a rule does not fit the ensemble, or the seed is negative.
 
     Example:
         >>> import numpy as np
@@ -108,13 +115,15 @@ class ConsensusImitator:
         aggregation: Aggregation | None = None,
         seed: int | None = None,
         num_envs: int | None = None,
+        inflation_budget: InflationBudget | None = None,
+        alarm: MisspecificationAlarm | None = None,
     ) -> None:
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if selection is None:
             selection = TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
-        learner = Learner(_core_ensemble(ensemble), selection, Minimum() if aggregation is None else aggregation)
-        state = learner.init(jax.random.key(secrets.randbits(63) if seed is None else seed), num_envs)
+        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget)
+        state = learner.init(compiled.make_key(secrets.randbits(64) if seed is None else seed), num_envs)
         self._assemble(ensemble, learner, demonstrator, num_envs, state)
 
     @classmethod
@@ -126,22 +135,25 @@ class ConsensusImitator:
         *,
         selection: SelectionRule,
         aggregation: Aggregation | None = None,
+        inflation_budget: InflationBudget | None = None,
+        alarm: MisspecificationAlarm | None = None,
     ) -> "ConsensusImitator":
         """Go on from a `state` taken earlier, with the same ensemble and rules.
 
         Raises:
             ValueError: if the state is not one of this ensemble.
         """
-        weights = state.posterior.log_weights
-        if weights.shape != (ensemble.num_members,):
+        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget)
+        steps = np.shape(state.stream.step)
+        num_envs = steps[0] if steps else None
+        fits = jax.eval_shape(lambda: learner.init(jax.random.key(0), num_envs))
+        if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, fits):
             raise ValueError(
-                f"the state holds {weights.shape[0]} weights, but the ensemble has {ensemble.num_members} members"
+                f"the state does not fit: it holds {state.posterior.log_weights.shape[0]} weights, the ensemble has "
+                f"{ensemble.num_members} members; memory, alarm and number of environments have to agree, too"
             )
         imitator = cls.__new__(cls)
-        learner = Learner(_core_ensemble(ensemble), selection, Minimum() if aggregation is None else aggregation)
-        check(ensemble, selection, learner.aggregation)
-        steps = np.shape(state.stream.step)
-        imitator._assemble(ensemble, learner, demonstrator, steps[0] if steps else None, state)
+        imitator._assemble(ensemble, learner, demonstrator, num_envs, state)
         return imitator
 
     def _assemble(
@@ -174,7 +186,7 @@ class ConsensusImitator:
     @property
     def weights(self) -> np.ndarray:
         """Posterior weights [N], summing to one."""
-        return np.asarray(_weights(self._state.posterior))
+        return np.asarray(compiled.weights(self._state.posterior))
 
     @property
     def num_steps(self) -> int:
@@ -200,15 +212,34 @@ class ConsensusImitator:
             for member, count in sorted(self._invalid.items())
         ]
         if bool(self._state.unexplained):
-            lines.append(
-                "no member explains an answer of the demonstrator: every step is a query until clear_alarm() is called"
-            )
+            lines.append(_UNEXPLAINED)
         return tuple(lines)
 
     def clear_alarm(self) -> None:
-        """Act again after an answer that no member explains. No guarantee is left: the truth is not among them."""
-        self._state = self._state.replace(unexplained=jnp.zeros((), bool))
+        """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
+        self._state = self._learner.clear_alarm(self._state)
         self._invalid.clear()
+
+    @property
+    def ledger(self) -> Any:
+        """Log of the inflation spent (in the episode, if the budget is per episode): a float, or [B] for a batch."""
+        spent = np.asarray(self._state.stream.ledger)
+        return float(spent) if self.num_envs is None else spent
+
+    def begin_episode(self, env: int | None = None) -> None:
+        """Say that an episode begins: a budget per episode starts afresh. The members' memory goes on.
+
+        Args:
+            env: which environment of a batch; None for all.
+
+        Raises:
+            PendingQueryError: if a query is unanswered.
+        """
+        self._refuse_if_open()
+        stream = self._state.stream
+        fresh = self._learner.begin_episode(stream).ledger
+        ledger = fresh if env is None else stream.ledger.at[env].set(fresh[env])
+        self._state = self._state.replace(stream=stream.replace(ledger=ledger))
 
     # --- one step ---
 
@@ -220,26 +251,21 @@ class ConsensusImitator:
 
         Raises:
             PendingQueryError: if an earlier query is unanswered.
+            ValueError: if a batch has another number of rows, or an integer is beyond 32 bits.
         """
-        if self._open is not None:
-            raise PendingQueryError(
-                f"step {self._open.decision.step} waits for the demonstrator: call answer(decision, action) first"
-            )
-        if self.num_envs is not None and (len(observation) != self.num_envs):
-            raise ValueError(f"expected {self.num_envs} observations, one per environment; got {len(observation)}")
+        self._refuse_if_open()
+        observation = self._check_observation(observation)
         core = self._core_observation(observation)
-        decide = _decide if self.num_envs is None else _decide_batch
-        packed, log_probs, (carry, step) = decide(self._learner, self._state, core, self._number())
+        decide = compiled.decide if self.num_envs is None else compiled.decide_batch
+        packed, log_probs, closed = decide(self._learner, self._state, core, self._number())
         decision = self._to_host(np.asarray(packed))
         if decision.invalid.any():
             self._report_invalid(decision)
         if decision.queried if self.num_envs is None else decision.queried.any():
             self._open = _Open(decision, packed, log_probs, observation, core)
         else:
-            before = self._state
-            self._state = before.replace(stream=before.stream.replace(carry=carry, step=step))
-            self._steps += 1
-            self._advance_on_host(before, observation, decision)
+            stream = self._state.stream.replace(carry=closed.carry, step=closed.step, ledger=closed.ledger)
+            self._close(self._state.replace(stream=stream), observation, decision)
         return decision
 
     def answer(self, decision: Decision, action: Any) -> Decision:
@@ -258,21 +284,17 @@ class ConsensusImitator:
         """
         if self._open is None or decision is not self._open.decision:
             raise InvalidAnswerError(
-                f"step {decision.step} is not waiting for an answer; answer the decision that decide() returned last, "
-                "once"
+                "this is not the decision that waits for an answer: answer the one that decide() returned last, once"
             )
         answers = self._check_answer(decision, action)
         waiting = self._open
-        observe = _observe if self.num_envs is None else _observe_batch
-        before = self._state
-        self._state = observe(self._learner, before, waiting.core, waiting.packed, waiting.log_probs, answers)
-        self._open = None
-        self._steps += 1
-        self._queries += int(np.sum(decision.queried))
-        if bool(self._state.unexplained):
-            warnings.warn(self.alarms[-1], ConsensusWarning, stacklevel=2)
+        observe = compiled.observe if self.num_envs is None else compiled.observe_batch
+        after = observe(self._learner, self._state, waiting.core, waiting.packed, waiting.log_probs, answers)
+        if bool(after.unexplained) and not bool(self._state.unexplained):
+            # Before anything changes: where warnings are errors, the query stays open.
+            warnings.warn(_UNEXPLAINED, ConsensusWarning, stacklevel=2)
         closed = replace(decision, action=int(answers) if self.num_envs is None else answers)
-        self._advance_on_host(before, waiting.observation, closed)
+        self._close(after, waiting.observation, closed)
         return closed
 
     def act(self, observation: Any) -> Decision:
@@ -295,6 +317,31 @@ class ConsensusImitator:
 
     # --- details ---
 
+    def _refuse_if_open(self) -> None:
+        if self._open is not None:
+            raise PendingQueryError(
+                f"step {self._open.decision.step} waits for the demonstrator: call answer(decision, action) first"
+            )
+
+    def _check_observation(self, observation: Any) -> Any:
+        if self.num_envs is not None:
+            if isinstance(observation, list):
+                observation = np.asarray(observation)
+            rows = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(observation)}
+            if rows != {(self.num_envs,)}:
+                raise ValueError(
+                    f"expected {self.num_envs} observations, one per environment; got leading axes {sorted(rows)}"
+                )
+        compiled.check_integers(observation)
+        return observation
+
+    def _close(self, after: LearnerState, observation: Any, decision: Decision) -> None:
+        """The step is over: swap the state, and count."""
+        self._state = self._with_host_memory(after, observation, decision)
+        self._open = None
+        self._steps += 1
+        self._queries += int(np.sum(decision.queried))
+
     def _ask(self, decision: Decision, observation: Any) -> Any:
         if self.demonstrator is None:
             raise NoDemonstratorError(
@@ -311,7 +358,11 @@ class ConsensusImitator:
     def _check_answer(self, decision: Decision, action: Any) -> Any:
         if self.num_envs is None:
             return np.int32(self._check_one(action))
-        if np.shape(action) != (self.num_envs,):
+        try:
+            shape = np.shape(action)
+        except ValueError:
+            shape = None
+        if shape != (self.num_envs,):
             raise InvalidAnswerError(f"expected {self.num_envs} answers, one per environment; got {action!r}")
         checked = np.array(decision.action, np.int32)
         for row in np.flatnonzero(decision.queried):
@@ -333,30 +384,33 @@ class ConsensusImitator:
     def _number(self) -> Any:
         """The number in [0, 1) that decides the present step, [B] for a batch: `learner.uniform` of the state."""
         if self._steps - self._first_number >= len(self._numbers):
-            self._numbers = np.asarray(_numbers(self._state.stream, batch=self.num_envs is not None))
+            self._numbers = np.asarray(compiled.numbers(self._state.stream, batch=self.num_envs is not None))
             self._first_number = self._steps
         return self._numbers[self._steps - self._first_number]
 
     def _to_host(self, packed: np.ndarray) -> Decision:
-        parts = _unpack(packed, self._ensemble.num_actions)
+        fields = compiled.unpack(packed, self._ensemble.num_actions)
         if self.num_envs is None:
-            action, query_prob, dissenter = packed[:3].tolist()
-            queried = action == QUERY
-            action = None if queried else int(action)
+            number, query_prob, dissenter, _, handed_over, ledger = packed[:6].tolist()
+            queried = number == QUERY
+            action = None if queried else int(number)
             dissenter = None if dissenter < 0 else int(dissenter)
+            handed_over = handed_over > 0
         else:
-            action, query_prob, dissenter = (parts[0].astype(np.int32), parts[1], parts[2].astype(np.int32))
-            queried = action == QUERY
-        _, _, _, min_probs, selected, invalid, dissent = parts
+            action, dissenter = fields.action.astype(np.int32), fields.dissenter.astype(np.int32)
+            queried, handed_over = action == QUERY, fields.handed_over > 0
+            query_prob, ledger = fields.query_prob, fields.ledger
         return Decision(
             action=action,
             queried=queried,
             query_prob=query_prob,
-            min_probs=min_probs,
-            selected=selected > 0,
+            min_probs=fields.min_probs,
+            selected=fields.selected > 0,
             dissenter=dissenter,
-            dissent=dissent,
-            invalid=invalid > 0,
+            dissent=fields.dissent,
+            invalid=fields.invalid > 0,
+            handed_over=handed_over,
+            ledger=ledger,
             step=self._steps,
         )
 
@@ -385,11 +439,11 @@ class ConsensusImitator:
         ]
         return jnp.stack(rows)
 
-    def _advance_on_host(self, before: LearnerState, observation: Any, decision: Decision) -> None:
+    def _with_host_memory(self, after: LearnerState, observation: Any, decision: Decision) -> LearnerState:
         """Members that run on the host update their memory there."""
-        if self._ensemble.pure or not jax.tree.leaves(before.stream.carry):
-            return
-        stream, log_weights = before.stream, before.posterior.log_weights
+        if self._ensemble.pure or not jax.tree.leaves(after.stream.carry):
+            return after
+        stream, log_weights = self._state.stream, self._state.posterior.log_weights
         if self.num_envs is None:
             context = Context(stream.step, log_weights)
             carry = self._ensemble.advance(
@@ -407,100 +461,20 @@ class ConsensusImitator:
                 for b in range(self.num_envs)
             ]
             carry = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
-        self._state = self._state.replace(stream=self._state.stream.replace(carry=carry))
+        return after.replace(stream=after.stream.replace(carry=carry))
 
 
-class _Predicted(PureEnsemble):
-    """Stands in the core for an ensemble that runs on the host: its "observation" is the predictions [N, A]."""
-
-    prior: jax.Array
-    first_carry: Any
-    num_members: int = struct.field(pytree_node=False)
-    num_actions: int = struct.field(pytree_node=False)
-
-    def init_carry(self) -> Carry:
-        return self.first_carry
-
-    def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        del carry, context
-        return observation
-
-
-def _core_ensemble(ensemble: Ensemble) -> Any:
-    if ensemble.pure:
-        return ensemble
-    return _Predicted(ensemble.prior, ensemble.init_carry(), ensemble.num_members, ensemble.num_actions)
+def _make_learner(
+    ensemble: Ensemble,
+    selection: SelectionRule,
+    aggregation: Aggregation | None,
+    alarm: MisspecificationAlarm | None,
+    budget: InflationBudget | None,
+) -> Learner:
+    return Learner(
+        compiled.core_ensemble(ensemble), selection, Minimum() if aggregation is None else aggregation, alarm, budget
+    )
 
 
 def _row(tree: Any, b: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[b], tree)
-
-
-_weights = jax.jit(post.weights)
-
-
-@partial(jax.jit, static_argnames="batch")
-def _numbers(stream: Stream, batch: bool) -> jax.Array:
-    """`uniform` of this step and the following ones: [T], or [T, B] for a batch."""
-    one = jax.vmap(uniform) if batch else uniform
-    # One after another, not vmapped: not every PRNG yields the same numbers under vmap.
-    return jax.lax.map(lambda t: one(stream.replace(step=stream.step + t)), jnp.arange(_NUMBERS_AT_ONCE))
-
-
-def _decide_one(
-    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
-) -> tuple[jax.Array, jax.Array, tuple[Carry, jax.Array]]:
-    """The decision, packed for the way to the host; the predictions; memory and step after it if it is no query."""
-    decision = learner.decide(state, observation)
-    # The same draw as in `decide`, from the same number, computed beforehand.
-    action = draw(number, ActionLaw(probs=decision.min_probs, query_prob=decision.query_prob))
-    decision = decision._replace(action=action, queried=action == QUERY)
-    after = learner.advance(state, observation, decision, action)
-    return _pack(decision), decision.log_probs, (after.carry, after.step)
-
-
-_decide = jax.jit(_decide_one)
-_decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
-
-
-@jax.jit
-def _observe(
-    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
-) -> LearnerState:
-    return learner.observe(state, observation, _unpack_decision(packed, log_probs), answer)[0]
-
-
-@jax.jit
-def _observe_batch(
-    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
-) -> LearnerState:
-    return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
-
-
-def _pack(decision: PureDecision) -> jax.Array:
-    """One array, since every array that goes to the host takes as long as a small network."""
-    most = jnp.where(jnp.max(decision.dissent) > 0, jnp.argmax(decision.dissent), -1)
-    head = jnp.stack([decision.action.astype(jnp.float32), decision.query_prob, most.astype(jnp.float32)])
-    return jnp.concatenate([head, decision.min_probs, decision.selected, decision.invalid, decision.dissent])
-
-
-def _unpack(packed: Any, num_actions: int) -> tuple[Any, ...]:
-    """Undo `_pack`: action, query_prob, dissenter, min_probs, selected, invalid and dissent, all as floats."""
-    A, N = num_actions, (packed.shape[-1] - 3 - num_actions) // 3
-    rest = packed[..., 3:]
-    members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
-    return (packed[..., 0], packed[..., 1], packed[..., 2], rest[..., :A], *members)
-
-
-def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:
-    action, query_prob, _, min_probs, selected, invalid, dissent = _unpack(packed, log_probs.shape[-1])
-    return PureDecision(
-        action=action.astype(jnp.int32),
-        queried=action == QUERY,
-        query_prob=query_prob,
-        min_probs=min_probs,
-        selected=selected > 0,
-        invalid=invalid > 0,
-        dissent=dissent,
-        log_probs=log_probs,
-    )

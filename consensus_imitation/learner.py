@@ -15,6 +15,7 @@ from flax import struct
 
 from consensus_imitation import aggregation as agg
 from consensus_imitation import posterior as post
+from consensus_imitation.budget import InflationBudget, enter
 from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble
 from consensus_imitation.misspecification import AlarmState, MisspecificationAlarm
@@ -29,12 +30,14 @@ class Stream(struct.PyTreeNode):
         key: PRNG key of the draws; secret from the members.
         step: int32 [], steps closed so far.
         queries: int32 [], of which the demonstrator answered.
+        ledger: float32 [], sum of the steps' ``log_inflation``: what the inflation budget counts (T5).
     """
 
     carry: Carry
     key: jax.Array
     step: jax.Array  # []
     queries: jax.Array  # []
+    ledger: jax.Array  # []
 
 
 class LearnerState(struct.PyTreeNode):
@@ -67,6 +70,8 @@ class PureDecision(NamedTuple):
         invalid: bool [N], members whose prediction was unusable (they count as the zero vector).
         dissent: float32 [N], how much each member alone lowered the minimum (`aggregation.dissent`).
         log_probs: float32 [N, A], the predictions acted on, which `observe` will score.
+        log_inflation: float32 [], what the step adds to the ledger; 0 on a step that is handed over.
+        handed_over: bool [], the inflation budget would be overspent, so the demonstrator takes the step.
     """
 
     action: jax.Array
@@ -77,6 +82,8 @@ class PureDecision(NamedTuple):
     invalid: jax.Array
     dissent: jax.Array
     log_probs: jax.Array
+    log_inflation: jax.Array
+    handed_over: jax.Array
 
 
 class ObserveInfo(NamedTuple):
@@ -115,6 +122,7 @@ class Learner(struct.PyTreeNode):
     selection: Any
     aggregation: agg.Aggregation = struct.field(pytree_node=False, default=agg.Minimum())
     alarm: MisspecificationAlarm | None = None
+    budget: InflationBudget | None = None
 
     def init(self, key: jax.Array, num_streams: int | None = None) -> LearnerState:
         """The state before the first step.
@@ -126,26 +134,24 @@ class Learner(struct.PyTreeNode):
         Raises:
             ValueError: if a rule does not fit the ensemble's size.
         """
-        check(self.ensemble, self.selection, self.aggregation)
+        check(self.ensemble, self.selection, self.aggregation, self.budget)
 
         def stream(own_key: jax.Array) -> Stream:
             zero = jnp.zeros((), jnp.int32)
-            return Stream(carry=self.ensemble.init_carry(), key=own_key, step=zero, queries=zero)
+            return Stream(self.ensemble.init_carry(), own_key, step=zero, queries=zero, ledger=jnp.zeros(()))
 
         streams = stream(key) if num_streams is None else jax.vmap(stream)(jax.random.split(key, num_streams))
         return LearnerState(
             posterior=post.init(self.ensemble.prior),
             unexplained=jnp.zeros((), bool),
             stream=streams,
-            alarm=None
-            if self.alarm is None
-            else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
+            alarm=None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
         )
 
     def decide(self, state: LearnerState, observation: Any) -> PureDecision:
         """Act or ask, for one stream. Changes nothing."""
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))
-        return judge(self.selection, self.aggregation, state, log_probs)
+        return judge(self.selection, self.aggregation, state, log_probs, self.budget)
 
     def observe(
         self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
@@ -158,22 +164,29 @@ class Learner(struct.PyTreeNode):
             decision: from `decide`.
             answer: int [], the demonstrator's action if ``decision.queried``; ignored otherwise.
         """
-        posterior, unexplained, info = score(state, decision, answer)
-        stream = self.advance(state, observation, decision, info.action)
-        after = state.replace(posterior=posterior, unexplained=unexplained, stream=stream)
-        if self.alarm is None:
-            return after, info
-        settled = self.alarm.update(state.alarm, observation, decision.log_probs, info.action, decision.invalid)
-        settled = jax.tree.map(lambda new, old: jnp.where(decision.queried, new, old), settled, state.alarm)
-        raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
-        return after.replace(alarm=settled, unexplained=unexplained | raised), info
+        after, info = self._learn(state, observation, decision, answer)
+        return after.replace(stream=self.advance(state, observation, decision, info.action)), info
 
     def advance(self, state: LearnerState, observation: Any, decision: PureDecision, action: Any) -> Stream:
         """The stream one step further: the part of `observe` that does not depend on what the answer teaches."""
         stream = state.stream
         carry = self.ensemble.advance(stream.carry, observation, _context(state), action, decision.queried)
         queries = stream.queries + decision.queried.astype(jnp.int32)
-        return stream.replace(carry=carry, step=stream.step + 1, queries=queries)
+        ledger = enter(stream.ledger, decision.log_inflation)
+        return stream.replace(carry=carry, step=stream.step + 1, queries=queries, ledger=ledger)
+
+    def clear_alarm(self, state: LearnerState) -> LearnerState:
+        """Act again after no member explained the answers, with the alarm's bets starting afresh."""
+        return state.replace(unexplained=jnp.zeros((), bool), alarm=self._init_alarm())
+
+    def _init_alarm(self) -> AlarmState | None:
+        return None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions)
+
+    def begin_episode(self, stream: Stream) -> Stream:
+        """A fresh ledger, if the budget is per episode. The members' memory goes on: the history does not end."""
+        if self.budget is None or self.budget.per == "run":
+            return stream
+        return stream.replace(ledger=jnp.zeros_like(stream.ledger))
 
     def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
         """`decide` for each of B streams under the shared posterior; every field gains a leading axis B."""
@@ -184,26 +197,45 @@ class Learner(struct.PyTreeNode):
     ) -> tuple[LearnerState, ObserveInfo]:
         """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
 
-        def one(shared: LearnerState, part: Any) -> tuple[LearnerState, Any]:
-            stream, observation, decision, answer = part
-            new, info = self.observe(shared.replace(stream=stream), observation, decision, answer)
-            # The other streams decided under the posterior of the round's beginning; only the weights move on.
-            return new.replace(stream=None), (new.stream, info)
+        def learn(shared: LearnerState, part: Any) -> tuple[LearnerState, ObserveInfo]:
+            return self._learn(shared, *part)
 
-        shared, (streams, info) = jax.lax.scan(
-            one, state.replace(stream=None), (state.stream, observations, decisions, jnp.asarray(answers))
-        )
+        parts = (observations, decisions, jnp.asarray(answers))
+        shared, info = jax.lax.scan(learn, state.replace(stream=None), parts)
+        # All streams advance under the posterior that they decided under.
+        streams = jax.vmap(self.advance, in_axes=(BATCH, 0, 0, 0))(state, observations, decisions, info.action)
         return shared.replace(stream=streams), info
+
+    def _learn(
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+    ) -> tuple[LearnerState, ObserveInfo]:
+        """What the answer teaches: everything in the state but the stream."""
+        posterior, unexplained, info = score(state, decision, answer)
+        after = state.replace(posterior=posterior, unexplained=unexplained)
+        if self.alarm is None or state.alarm is None:
+            return after, info
+        settled = self.alarm.update(state.alarm, observation, decision.log_probs, info.action, decision.invalid)
+        counts = decision.queried & info.explained
+        settled = jax.tree.map(lambda new, old: jnp.where(counts, new, old), settled, state.alarm)
+        raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
+        return after.replace(alarm=settled, unexplained=unexplained | raised), info
 
 
 #: ``vmap`` axes of a state whose streams form a batch.
 BATCH = LearnerState(posterior=None, unexplained=None, stream=0)  # type: ignore[arg-type]
 
 
-def check(ensemble: Ensemble, selection: SelectionRule, aggregation: agg.Aggregation) -> None:
-    """Raise ValueError if a rule does not fit the ensemble's size."""
+def check(
+    ensemble: Ensemble,
+    selection: SelectionRule,
+    aggregation: agg.Aggregation,
+    budget: InflationBudget | None = None,
+) -> None:
+    """Raise ValueError if a rule does not fit the ensemble's size, or the budget not the rule."""
     selection.check(ensemble.num_members)
     aggregation.check(ensemble.num_members)
+    if budget is not None and not isinstance(aggregation, agg.Minimum):
+        raise ValueError(f"an inflation budget needs the minimum, whose inflation is known; got {aggregation.name!r}")
 
 
 def uniform(stream: Stream) -> jax.Array:
@@ -212,14 +244,20 @@ def uniform(stream: Stream) -> jax.Array:
 
 
 def judge(
-    selection: SelectionRule, aggregation: agg.Aggregation, state: LearnerState, log_probs: jax.Array
+    selection: SelectionRule,
+    aggregation: agg.Aggregation,
+    state: LearnerState,
+    log_probs: jax.Array,
+    budget: InflationBudget | None = None,
 ) -> PureDecision:
     """From one stream's predictions [N, A] to its decision."""
     log_probs, invalid = agg.validate(log_probs)
     selected = selection(state.posterior.log_weights)
     law = aggregation(log_probs, state.posterior.log_weights, selected)
-    query_prob = jnp.where(state.unexplained, 1.0, law.query_prob)
-    min_probs = jnp.where(state.unexplained, 0.0, law.probs)
+    spent = False if budget is None else budget.exceeded(state.stream.ledger, law.log_inflation)
+    asks = state.unexplained | spent
+    query_prob = jnp.where(asks, 1.0, law.query_prob)
+    min_probs = jnp.where(asks, 0.0, law.probs)
     action = draw(uniform(state.stream), agg.ActionLaw(probs=min_probs, query_prob=query_prob))
     return PureDecision(
         action=action,
@@ -230,6 +268,8 @@ def judge(
         invalid=invalid,
         dissent=agg.dissent(log_probs, selected),
         log_probs=log_probs,
+        log_inflation=jnp.where(asks, 0.0, law.log_inflation),
+        handed_over=jnp.asarray(spent),
     )
 
 

@@ -68,7 +68,14 @@ def normalise_prior(prior: ArrayLike | None, num_members: int | None = None) -> 
         raise ValueError(f"prior has {values.size} entries for {num_members} members: give one number per member")
     if not np.all(np.isfinite(values)) or np.any(values < 0) or values.sum() <= 0:
         raise ValueError(f"prior must be finite, non-negative and not all zero; got {values.tolist()}")
-    return values / values.sum()
+    normalised = values / values.sum()
+    too_small = (values > 0) & (normalised < np.finfo(np.float32).tiny)
+    if np.any(too_small):
+        raise ValueError(
+            f"the prior weight of member {int(np.argmax(too_small))} is positive but below what float32 can hold "
+            f"({np.finfo(np.float32).tiny:.2g} of the sum): give it more, or exactly 0 to rule it out"
+        )
+    return normalised
 
 
 def init(prior: ArrayLike) -> PosteriorState:
@@ -145,10 +152,11 @@ def update(
     gain = jnp.where(asleep, evidence, log_likelihood)
     high, error = _two_sum(state.log_weights, gain)
     low = state.residual + error
-    top = jnp.argmax(high)
-    high, error = _two_sum(high, -high[top])
+    top = jnp.max(high)
+    leads = high == top
+    high, error = _two_sum(high, -top)
     low = low + error
-    low = low - low[top]
+    low = low - jnp.max(jnp.where(leads, low, -jnp.inf))
     total = high + low
     alive = ~jnp.isneginf(total)
     residual = jnp.where(alive, low - (total - high), 0.0)

@@ -105,7 +105,8 @@ def rollout(
 
     def step(state: RolloutState, _: None) -> tuple[RolloutState, Trajectory]:
         key = jax.random.fold_in(state.key, state.learner.stream.step)
-        answer_key, step_key, reset_key = jax.random.split(key, 3)
+        # Not split: what a deterministic environment does not use, is then not computed.
+        answer_key, step_key, reset_key = (jax.random.fold_in(key, i) for i in range(3))
         decision = learner.decide(state.learner, state.observation)
         answer = demonstrator.sample(answer_key, state.observation)
         learner_state, info = learner.observe(state.learner, state.observation, decision, answer)
@@ -113,6 +114,9 @@ def rollout(
         done = outcome.terminated | outcome.truncated
         fresh = env.reset(reset_key)
         env_state, observation = jax.tree.map(partial(jnp.where, done), fresh, (env_state, outcome.observation))
+        stream = learner_state.stream
+        ledger = jnp.where(done, learner.begin_episode(stream).ledger, stream.ledger)
+        learner_state = learner_state.replace(stream=stream.replace(ledger=ledger))
         trajectory = Trajectory(
             observation=state.observation,
             action=info.action,

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 #: Log-weights closer than this many nats count as tied, and a member this close below a threshold is taken in.
@@ -103,16 +104,20 @@ class TopK(_Composable, struct.PyTreeNode):
     k: ArrayLike
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool | float | np.floating):
+        values = _concrete(self.k)
+        if values is None:
+            return
+        if not np.issubdtype(values.dtype, np.integer):
             raise TypeError(f"k must be an integer, got {self.k!r}")
-        if isinstance(self.k, int | np.integer) and self.k < 1:
+        if np.any(values < 1):
             raise ValueError(f"k must be at least 1 (someone must have a say), got {self.k}")
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
         """Mask [N]: fewer than k members are strictly heavier."""
         k = jnp.asarray(self.k)
         with_ties = jnp.sum(_heavier(log_weights), axis=-1) < k
-        heaviest = jnp.arange(log_weights.shape[-1]) == jnp.argmax(log_weights)
+        leads = log_weights >= jnp.max(log_weights) - TIE_TOLERANCE
+        heaviest = jnp.arange(log_weights.shape[-1]) == jnp.argmax(leads)
         return jnp.where(k > 1, with_ties, heaviest)
 
     @property
@@ -172,7 +177,8 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
     alpha: ArrayLike
 
     def __post_init__(self) -> None:
-        if isinstance(self.alpha, int | float | np.number) and not 0 < self.alpha <= 1:
+        values = _concrete(self.alpha)
+        if values is not None and not (np.issubdtype(values.dtype, np.number) and np.all((values > 0) & (values <= 1))):
             raise ValueError(f"alpha must lie in (0, 1], got {self.alpha}")
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
@@ -277,6 +283,15 @@ class Intersection(_Composable, struct.PyTreeNode):
 def _heavier(log_weights: jax.Array) -> jax.Array:
     """[N, N]: entry (n, m) says that member m is strictly heavier than member n."""
     return log_weights[None, :] > log_weights[:, None] + TIE_TOLERANCE
+
+
+def _concrete(parameter: object) -> np.ndarray | None:
+    """The parameter's values, if it is a number, a string or an array: pytree operations put other things there."""
+    if isinstance(parameter, Tracer) or not isinstance(
+        parameter, bool | int | float | str | np.generic | np.ndarray | jax.Array
+    ):
+        return None
+    return np.asarray(parameter)
 
 
 def _check_prior_weight(prior_weight: float) -> float:

@@ -80,7 +80,10 @@ def callables(
 def _row(function: Callable[[Any], ArrayLike], observation: Any, num_actions: int) -> np.ndarray:
     invalid = np.full(num_actions, np.nan, np.float32)
     try:
-        probs = np.asarray(function(observation), np.float64)
+        probs = np.asarray(function(observation))
+        if probs.dtype.kind not in "fiub":
+            return invalid
+        probs = probs.astype(np.float64)
     except Exception:  # noqa: BLE001 - whatever a member does, it becomes an invalid prediction, hence a query
         return invalid
     if probs.shape != (num_actions,) or not np.all(probs >= 0):

@@ -72,8 +72,9 @@ def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:
             f"probs of member {member} for observation {observation} are not a distribution: "
             f"{values[member, observation].tolist()}"
         )
+    # Rows that sum to one only to a few digits are made exact, so that what is missing is not asked about.
     with np.errstate(divide="ignore"):
-        table = np.log(values).astype(np.float32)
+        table = np.log(values / values.sum(-1, keepdims=True)).astype(np.float32)
     return Tabular(
         table=jnp.asarray(table.transpose(1, 0, 2)),
         prior=jnp.asarray(normalise_prior(prior, values.shape[0]), jnp.float32),

@@ -161,11 +161,6 @@ def test_the_steps_of_a_stream_are_independent_draws() -> None:
     assert abs(np.corrcoef(asked[1:], asked[:-1])[0, 1]) < 5 / np.sqrt(n)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="up to 1e-4 of mass that is missing goes to the last action, however unlikely",
-)
 def test_missing_mass_does_not_go_to_a_nearly_impossible_action() -> None:
     """Members may sum to one within 1e-4; an action that both give 1e-6 must stay about that unlikely."""
     members = ensembles.tabular(np.tile(np.array([0.99991, 1e-6]), (2, 1, 1)))

@@ -245,11 +245,6 @@ def test_every_history_agrees_with_exact_enumeration(shape: tuple[int, int], rul
     assert max(found.reached, found.weights, found.law) < TOLERANCE, found
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="TopK(1) breaks ties that answers have made by rounding, not in favour of the first member",
-)
 def test_a_tie_made_by_answers_goes_to_the_first_of_the_tied() -> None:
     shape = (2, 4)
 

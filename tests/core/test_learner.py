@@ -183,11 +183,6 @@ class Watching(HistoryTables):
         return context.log_weights
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="later streams of a batch are told of the answers of earlier ones, on the host not",
-)
 def test_all_streams_of_a_batch_advance_under_the_posterior_they_decided_under(key: jax.Array) -> None:
     table = jnp.log(jnp.array([[[0.9, 0.1], [0.2, 0.8]]]))
     learner = Learner(Watching(table=table, prior=jnp.array([0.5, 0.5])), TopK(2))

@@ -160,9 +160,6 @@ def test_a_prior_is_normalised() -> None:
     np.testing.assert_allclose(posterior.weights(posterior.init([1.0, 0.0, 3.0])), [0.25, 0.0, 0.75], atol=1e-7)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a prior weight below 1e-45 becomes 0 in float32 without a word"
-)
 def test_a_positive_prior_below_the_range_of_float32_is_not_taken_for_zero() -> None:
     """Either it is kept or refused: a member must not be ruled out in silence (say, a prior of 2^-K)."""
     try:

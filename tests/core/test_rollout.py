@@ -214,11 +214,6 @@ def test_the_demonstrator_follows_its_table() -> None:
         assert stats.chi2.sf(statistic, possible.sum() - 1) > 6e-7
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="whatever lies in the last 1e-4 of a row is added to the action before it",
-)
 def test_the_demonstrator_takes_its_rare_actions() -> None:
     expert = TabularDemonstrator.create(np.array([[1 - 5e-5, 5e-5]]))
     actions = jax.vmap(expert.sample, in_axes=(0, None))(jax.random.split(jax.random.key(0), 1_000_000), 0)

@@ -174,9 +174,6 @@ def test_a_new_k_does_not_recompile_the_learner(key: jax.Array) -> None:
     decide(learner, learner.init(key), 0)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=pytest.fail.Exception, reason="array parameters are not checked, not even scalar ones"
-)
 @pytest.mark.parametrize(
     "make",
     [

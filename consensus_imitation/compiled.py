@@ -1,0 +1,178 @@
+"""The compiled calls behind `ConsensusImitator`: one per decision, one per answer, few arrays each.
+
+Every array that crosses between host and device takes as long as a small network, so a decision comes back as one
+packed array, and the pending decision is rebuilt from it when the answer arrives.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from consensus_imitation import posterior as post
+from consensus_imitation.aggregation import ActionLaw
+from consensus_imitation.draw import QUERY, draw
+from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
+from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, uniform
+
+#: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.
+NUMBERS_AT_ONCE = 256
+
+
+class Predicted(PureEnsemble):
+    """Stands in the core for an ensemble that runs on the host: its "observation" is the predictions [N, A]."""
+
+    prior: jax.Array
+    first_carry: Any
+    num_members: int = struct.field(pytree_node=False)
+    num_actions: int = struct.field(pytree_node=False)
+
+    def init_carry(self) -> Carry:
+        """The host ensemble's."""
+        return self.first_carry
+
+    def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
+        """What the host has predicted."""
+        del carry, context
+        return observation
+
+
+def core_ensemble(ensemble: Ensemble) -> Any:
+    """The ensemble that the core sees."""
+    if ensemble.pure:
+        return ensemble
+    return Predicted(ensemble.prior, ensemble.init_carry(), ensemble.num_members, ensemble.num_actions)
+
+
+def make_key(seed: int) -> jax.Array:
+    """A PRNG key from all bits of a seed (``jax.random.key`` keeps the lower 32 only).
+
+    Args:
+        seed: at least 0. Below 2**32 it is ``jax.random.key(seed)``.
+
+    Raises:
+        ValueError: for a negative seed.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    key = jax.random.key(seed & 0xFFFFFFFF)
+    while seed := seed >> 32:
+        key = jax.random.fold_in(key, seed & 0xFFFFFFFF)
+    return key
+
+
+weights = jax.jit(post.weights)
+
+
+@partial(jax.jit, static_argnames="batch")
+def numbers(stream: Stream, batch: bool) -> jax.Array:
+    """`learner.uniform` of this step and the following ones: [T], or [T, B] for a batch."""
+    one = jax.vmap(uniform) if batch else uniform
+    # One after another, not vmapped: not every PRNG yields the same numbers under vmap.
+    return jax.lax.map(lambda t: one(stream.replace(step=stream.step + t)), jnp.arange(NUMBERS_AT_ONCE))
+
+
+class Closed(NamedTuple):
+    """What changes in a stream when a step is closed without a query."""
+
+    carry: Carry
+    step: jax.Array
+    ledger: jax.Array
+
+
+def _decide_one(
+    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
+) -> tuple[jax.Array, jax.Array, Closed]:
+    """The decision, packed for the way to the host; the predictions; the stream after it if it is no query."""
+    decision = learner.decide(state, observation)
+    # The same draw as in `decide`, from the same number, computed beforehand.
+    action = draw(number, ActionLaw(probs=decision.min_probs, query_prob=decision.query_prob))
+    decision = decision._replace(action=action, queried=action == QUERY)
+    after = learner.advance(state, observation, decision, action)
+    return _pack(decision, after.ledger), decision.log_probs, Closed(after.carry, after.step, after.ledger)
+
+
+decide = jax.jit(_decide_one)
+decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
+
+
+@jax.jit
+def observe(
+    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
+) -> LearnerState:
+    """`Learner.observe` on a packed decision."""
+    return learner.observe(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+
+
+@jax.jit
+def observe_batch(
+    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
+) -> LearnerState:
+    """`Learner.observe_batch` on a packed decision."""
+    return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+
+
+class Unpacked(NamedTuple):
+    """The fields of a packed decision, all as floats; with a leading axis B for a batch."""
+
+    action: Any
+    query_prob: Any
+    dissenter: Any
+    log_inflation: Any
+    handed_over: Any
+    ledger: Any
+    min_probs: Any
+    selected: Any
+    invalid: Any
+    dissent: Any
+
+
+_HEAD = 6
+
+
+def _pack(decision: PureDecision, ledger: jax.Array) -> jax.Array:
+    most = jnp.where(jnp.max(decision.dissent) > 0, jnp.argmax(decision.dissent), -1)
+    scalars = (decision.action, decision.query_prob, most, decision.log_inflation, decision.handed_over, ledger)
+    head = jnp.stack([jnp.asarray(scalar, jnp.float32) for scalar in scalars])
+    return jnp.concatenate([head, decision.min_probs, decision.selected, decision.invalid, decision.dissent])
+
+
+def unpack(packed: Any, num_actions: int) -> Unpacked:
+    """Undo the packing, of a JAX or a NumPy array."""
+    A, N = num_actions, (packed.shape[-1] - _HEAD - num_actions) // 3
+    rest = packed[..., _HEAD:]
+    members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
+    return Unpacked(*(packed[..., i] for i in range(_HEAD)), rest[..., :A], *members)
+
+
+def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:
+    fields = unpack(packed, log_probs.shape[-1])
+    return PureDecision(
+        action=fields.action.astype(jnp.int32),
+        queried=fields.action == QUERY,
+        query_prob=fields.query_prob,
+        min_probs=fields.min_probs,
+        selected=fields.selected > 0,
+        invalid=fields.invalid > 0,
+        dissent=fields.dissent,
+        log_probs=log_probs,
+        log_inflation=fields.log_inflation,
+        handed_over=fields.handed_over > 0,
+    )
+
+
+def check_integers(observation: Any) -> None:
+    """Refuse integers beyond 32 bits, which JAX would cut down to others without a word.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    for leaf in jax.tree.leaves(observation):
+        if isinstance(leaf, int | np.integer | np.ndarray) and np.asarray(leaf).dtype.kind in "iu":
+            extremes = (leaf,) if np.ndim(leaf) == 0 else (np.min(leaf, initial=0), np.max(leaf, initial=0))
+            for value in extremes:
+                if not -(2**31) <= int(value) < 2**31:
+                    raise ValueError(f"the observation holds {int(value)}, beyond the 32-bit integers that JAX uses")
