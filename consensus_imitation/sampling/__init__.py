@@ -2,6 +2,7 @@
 
 from consensus_imitation.sampling.autoregressive import Autoregressive, autoregressive
 from consensus_imitation.sampling.base import Action, SamplingBase, SamplingEnsemble
+from consensus_imitation.sampling.decision import SamplingDecision
 from consensus_imitation.sampling.distributions import (
     DiscretisedLogistic,
     Distribution,
@@ -12,8 +13,14 @@ from consensus_imitation.sampling.distributions import (
 from consensus_imitation.sampling.draw import RejectionDraw, heaviest, rejection_draw
 from consensus_imitation.sampling.experiment import pendulum
 from consensus_imitation.sampling.functions import Functions, from_functions
-from consensus_imitation.sampling.imitator import SamplingDecision, SamplingImitator
-from consensus_imitation.sampling.learner import PureSamplingDecision, SamplingLearner, SamplingObserveInfo
+from consensus_imitation.sampling.imitator import SamplingImitator
+from consensus_imitation.sampling.learner import (
+    PureSamplingDecision,
+    SamplingLearner,
+    SamplingObserveInfo,
+    SamplingState,
+    SamplingStream,
+)
 from consensus_imitation.sampling.parametric import (
     Parametric,
     discretised_logistic,
@@ -42,6 +49,8 @@ __all__ = [
     "SamplingImitator",
     "SamplingLearner",
     "SamplingObserveInfo",
+    "SamplingState",
+    "SamplingStream",
     "SamplingUnion",
     "autoregressive",
     "discretised_logistic",

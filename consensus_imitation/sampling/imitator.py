@@ -13,37 +13,13 @@ import numpy as np
 
 from consensus_imitation import posterior as post
 from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, NoDemonstratorError, PendingQueryError
-from consensus_imitation.learner import LearnerState
 from consensus_imitation.sampling.answers import check_answer
 from consensus_imitation.sampling.base import Action, SamplingEnsemble
-from consensus_imitation.sampling.learner import PureSamplingDecision, SamplingLearner
+from consensus_imitation.sampling.decision import SamplingDecision
+from consensus_imitation.sampling.learner import PureSamplingDecision, SamplingLearner, SamplingState
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SamplingDecision:
-    """One step's decision, as NumPy values.
-
-    Attributes:
-        action: the action to take; None while the answer is due.
-        queried: whether the demonstrator chooses the action.
-        query_prob_estimate: in [0, 1]: unbiased one-sample **estimate** of the probability that this step was a query
-            (theta), which is not known for actions that cannot be listed.
-        selected: bool [N], the members that had a say.
-        dissenter: the selected member with the lowest density of the proposed action relative to the proposer's; None
-            if no member's was lower.
-        invalid: bool [N], members that gave an unusable density of the proposed action, or, after an answer, of the
-            answer.
-        step: number of the step, from 0.
-    """
-
-    action: Any
-    queried: bool
-    query_prob_estimate: float
-    selected: np.ndarray
-    dissenter: int | None
-    invalid: np.ndarray
-    step: int
+_UNEXPLAINED = "no member explains an answer of the demonstrator: every step is a query until clear_alarm() is called"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +79,7 @@ class SamplingImitator:
     @classmethod
     def from_state(
         cls,
-        state: LearnerState,
+        state: SamplingState,
         ensemble: SamplingEnsemble,
         demonstrator: Callable[[Any], Action] | None = None,
         *,
@@ -130,7 +106,7 @@ class SamplingImitator:
         learner: SamplingLearner,
         demonstrator: Callable[[Any], Action] | None,
         action_space: Any,
-        state: LearnerState,
+        state: SamplingState,
     ) -> None:
         self.demonstrator = demonstrator
         self.action_space = action_space
@@ -144,7 +120,7 @@ class SamplingImitator:
     # --- what the imitator knows ---
 
     @property
-    def state(self) -> LearnerState:
+    def state(self) -> SamplingState:
         """The learner's state after the last closed step: an immutable pytree, all that is needed to go on."""
         return self._state
 
@@ -177,9 +153,7 @@ class SamplingImitator:
             for member, count in sorted(self._invalid.items())
         ]
         if bool(self._state.unexplained):
-            lines.append(
-                "no member explains an answer of the demonstrator: every step is a query until clear_alarm() is called"
-            )
+            lines.append(_UNEXPLAINED)
         return tuple(lines)
 
     def clear_alarm(self) -> None:
@@ -243,14 +217,16 @@ class SamplingImitator:
                 "once"
             )
         checked = check_answer(waiting.pure.action, action, self.action_space)
-        self._state, invalid = _observe(self._learner, self._state, waiting.observation, waiting.pure, checked)
+        after, invalid = _observe(self._learner, self._state, waiting.observation, waiting.pure, checked)
+        at_answer = np.asarray(invalid)
+        # Before anything changes: where warnings are errors, the query stays open.
+        self._report_invalid(at_answer, decision.step)
+        if bool(after.unexplained) and not bool(self._state.unexplained):
+            warnings.warn(_UNEXPLAINED, ConsensusWarning, stacklevel=2)
+        self._state = after
         self._open = None
         self._steps += 1
         self._queries += 1
-        at_answer = np.asarray(invalid)
-        self._report_invalid(at_answer, decision.step)
-        if bool(self._state.unexplained):
-            warnings.warn(self.alarms[-1], ConsensusWarning, stacklevel=2)
         return replace(decision, action=checked, invalid=decision.invalid | at_answer)
 
     def act(self, observation: Any) -> SamplingDecision:
@@ -295,8 +271,8 @@ _weights = jax.jit(post.weights)
 
 @jax.jit
 def _decide(
-    learner: SamplingLearner, state: LearnerState, observation: Any
-) -> tuple[PureSamplingDecision, LearnerState]:
+    learner: SamplingLearner, state: SamplingState, observation: Any
+) -> tuple[PureSamplingDecision, SamplingState]:
     """The decision, and the state after it if it is no query."""
     decision = learner.decide(state, observation)
     return decision, state.replace(stream=learner.advance(state, observation, decision, decision.action))
@@ -304,7 +280,7 @@ def _decide(
 
 @jax.jit
 def _observe(
-    learner: SamplingLearner, state: LearnerState, observation: Any, decision: PureSamplingDecision, answer: Action
-) -> tuple[LearnerState, jax.Array]:
+    learner: SamplingLearner, state: SamplingState, observation: Any, decision: PureSamplingDecision, answer: Action
+) -> tuple[SamplingState, jax.Array]:
     new, info = learner.observe(state, observation, decision, answer)
     return new, info.invalid

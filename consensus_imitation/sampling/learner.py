@@ -1,8 +1,8 @@
 """The conservative imitator over any action space, as pure functions: ``init``, ``decide``, ``observe``.
 
 One step: select by posterior weight, let the heaviest selected member propose an action, accept it with the rejection
-draw or ask, and after an answer reweight by the densities that the members had given to it. The state is that of
-`consensus_imitation.Learner`; selection rules and posterior are the same ones.
+draw or ask, and after an answer reweight by the densities that the members had given to it. Selection rules and
+posterior are those of `consensus_imitation.Learner`.
 """
 
 from typing import Any, NamedTuple
@@ -12,10 +12,40 @@ import jax.numpy as jnp
 from flax import struct
 
 from consensus_imitation import posterior as post
-from consensus_imitation.ensembles.base import Context
-from consensus_imitation.learner import LearnerState, Stream
+from consensus_imitation.ensembles.base import Carry, Context
 from consensus_imitation.sampling.base import Action
 from consensus_imitation.sampling.draw import heaviest, is_finite, rejection_draw, void_unless
+
+
+class SamplingStream(struct.PyTreeNode):
+    """What belongs to one sequence of observations.
+
+    Attributes:
+        carry: the members' memory.
+        key: PRNG key of the draws; secret from the members.
+        step: int32 [], steps closed so far.
+        queries: int32 [], of which the demonstrator answered.
+    """
+
+    carry: Carry
+    key: jax.Array
+    step: jax.Array  # []
+    queries: jax.Array  # []
+
+
+class SamplingState(struct.PyTreeNode):
+    """Everything that changes.
+
+    Attributes:
+        posterior: over the N members.
+        unexplained: bool [], an answer came that no member explains: no guarantee is left, and every step is a query
+            until the user clears it.
+        stream: the one stream.
+    """
+
+    posterior: post.PosteriorState
+    unexplained: jax.Array  # []
+    stream: SamplingStream
 
 
 class PureSamplingDecision(NamedTuple):
@@ -85,7 +115,7 @@ class SamplingLearner(struct.PyTreeNode):
     ensemble: Any
     selection: Any
 
-    def init(self, key: jax.Array) -> LearnerState:
+    def init(self, key: jax.Array) -> SamplingState:
         """The state before the first step.
 
         Args:
@@ -96,10 +126,10 @@ class SamplingLearner(struct.PyTreeNode):
         """
         self.selection.check(self.ensemble.num_members)
         zero = jnp.zeros((), jnp.int32)
-        stream = Stream(carry=self.ensemble.init_carry(), key=key, step=zero, queries=zero)
-        return LearnerState(posterior=post.init(self.ensemble.prior), unexplained=jnp.zeros((), bool), stream=stream)
+        stream = SamplingStream(carry=self.ensemble.init_carry(), key=key, step=zero, queries=zero)
+        return SamplingState(posterior=post.init(self.ensemble.prior), unexplained=jnp.zeros((), bool), stream=stream)
 
-    def decide(self, state: LearnerState, observation: Any) -> PureSamplingDecision:
+    def decide(self, state: SamplingState, observation: Any) -> PureSamplingDecision:
         """Act or ask. Changes nothing: the draw depends on the state's key and step only."""
         context = _context(state)
         carry = state.stream.carry
@@ -121,8 +151,8 @@ class SamplingLearner(struct.PyTreeNode):
         )
 
     def observe(
-        self, state: LearnerState, observation: Any, decision: PureSamplingDecision, answer: Action
-    ) -> tuple[LearnerState, SamplingObserveInfo]:
+        self, state: SamplingState, observation: Any, decision: PureSamplingDecision, answer: Action
+    ) -> tuple[SamplingState, SamplingObserveInfo]:
         """Close the step.
 
         Args:
@@ -154,7 +184,9 @@ class SamplingLearner(struct.PyTreeNode):
             invalid=unusable & legal & ~decision.invalid & queried,
         )
 
-    def advance(self, state: LearnerState, observation: Any, decision: PureSamplingDecision, action: Action) -> Stream:
+    def advance(
+        self, state: SamplingState, observation: Any, decision: PureSamplingDecision, action: Action
+    ) -> SamplingStream:
         """The stream one step further: the part of `observe` that does not depend on what the answer teaches."""
         stream = state.stream
         carry = self.ensemble.advance(stream.carry, observation, _context(state), action, decision.queried)
@@ -163,7 +195,7 @@ class SamplingLearner(struct.PyTreeNode):
 
     def estimate_query_prob(
         self,
-        state: LearnerState,
+        state: SamplingState,
         observation: Any,
         key: jax.Array,
         num_samples: int,
@@ -215,5 +247,5 @@ class SamplingLearner(struct.PyTreeNode):
         return jnp.mean(estimates), jnp.std(estimates, ddof=1) / jnp.sqrt(num_samples)
 
 
-def _context(state: LearnerState) -> Context:
+def _context(state: SamplingState) -> Context:
     return Context(step=state.stream.step, log_weights=state.posterior.log_weights)

@@ -200,14 +200,17 @@ def test_no_demonstrator() -> None:
 def test_an_answer_that_no_member_explains_is_an_alarm() -> None:
     imitator = SamplingImitator(ENSEMBLE, selection=RULE, seed=0)
     decision = until_query(imitator)
+    before = leaves(imitator)
+    with pytest.raises(ConsensusWarning):  # where warnings are errors, nothing has happened
+        imitator.answer(decision, [5.0, 0.0])
+    assert same(before, leaves(imitator))
     with pytest.warns(ConsensusWarning, match="no member explains"):
         imitator.answer(decision, [5.0, 0.0])
     for _ in range(5):
         decision = imitator.decide(np.zeros(2, np.float32))
         assert decision.queried
         assert decision.query_prob_estimate == 1
-        with pytest.warns(ConsensusWarning):
-            imitator.answer(decision, [0.0, 0.0])
+        imitator.answer(decision, [0.0, 0.0])  # warned of already; a second warning would be an error here
     assert "no member explains" in imitator.alarms[0]
     imitator.clear_alarm()
     assert imitator.alarms == ()

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from consensus_imitation.learner import LearnerState
 from consensus_imitation.sampling import (
     Autoregressive,
     Parametric,
     PureSamplingDecision,
     SamplingLearner,
+    SamplingState,
     autoregressive,
     factored_categorical,
     gaussian,
@@ -25,7 +25,7 @@ observe = jax.jit(
 
 
 def decide_many(
-    learner: SamplingLearner, state: LearnerState, observation: Any, key: jax.Array, n: int
+    learner: SamplingLearner, state: SamplingState, observation: Any, key: jax.Array, n: int
 ) -> PureSamplingDecision:
     """n decisions in one state, each with a key of its own; NumPy, with a leading axis n."""
 
