@@ -72,7 +72,7 @@ def numbers(stream: Stream, batch: bool) -> jax.Array:
     """`learner.uniform` of this step and the following ones: [T], or [T, B] for a batch."""
     one = jax.vmap(uniform) if batch else uniform
     # One after another, not vmapped: not every PRNG yields the same numbers under vmap.
-    return jax.lax.map(lambda t: one(stream.replace(step=stream.step + t)), jnp.arange(NUMBERS_AT_ONCE))
+    return jax.lax.map(lambda t: one(stream.key, stream.step + t), jnp.arange(NUMBERS_AT_ONCE))
 
 
 class Closed(NamedTuple):

@@ -238,9 +238,9 @@ def check(
         raise ValueError(f"an inflation budget needs the minimum, whose inflation is known; got {aggregation.name!r}")
 
 
-def uniform(stream: Stream) -> jax.Array:
-    """The number in [0, 1) that this step's draw uses; a function of the key and the step only."""
-    return jax.random.uniform(jax.random.fold_in(stream.key, stream.step))
+def uniform(key: jax.Array, step: jax.Array) -> jax.Array:
+    """The number in [0, 1) that a step's draw uses: a function of the stream's key and its step counter only."""
+    return jax.random.uniform(jax.random.fold_in(key, step))
 
 
 def judge(
@@ -258,7 +258,7 @@ def judge(
     asks = state.unexplained | spent
     query_prob = jnp.where(asks, 1.0, law.query_prob)
     min_probs = jnp.where(asks, 0.0, law.probs)
-    action = draw(uniform(state.stream), agg.ActionLaw(probs=min_probs, query_prob=query_prob))
+    action = draw(uniform(state.stream.key, state.stream.step), agg.ActionLaw(probs=min_probs, query_prob=query_prob))
     return PureDecision(
         action=action,
         queried=action == QUERY,

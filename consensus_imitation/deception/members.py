@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
-from consensus_imitation.learner import Stream, uniform
+from consensus_imitation.learner import uniform
 from consensus_imitation.selection import TIE_TOLERANCE
 
 BrokenKind = Literal["nan", "unnormalised", "negative"]
@@ -152,7 +152,7 @@ class KnowsTheDraw(_Pair):
         """The honest prediction, shaped where that makes the draw land on the harmful action: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         harmful = self.harmful.log_probs(carry[1], observation, context)
-        u = uniform(Stream(carry=(), key=jax.random.key(self.seed), step=context.step, queries=jnp.int32(0)))
+        u = uniform(jax.random.key(self.seed), context.step)
         probs = jnp.exp(honest)
         actions = jnp.arange(self.num_actions)
         target = jnp.argmax(harmful, axis=-1, keepdims=True)

@@ -61,7 +61,7 @@ def test_numpy_class_follows_the_learner(k: int, make: type[loops.LeanNumpyImita
         observation = int(rng.integers(len(demonstrator_probs)))
         answer = demonstrator(observation)
         decision = decide(learner, state, observation)
-        action, query_prob = in_numpy.decide(observation, float(uniform(state.stream)))
+        action, query_prob = in_numpy.decide(observation, float(uniform(state.stream.key, state.stream.step)))
         assert action == int(decision.action)
         assert query_prob == pytest.approx(float(decision.query_prob), abs=2e-6)
         if action < 0:

@@ -8,7 +8,7 @@ import pytest
 from consensus_imitation import aggregation, ensembles
 from consensus_imitation.deception import transforms
 from consensus_imitation.ensembles import Context
-from consensus_imitation.learner import Stream, uniform
+from consensus_imitation.learner import uniform
 
 S, A = 6, 4
 HONEST_PROBS = np.random.default_rng(1).dirichlet(np.ones(A), size=S)
@@ -156,8 +156,7 @@ def test_knower_steers_the_draw_whenever_it_can_and_copies_otherwise():
     for step in range(200):
         observation = step % S
         target = observation % A
-        stream = Stream(carry=(), key=jax.random.key(11), step=jnp.int32(step), queries=jnp.int32(0))
-        u = float(uniform(stream))
+        u = float(uniform(jax.random.key(11), jnp.int32(step)))
         row = np.exp(predict(member, observation, step))[0].astype(np.float64)
         truth = HONEST_PROBS[observation]
         minimum = np.minimum(row, truth)

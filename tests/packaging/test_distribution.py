@@ -7,9 +7,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import consensus_imitation
 import consensus_imitation.envs
-import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("consensus_imitation", "envs", "benchmarks", "pyproject.toml", "README.md")
