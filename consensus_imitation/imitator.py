@@ -25,6 +25,7 @@ from consensus_imitation.errors import (
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
+from consensus_imitation.statement import Statement, certify
 
 _UNEXPLAINED = "no member explains the demonstrator's answers: every step is a query until clear_alarm() is called"
 
@@ -225,6 +226,39 @@ class ConsensusImitator:
         """Log of the inflation spent (in the episode, if the budget is per episode): a float, or [B] for a batch."""
         spent = np.asarray(self._state.stream.ledger)
         return float(spent) if self.num_envs is None else spent
+
+    def certificate(self, truth: int | None = None) -> Statement:
+        """What is guaranteed, with the numbers so far; print it.
+
+        Args:
+            truth: the member that is assumed to equal the demonstrator; None for the worst case over all of them.
+
+        Raises:
+            ValueError: if there is no such member.
+
+        Example:
+            >>> import numpy as np
+            >>> from consensus_imitation import AlphaThreshold, ConsensusImitator, InflationBudget, ensembles
+            >>> imitator = ConsensusImitator(
+            ...     ensembles.tabular(np.full((4, 1, 2), 0.5)),
+            ...     selection=AlphaThreshold(0.0025),
+            ...     inflation_budget=InflationBudget(factor=2.0),
+            ... )
+            >>> imitator.certificate().exclusion
+            0.01
+        """
+        budget = self._learner.budget
+        return certify(
+            self._learner.selection,
+            np.asarray(self._ensemble.prior, np.float64),
+            np.asarray(self._state.posterior.log_weights),
+            truth=truth,
+            factor=None if budget is None else float(np.asarray(budget.factor)),
+            num_steps=self._steps * (self.num_envs or 1),
+            num_queries=self._queries,
+            ledger=float(np.max(self._state.stream.ledger)),
+            unexplained=bool(self._state.unexplained),
+        )
 
     def begin_episode(self, env: int | None = None) -> None:
         """Say that an episode begins: a budget per episode starts afresh. The members' memory goes on.

@@ -59,6 +59,10 @@ class SelectionRule(Protocol):
         """Mask [N] of the members selected, from unnormalised log-weights [N]; never empty."""
         ...
 
+    def margins(self, log_weights: jax.Array) -> jax.Array:
+        """By how many nats each member's log-weight could fall before it is left out: [N], negative where it is."""
+        ...
+
     def exclusion_bound(self, prior_weight: float) -> float:
         """Upper bound on P(a member equal to the demonstrator, of that prior weight, is *ever* left out)."""
         ...
@@ -119,6 +123,14 @@ class TopK(_Composable, struct.PyTreeNode):
         leads = log_weights >= jnp.max(log_weights) - TIE_TOLERANCE
         heaviest = jnp.arange(log_weights.shape[-1]) == jnp.argmax(leads)
         return jnp.where(k > 1, with_ties, heaviest)
+
+    def margins(self, log_weights: jax.Array) -> jax.Array:
+        """Distance [N] to the k-th heaviest of the other members; ``inf`` if there are fewer."""
+        num_members = log_weights.shape[-1]
+        others = jnp.where(jnp.eye(num_members, dtype=bool), -jnp.inf, log_weights[None, :])
+        place = jnp.asarray(self.k) - 1
+        rival = jnp.sort(others, axis=-1)[:, ::-1][:, jnp.minimum(place, num_members - 1)]
+        return jnp.where((place >= num_members - 1) | jnp.isneginf(rival), jnp.inf, log_weights - rival)
 
     @property
     def tolerated_members(self) -> int:
@@ -188,6 +200,17 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         heavier = jnp.sum(jnp.where(_heavier(log_weights), relative, 0.0), axis=-1)
         return relative * (1 + TIE_TOLERANCE) >= jnp.asarray(self.alpha) * (heavier + relative)
 
+    def margins(self, log_weights: jax.Array) -> jax.Array:
+        """Distance [N] to the weight below which the heavier others are too heavy; ``inf`` without others."""
+        relative = jnp.exp(log_weights - jnp.max(log_weights))
+        others = jnp.where(jnp.eye(log_weights.shape[-1], dtype=bool), 0.0, relative[None, :])
+        descending = jnp.sort(others, axis=-1)[:, ::-1]
+        alpha = jnp.asarray(self.alpha, jnp.float32)
+        # Just below an other's weight u, that of the heavier ones jumps to S: out below u and alpha / (1 - alpha) S.
+        too_heavy = alpha / (1.0 - alpha) * jnp.cumsum(descending, axis=-1)
+        threshold = jnp.max(jnp.minimum(descending, too_heavy), axis=-1)
+        return jnp.where(threshold > 0, jnp.log(relative) - jnp.log(threshold), jnp.inf)
+
     @property
     def tolerated_members(self) -> int:
         """0: weights can concentrate on one member, so the rule has no quorum."""
@@ -220,6 +243,10 @@ class Union(_Composable, struct.PyTreeNode):
     def __call__(self, log_weights: jax.Array) -> jax.Array:
         """Mask [N]."""
         return reduce(operator.or_, (rule(log_weights) for rule in self.rules))
+
+    def margins(self, log_weights: jax.Array) -> jax.Array:
+        """The larger of the parts' [N]: a member is out when every part leaves it out."""
+        return reduce(jnp.maximum, (rule.margins(log_weights) for rule in self.rules))
 
     @property
     def tolerated_members(self) -> int:
@@ -254,6 +281,10 @@ class Intersection(_Composable, struct.PyTreeNode):
     def __call__(self, log_weights: jax.Array) -> jax.Array:
         """Mask [N]."""
         return reduce(operator.and_, (rule(log_weights) for rule in self.rules))
+
+    def margins(self, log_weights: jax.Array) -> jax.Array:
+        """The smaller of the parts' [N]."""
+        return reduce(jnp.minimum, (rule.margins(log_weights) for rule in self.rules))
 
     @property
     def tolerated_members(self) -> int:

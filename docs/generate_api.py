@@ -19,6 +19,8 @@ MODULES = {
     "consensus_imitation.draw": "The draw",
     "consensus_imitation.ensembles": "Ensembles",
     "consensus_imitation.certificate": "Certificates: the bounds as functions",
+    "consensus_imitation.budget": "Inflation budget",
+    "consensus_imitation.statement": "The certificate in words",
     "consensus_imitation.misspecification": "Misspecification alarm",
     "consensus_imitation.learner": "Learner (pure core)",
     "consensus_imitation.rollout": "Rollouts",
