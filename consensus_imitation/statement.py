@@ -50,7 +50,8 @@ class Statement:
         if self.factor is None:
             lines.append(
                 "at every step, while that member is selected: "
-                f"P(action) <= (1 + query_prob) * P(demonstrator's action), {given}; it is ever left out with probability at most {_vacuous(self.exclusion, 1.0)}"
+                f"P(action) <= (1 + query_prob) * P(demonstrator's action), {given}; "
+                f"it is ever left out with probability at most {_vacuous(self.exclusion, 1.0)}"
             )
         else:
             lines.append(

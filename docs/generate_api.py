@@ -22,6 +22,7 @@ MODULES = {
     "consensus_imitation.budget": "Inflation budget",
     "consensus_imitation.statement": "The certificate in words",
     "consensus_imitation.misspecification": "Misspecification alarm",
+    "consensus_imitation.diversity": "Diversity of the members",
     "consensus_imitation.learner": "Learner (pure core)",
     "consensus_imitation.rollout": "Rollouts",
     "consensus_imitation.imitator": "Imitator (stateful shell)",
