@@ -12,6 +12,7 @@ from consensus_imitation.aggregation import (
     UniformMixture,
 )
 from consensus_imitation.budget import InflationBudget
+from consensus_imitation.diversity import Merging
 from consensus_imitation.draw import QUERY
 from consensus_imitation.errors import (
     ConsensusImitationError,
@@ -39,6 +40,7 @@ __all__ = [
     "Learner",
     "LearnerState",
     "MajorityVote",
+    "Merging",
     "Minimum",
     "MisspecificationAlarm",
     "NoDemonstratorError",

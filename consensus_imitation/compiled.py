@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from consensus_imitation import diversity
 from consensus_imitation import posterior as post
 from consensus_imitation.aggregation import ActionLaw
 from consensus_imitation.draw import QUERY, draw
@@ -65,6 +66,7 @@ def make_key(seed: int) -> jax.Array:
 
 
 weights = jax.jit(post.weights)
+effective_members = jax.jit(diversity.effective_members)
 
 
 @partial(jax.jit, static_argnames="batch")

@@ -14,6 +14,7 @@ import numpy as np
 from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
 from consensus_imitation.budget import InflationBudget
+from consensus_imitation.diversity import Merging
 from consensus_imitation.draw import QUERY
 from consensus_imitation.ensembles.base import Context, Ensemble
 from consensus_imitation.errors import (
@@ -89,6 +90,7 @@ class ConsensusImitator:
             environment; None for no limit.
         alarm: raised when no member explains the demonstrator's answers any more; from then on every step is a query,
             until `clear_alarm`. None for none.
+        merging: rank near-duplicates once, and measure `effective_members`; None for neither.
 
     Raises:
         ValueError: if a rule does not fit the ensemble, or the seed is negative.
@@ -118,12 +120,13 @@ class ConsensusImitator:
         num_envs: int | None = None,
         inflation_budget: InflationBudget | None = None,
         alarm: MisspecificationAlarm | None = None,
+        merging: Merging | None = None,
     ) -> None:
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if selection is None:
             selection = TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
-        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget)
+        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging)
         state = learner.init(compiled.make_key(secrets.randbits(64) if seed is None else seed), num_envs)
         self._assemble(ensemble, learner, demonstrator, num_envs, state)
 
@@ -138,20 +141,21 @@ class ConsensusImitator:
         aggregation: Aggregation | None = None,
         inflation_budget: InflationBudget | None = None,
         alarm: MisspecificationAlarm | None = None,
+        merging: Merging | None = None,
     ) -> "ConsensusImitator":
         """Go on from a `state` taken earlier, with the same ensemble and rules.
 
         Raises:
             ValueError: if the state is not one of this ensemble.
         """
-        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget)
+        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging)
         steps = np.shape(state.stream.step)
         num_envs = steps[0] if steps else None
         fits = jax.eval_shape(lambda: learner.init(jax.random.key(0), num_envs))
         if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, fits):
             raise ValueError(
                 f"the state does not fit: it holds {state.posterior.log_weights.shape[0]} weights, the ensemble has "
-                f"{ensemble.num_members} members; memory, alarm and number of environments have to agree, too"
+                f"{ensemble.num_members} members; memory, alarm, merging and number of environments have to agree, too"
             )
         imitator = cls.__new__(cls)
         imitator._assemble(ensemble, learner, demonstrator, num_envs, state)
@@ -188,6 +192,22 @@ class ConsensusImitator:
     def weights(self) -> np.ndarray:
         """Posterior weights [N], summing to one."""
         return np.asarray(compiled.weights(self._state.posterior))
+
+    @property
+    def effective_members(self) -> float:
+        """How many independent members would err as the members did on the answered queries, in [1, N].
+
+        1 before the second answer: independence has to be shown (`diversity.effective_members`).
+
+        Raises:
+            ValueError: if the imitator does not measure it.
+        """
+        if self._state.diversity is None:
+            raise ValueError(
+                "effective_members is not measured: construct the imitator with merging=Merging(), or with "
+                "merging=Merging(tolerance=None) to measure and merge nothing"
+            )
+        return float(compiled.effective_members(self._state.diversity))
 
     @property
     def num_steps(self) -> int:
@@ -504,10 +524,10 @@ def _make_learner(
     aggregation: Aggregation | None,
     alarm: MisspecificationAlarm | None,
     budget: InflationBudget | None,
+    merging: Merging | None,
 ) -> Learner:
-    return Learner(
-        compiled.core_ensemble(ensemble), selection, Minimum() if aggregation is None else aggregation, alarm, budget
-    )
+    rule = Minimum() if aggregation is None else aggregation
+    return Learner(compiled.core_ensemble(ensemble), selection, rule, alarm, budget, merging)
 
 
 def _row(tree: Any, b: int) -> Any:

@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from consensus_imitation import aggregation as agg
+from consensus_imitation import diversity as div
 from consensus_imitation import posterior as post
 from consensus_imitation.budget import InflationBudget, enter
+from consensus_imitation.diversity import DiversityState, Merging
 from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble
 from consensus_imitation.misspecification import AlarmState, MisspecificationAlarm
-from consensus_imitation.selection import SelectionRule
+from consensus_imitation.selection import SelectionRule, merged
 
 
 class Stream(struct.PyTreeNode):
@@ -50,12 +52,14 @@ class LearnerState(struct.PyTreeNode):
             every step is a query until the user clears it.
         stream: one stream, or B of them with a leading axis on every leaf.
         alarm: what the misspecification alarm has seen; None without one.
+        diversity: how the members' predictions on answered queries relate; None if the learner merges no duplicates.
     """
 
     posterior: post.PosteriorState
     unexplained: jax.Array  # []
     stream: Stream
     alarm: AlarmState | None = None
+    diversity: DiversityState | None = None
 
 
 class PureDecision(NamedTuple):
@@ -123,6 +127,7 @@ class Learner(struct.PyTreeNode):
     aggregation: agg.Aggregation = struct.field(pytree_node=False, default=agg.Minimum())
     alarm: MisspecificationAlarm | None = None
     budget: InflationBudget | None = None
+    merging: Merging | None = None
 
     def init(self, key: jax.Array, num_streams: int | None = None) -> LearnerState:
         """The state before the first step.
@@ -146,12 +151,13 @@ class Learner(struct.PyTreeNode):
             unexplained=jnp.zeros((), bool),
             stream=streams,
             alarm=None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
+            diversity=None if self.merging is None else div.init(self.ensemble.num_members),
         )
 
     def decide(self, state: LearnerState, observation: Any) -> PureDecision:
         """Act or ask, for one stream. Changes nothing."""
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))
-        return judge(self.selection, self.aggregation, state, log_probs, self.budget)
+        return judge(self.selection, self.aggregation, state, log_probs, self.budget, self.merging)
 
     def observe(
         self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
@@ -212,10 +218,14 @@ class Learner(struct.PyTreeNode):
         """What the answer teaches: everything in the state but the stream."""
         posterior, unexplained, info = score(state, decision, answer)
         after = state.replace(posterior=posterior, unexplained=unexplained)
+        counts = decision.queried & info.explained
+        if self.merging is not None and state.diversity is not None:
+            seen = div.update(state.diversity, decision.log_probs, info.action)
+            kept = jax.tree.map(lambda new, old: jnp.where(counts, new, old), seen, state.diversity)
+            after = after.replace(diversity=kept)
         if self.alarm is None or state.alarm is None:
             return after, info
         settled = self.alarm.update(state.alarm, observation, decision.log_probs, info.action, decision.invalid)
-        counts = decision.queried & info.explained
         settled = jax.tree.map(lambda new, old: jnp.where(counts, new, old), settled, state.alarm)
         raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
         return after.replace(alarm=settled, unexplained=unexplained | raised), info
@@ -249,10 +259,15 @@ def judge(
     state: LearnerState,
     log_probs: jax.Array,
     budget: InflationBudget | None = None,
+    merging: Merging | None = None,
 ) -> PureDecision:
     """From one stream's predictions [N, A] to its decision."""
     log_probs, invalid = agg.validate(log_probs)
-    selected = selection(state.posterior.log_weights)
+    if merging is None or merging.tolerance is None or state.diversity is None:
+        selected = selection(state.posterior.log_weights)
+    else:
+        duplicates = div.near_duplicates(state.diversity, merging.tolerance, merging.min_answers)
+        selected = merged(selection, state.posterior.log_weights, duplicates)
     law = aggregation(log_probs, state.posterior.log_weights, selected)
     spent = False if budget is None else budget.exceeded(state.stream.ledger, law.log_inflation)
     asks = state.unexplained | spent

@@ -311,6 +311,39 @@ class Intersection(_Composable, struct.PyTreeNode):
             rule.check(num_members)
 
 
+def merged(rule: SelectionRule, log_weights: jax.Array, duplicates: jax.Array) -> jax.Array:
+    """Select with each group of near-duplicates ranked once, with its heaviest member's weight.
+
+    The rule sees one representative of each group, the others set aside; a group whose representative is selected is in
+    as a whole. Whoever the rule alone selects is in as well, so the set only ever grows: T1 and T2 hold as for the rule
+    alone, and copies neither swell the alpha rule's sum nor fill the places of a top k ("Near-duplicates" in
+    ``docs/theory.md``).
+
+    Args:
+        rule: the rule.
+        log_weights: float [N], unnormalised.
+        duplicates: bool [N, N], an equivalence relation, as `diversity.near_duplicates` returns it.
+
+    Returns:
+        bool [N].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import TopK, selection
+        >>> log_weights = jnp.log(jnp.array([0.4, 0.3, 0.2, 0.1]))
+        >>> duplicates = jnp.eye(4, dtype=bool).at[0, 1].set(True).at[1, 0].set(True)
+        >>> selection.merged(TopK(2), log_weights, duplicates).tolist()
+        [True, True, True, False]
+    """
+    # A member that is ruled out (-inf) still comes before everybody outside the group.
+    finite = jnp.maximum(log_weights, jnp.finfo(log_weights.dtype).min)
+    first = jnp.argmax(jnp.where(duplicates, finite[None, :], -jnp.inf), axis=-1)
+    represents = first == jnp.arange(log_weights.size)
+    chosen = rule(jnp.where(represents, log_weights, -jnp.inf)) & represents
+    # For prefixes of the ranking the rule's own choice adds nothing but ties; taken in, it costs the proofs no case.
+    return jnp.any(duplicates & (chosen | rule(log_weights))[None, :], axis=-1)
+
+
 def _heavier(log_weights: jax.Array) -> jax.Array:
     """[N, N]: entry (n, m) says that member m is strictly heavier than member n."""
     return log_weights[None, :] > log_weights[:, None] + TIE_TOLERANCE
