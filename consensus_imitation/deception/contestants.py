@@ -117,6 +117,7 @@ class Contestant:
         factory: builds an imitator for each run, in place of the two rules. It runs in a plain Python loop.
         held_to: whose forecasts it is judged by; None for the forecasts under its own name, if there are such, and
             otherwise for what is promised of the minimum over ``TopK(4) | AlphaThreshold(0.002)``.
+        alarm: false-alarm probability of a `MisspecificationAlarm` that stops it from acting; None for no alarm.
 
     Raises:
         ValueError: if it has both rules and a factory, or neither.
@@ -137,6 +138,7 @@ class Contestant:
     aggregation: Aggregation | None = None
     factory: Factory | None = None
     held_to: str | None = None
+    alarm: float | None = None
 
     def __post_init__(self) -> None:
         rules = self.selection is not None and self.aggregation is not None
@@ -151,6 +153,8 @@ class Contestant:
 
 #: The strongest promise that the library makes; what an imitator of one's own is held to.
 STRONGEST = "minimum-union"
+#: The same with an alarm for the case that no member is the demonstrator.
+WITH_ALARM = "minimum-alarm"
 
 
 def default_contestants() -> tuple[Contestant, ...]:
@@ -170,6 +174,7 @@ def default_contestants() -> tuple[Contestant, ...]:
         Contestant("minimum-top4", top, Minimum()),
         Contestant("minimum-alpha", alpha, Minimum()),
         Contestant(STRONGEST, top | alpha, Minimum()),
+        Contestant(WITH_ALARM, top | alpha, Minimum(), alarm=0.01),
         Contestant("uniform", top, UniformMixture()),
         Contestant("map", top, MAP()),
         Contestant("mixture", top, PosteriorMixture()),

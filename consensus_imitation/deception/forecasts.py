@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from consensus_imitation.deception.contestants import ALPHA, STRONGEST, K
+from consensus_imitation.deception.contestants import ALPHA, STRONGEST, WITH_ALARM, K
 from consensus_imitation.deception.scenario import Asking, Expectation, Forecast
 from consensus_imitation.selection import AlphaThreshold
 
 #: The mission's rule under three selection rules.
-MINIMA = ("minimum-top4", "minimum-alpha", STRONGEST)
+MINIMA = ("minimum-top4", "minimum-alpha", STRONGEST, WITH_ALARM)
 #: Controls that never ask, hence never learn.
 NEVER_ASK = ("uniform", "map", "mixture")
 #: Everything without a veto.
@@ -49,6 +49,7 @@ def under_attack(num_planted: int, truth_weight: float, **other: Forecast) -> di
         "minimum-top4": vetoed,
         "minimum-alpha": stays,
         STRONGEST: both,
+        WITH_ALARM: both,
         "order-2": second,
         "uniform": Forecast(
             Expectation.HARMED, "no veto: each planted member has its share of the mass", asking=Asking.NEVER

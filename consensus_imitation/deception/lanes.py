@@ -21,6 +21,7 @@ from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.ensembles.base import Context
 from consensus_imitation.learner import Learner, LearnerState, PureDecision, judge
+from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.rollout import RolloutState, Trajectory, rollout
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK, Union
 
@@ -124,22 +125,23 @@ def run_lanes(
     Raises:
         ValueError: if a contestant's rules do not fit the ensemble.
     """
-    groups: defaultdict[Any, list[int]] = defaultdict(list)
+    groups: defaultdict[Any, list[int]] = defaultdict(list)  # What shares a program.
     forms: list[Any] = []
     for i, contestant in enumerate(contestants):
         selection, aggregation = cast(SelectionRule, contestant.selection), cast(Aggregation, contestant.aggregation)
         selection.check(ensemble.num_members)
         aggregation.check(ensemble.num_members)
         forms.append(_common_form(selection))
-        groups[jax.tree.structure(forms[i])].append(i)
+        groups[jax.tree.structure(forms[i]), contestant.alarm].append(i)
     results: dict[int, RunSummary] = {}
-    for group in groups.values():
+    for (_, delta), group in groups.items():
         rules = tuple(dict.fromkeys(cast(Aggregation, contestants[i].aggregation) for i in group))
         choices = jnp.array([rules.index(cast(Aggregation, contestants[i].aggregation)) for i in group])
         stacked = jax.tree.map(
             lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *[forms[i] for i in group]
         )
-        panel = Panel(ensemble=ensemble, selection=None, rules=rules)
+        alarm = None if delta is None else MisspecificationAlarm(delta, num_contexts=env.num_observations)
+        panel = Panel(ensemble=ensemble, selection=None, rules=rules, alarm=alarm)
         summary = _run(
             panel,
             Seat(rule=stacked, choice=choices),
