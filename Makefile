@@ -10,16 +10,13 @@ OUT ?= demo
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test quick long lint format types bench clean
+.PHONY: demo test long lint format types bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/consensus-imitation demo --out $(OUT) --overwrite
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
-
-quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m long

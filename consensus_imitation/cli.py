@@ -1,6 +1,7 @@
 """The command ``consensus-imitation``. It reads arguments, calls the experiments, and prints what they return.
 
-Exit codes: 0 success; 1 a check failed (`redteam`: a result differs from what theory says; `bench`: a target missed);
+Exit codes: 0 success; 1 a check failed (`redteam`: a result differs from what theory says; `bounds`: a bound
+is exceeded; `bench`: a target missed);
 2 wrong usage; 3 a missing optional dependency; 130 interrupted.
 """
 
@@ -91,6 +92,13 @@ def build_parser() -> argparse.ArgumentParser:
     redteam.add_argument("--scenarios", nargs="*", default=[], help="names of scenarios; none for all of them")
     redteam.add_argument("--seeds", type=int, default=128, help="independent runs per scenario, rule and side")
 
+    bounds = _command(commands, "bounds", _bounds, "the theorems' bounds beside what is observed")
+    _add_common(bounds, Path("out/bounds"))
+    bounds.add_argument("--env", default="cliff", help="world (see the command envs)")
+    bounds.add_argument("--alpha", type=float, default=0.002, help="of the alpha rule, in (0, 1]")
+    bounds.add_argument("--seeds", type=int, default=256, help="independent runs per setting")
+    bounds.add_argument("--steps", type=int, default=4000, help="steps per run")
+
     bench = _command(commands, "bench", _bench, "speed, as ratios measured in one run")
     bench.add_argument("--cases", nargs="*", default=[], help="names of cases; none for all of them")
     bench.add_argument("--out", type=Path, help="directory for bench.csv; none is written without it")
@@ -151,6 +159,29 @@ def _redteam(arguments: argparse.Namespace) -> int:
     _print_table(tables.redteam_matrix(rows))
     print(f"written: {arguments.out}/redteam.csv, redteam.png")
     return _exit_code(rows)
+
+
+def _bounds(arguments: argparse.Namespace) -> int:
+    from consensus_imitation import plotting, tables
+    from consensus_imitation.experiments import BoundsConfig, bounds, exceeded
+
+    config = BoundsConfig(
+        env=arguments.env,
+        alpha=arguments.alpha,
+        num_seeds=arguments.seeds,
+        num_steps=arguments.steps,
+        seed=arguments.seed,
+    )
+    _require_pictures()
+    with _progress() as stage:
+        rows = bounds(config, arguments.out, stage("predicted against observed"), arguments.overwrite)
+    plotting.save(plotting.bounds_figure(rows), arguments.out / "bounds.png")
+    _print_table(tables.bounds_table(rows))
+    print(f"written: {arguments.out}/bounds.csv, bounds.png")
+    wrong = exceeded(rows, config.num_seeds)
+    for row in wrong:
+        print(f"bound exceeded: {row}", file=sys.stderr)
+    return EXIT_CHECK_FAILED if wrong else 0
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -79,6 +79,38 @@ def sweep_figure(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | Non
     return figure
 
 
+def bounds_figure(rows: Sequence[Row]) -> "Figure":
+    """Observed curves (with 95% bands) beside the theorems' bounds (dashed).
+
+    Args:
+        rows: of ``bounds.csv``.
+    """
+    parts = list(dict.fromkeys(row["part"] for row in rows))
+    labels = {
+        "queries": "queries so far (T3)",
+        "cubed query probability": "sum of cubed query probabilities (T3)",
+        "harm": "P(harm so far) (T5)",
+        "truth ever left out": "P(truth ever left out so far) (T2)",
+    }
+    figure = _figure(11.0, 7.2)
+    for ax, part in zip(figure.subplots(2, 2).ravel(), parts, strict=True):
+        settings = list(dict.fromkeys(row["setting"] for row in rows if row["part"] == part))
+        for colour, setting in zip(_PALETTE, settings, strict=False):
+            own = [row for row in rows if row["part"] == part and row["setting"] == setting]
+            steps, mean, low, high, bound = (
+                np.array([row[name] for row in own], float) for name in ("step", "observed", "low", "high", "bound")
+            )
+            ax.plot(steps, mean, color=colour, label=setting)
+            ax.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            compared = "demonstrator alone" if setting == "no budget" else f"bound, {setting}"
+            ax.plot(steps, bound, color=colour, linestyle=":" if setting == "no budget" else "--", label=compared)
+        ax.set(xlabel="step", ylabel=labels.get(part, part), xlim=(0, None))
+        if part in ("queries", "cubed query probability"):
+            ax.set_yscale("log")
+        ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def redteam_figure(rows: Sequence[Row]) -> "Figure":
     """Share of runs harmed under attack, scenario by contestant, with expected results marked.
 

@@ -93,6 +93,26 @@ def redteam_matrix(rows: Sequence[Row]) -> Table:
     )
 
 
+def bounds_table(rows: Sequence[Row]) -> Table:
+    """What was observed by the end of each part's runs, against the bound."""
+    last: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        last[row["part"], row["setting"]] = row
+    body = [
+        (
+            part,
+            setting,
+            str(row["step"]),
+            f"{row['observed']:.3g} [{row['low']:.3g}, {row['high']:.3g}]",
+            f"{row['bound']:.3g}" + (" (demonstrator)" if setting == "no budget" else ""),
+        )
+        for (part, setting), row in last.items()
+    ]
+    return Table(
+        "predicted against observed, with 95% intervals", ("what", "setting", "steps", "observed", "bound"), body
+    )
+
+
 def bench_table(rows: Sequence[Row]) -> Table:
     """Measured ratios against their targets."""
     columns = tuple(rows[0])

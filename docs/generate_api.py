@@ -95,6 +95,8 @@ def _describe(module: object, name: str) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return f"keys: {', '.join(map(str, value))}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

@@ -1,5 +1,6 @@
 """A configuration in, tidy results on disk out."""
 
+from consensus_imitation.experiments.bounds import BoundsConfig, bounds, exceeded
 from consensus_imitation.experiments.demo import DemoConfig, DemoResults, demo, load_demo
 from consensus_imitation.experiments.redteam import RedteamConfig, redteam
 from consensus_imitation.experiments.results import mean_interval, read_csv, share_interval, write_csv
@@ -7,12 +8,15 @@ from consensus_imitation.experiments.setting import Setting, make_setting
 from consensus_imitation.experiments.sweep import SweepConfig, sweep
 
 __all__ = [
+    "BoundsConfig",
     "DemoConfig",
     "DemoResults",
     "RedteamConfig",
     "Setting",
     "SweepConfig",
+    "bounds",
     "demo",
+    "exceeded",
     "load_demo",
     "make_setting",
     "mean_interval",
