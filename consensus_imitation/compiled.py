@@ -147,7 +147,8 @@ def unpack(packed: Any, num_actions: int) -> Unpacked:
     A, N = num_actions, (packed.shape[-1] - _HEAD - num_actions) // 3
     rest = packed[..., _HEAD:]
     members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
-    return Unpacked(*(packed[..., i] for i in range(_HEAD)), rest[..., :A], *members)
+    scalars = (packed[..., i] for i in range(_HEAD))
+    return Unpacked._make((*scalars, rest[..., :A], *members))
 
 
 def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 
 class PureDemonstrator(Protocol):

@@ -26,6 +26,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.typing import ArrayLike
 
 #: Shares of the uniform distribution in the members' cautious versions.
 CAUTION = (0.5, 0.1, 0.01)
@@ -68,7 +69,7 @@ class MisspecificationAlarm(struct.PyTreeNode):
         True
     """
 
-    delta: float = 0.01
+    delta: ArrayLike = 0.01
     num_contexts: int = struct.field(pytree_node=False, default=1)
 
     def __post_init__(self) -> None:

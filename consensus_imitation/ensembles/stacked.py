@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
 from consensus_imitation.posterior import normalise_prior

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
+from numpy.typing import ArrayLike
 
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
 from consensus_imitation.posterior import normalise_prior
