@@ -1,0 +1,124 @@
+"""The certificate in words, and the margins that it reports."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from consensus_imitation import (
+    AlphaThreshold,
+    ConsensusImitator,
+    ConsensusWarning,
+    InflationBudget,
+    TopK,
+    certificate,
+    ensembles,
+)
+
+RULES = {
+    "top-1": TopK(1),
+    "top-2": TopK(2),
+    "top-3": TopK(3),
+    "top-5": TopK(5),
+    "alpha-0.05": AlphaThreshold(0.05),
+    "alpha-0.5": AlphaThreshold(0.5),
+    "alpha-1": AlphaThreshold(1.0),
+    "union": TopK(2) | AlphaThreshold(0.1),
+    "intersection": TopK(3) & AlphaThreshold(0.1),
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_a_margin_is_exactly_how_far_a_weight_can_fall(rule) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        log_weights = jnp.asarray(rng.normal(0, 3, 5), jnp.float32)
+        margins, selected = np.asarray(rule.margins(log_weights)), np.asarray(rule(log_weights))
+        for member, margin in enumerate(margins):
+            if np.isinf(margin):
+                assert rule(log_weights.at[member].add(-30.0))[member]
+                continue
+            assert (margin >= 0) == selected[member]
+            assert rule(log_weights.at[member].add(-margin + 1e-3))[member]
+            assert not rule(log_weights.at[member].add(-margin - 1e-3))[member]
+
+
+def make(**options) -> ConsensusImitator:
+    probs = np.array([[[0.5, 0.5]], [[0.6, 0.4]], [[0.8, 0.2]], [[0.9, 0.1]]])
+    return ConsensusImitator(ensembles.tabular(probs, [0.4, 0.3, 0.2, 0.1]), lambda observation: 0, seed=3, **options)
+
+
+def test_the_worst_case_is_the_member_of_least_prior_weight() -> None:
+    statement = make(selection=AlphaThreshold(0.001)).certificate()
+    assert statement.prior_weight == pytest.approx(0.1)
+    assert statement.exclusion == pytest.approx(0.01)
+    assert make(selection=AlphaThreshold(0.001)).certificate(truth=0).exclusion == pytest.approx(0.0025)
+    with pytest.raises(ValueError, match="truth must be the index"):
+        make(selection=AlphaThreshold(0.001)).certificate(truth=4)
+
+
+def test_the_numbers_so_far_are_those_of_the_imitator() -> None:
+    imitator = make(selection=TopK(3) | AlphaThreshold(0.001), inflation_budget=InflationBudget(3.0))
+    for _ in range(30):
+        decision = imitator.act(0)
+    statement = imitator.certificate()
+    assert (statement.num_steps, statement.num_queries) == (30, imitator.num_queries)
+    assert statement.ledger == pytest.approx(imitator.ledger)
+    assert statement.ledger == pytest.approx(decision.ledger)
+    assert 0 < statement.ledger <= np.log(3.0) + 1e-6
+    assert statement.factor == 3.0
+    assert statement.tolerated_members == 2
+    log_weights = np.asarray(imitator.state.posterior.log_weights)
+    rule = TopK(3) | AlphaThreshold(0.001)
+    margins = np.where(rule(jnp.asarray(log_weights)), rule.margins(jnp.asarray(log_weights)), np.inf)
+    assert statement.smallest_margin == pytest.approx(margins.min())
+    assert statement.nearest_member == margins.argmin()
+
+
+def test_the_words_say_the_factor_and_the_exclusion() -> None:
+    text = str(make(selection=AlphaThreshold(0.001), inflation_budget=InflationBudget(2.0)).certificate())
+    assert "P(imitator) <= 2 * P(demonstrator) + 0.01, given a member equal to the demonstrator" in text
+    assert "no quorum" in text
+
+
+def test_a_vacuous_bound_says_that_it_says_nothing() -> None:
+    imitator = make(selection=TopK(2))
+    imitator.act(0)
+    statement = imitator.certificate()
+    assert statement.exclusion == 1.0
+    assert certificate.cubed_query_bound(TopK(2), [0.4, 0.3, 0.2, 0.1], 0) == np.inf
+    assert str(statement).count("which says nothing") == 2
+
+
+def test_after_an_unexplained_answer_nothing_is_guaranteed() -> None:
+    probs = np.array([[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]])
+    imitator = ConsensusImitator(ensembles.tabular(probs), lambda observation: 2, selection=TopK(2), seed=0)
+    with pytest.warns(ConsensusWarning, match="no member explains"):
+        imitator.act(0)
+    assert str(imitator.certificate()).startswith("NOTHING IS GUARANTEED")
+    imitator.clear_alarm()
+    assert not imitator.certificate().unexplained
+
+
+def test_a_budget_per_episode_starts_afresh() -> None:
+    imitator = make(selection=TopK(4), inflation_budget=InflationBudget(1.5, per="episode"))
+    for _ in range(20):
+        imitator.act(0)
+    assert imitator.ledger > 0
+    imitator.begin_episode()
+    assert imitator.ledger == 0.0
+    steady = make(selection=TopK(4), inflation_budget=InflationBudget(1.5))
+    for _ in range(20):
+        steady.act(0)
+    spent = steady.ledger
+    steady.begin_episode()
+    assert steady.ledger == spent > 0
+
+
+def test_one_environment_of_a_batch_begins_an_episode_alone() -> None:
+    imitator = make(selection=TopK(4), inflation_budget=InflationBudget(4.0, per="episode"), num_envs=3)
+    for _ in range(5):
+        imitator.act(np.zeros(3, np.int32))
+    before = imitator.ledger
+    imitator.begin_episode(env=1)
+    assert imitator.ledger[1] == 0.0
+    np.testing.assert_array_equal(imitator.ledger[[0, 2]], before[[0, 2]])
