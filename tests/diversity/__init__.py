@@ -1,0 +1,1 @@
+"""Tests of the members' diversity and of near-duplicates ranked once."""
