@@ -1,7 +1,7 @@
 """Random trees of histories, and the imitator on them with an inflation budget, through `Learner`'s functions only.
 
 A history is a sequence of (action, who acted). The demonstrator, and the member that equals it, depend on the actions
-alone; the other members on everything. Nodes are numbered as in `tests.core.oracle`: ``child = 2 A node + 1 + 2 a + q``.
+alone; the other members on everything. Nodes are numbered as in the oracle: ``child = 2 A node + 1 + 2 a + q``.
 """
 
 from typing import Any, NamedTuple
