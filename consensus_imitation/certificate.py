@@ -89,6 +89,35 @@ def expected_queries_bound(cubed: float, num_steps: int) -> float:
     return min(float(num_steps), cubed ** (1 / 3) * num_steps ** (2 / 3)) if num_steps else 0.0
 
 
+def merging_cost(num_members: int, tolerance: float, num_steps: int, num_streams: int = 1) -> float:
+    """What merging near-duplicates adds to `expected_queries_bound`: ``(N - 1) (B + tolerance T)``.
+
+    Each of at most N - 1 steps tells members apart that had been merged, and may ask in every stream; after that the
+    members of a group differ by at most the tolerance each.
+
+    Args:
+        num_members: N, at least 1.
+        tolerance: total variation distance up to which members are merged, in [0, 1).
+        num_steps: T, of all streams together.
+        num_streams: B, that share one posterior.
+
+    Raises:
+        ValueError: for arguments out of range.
+
+    Example:
+        >>> from consensus_imitation import certificate
+        >>> certificate.merging_cost(num_members=8, tolerance=0.0, num_steps=10_000)
+        7.0
+
+    References:
+        "Near-duplicates" in ``docs/theory.md``.
+    """
+    if num_members < 1 or num_streams < 1:
+        raise ValueError(f"num_members and num_streams must be at least 1, got {num_members} and {num_streams}")
+    _non_negative("num_steps", num_steps)
+    return (num_members - 1) * (num_streams + _probability("tolerance", tolerance) * num_steps)
+
+
 def unlikeliness_bound(
     demonstrator_prob: float, exclusion: float, cubed: float, num_steps: int, c: float | None = None
 ) -> float:

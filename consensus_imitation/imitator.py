@@ -278,6 +278,8 @@ class ConsensusImitator:
             num_queries=self._queries,
             ledger=float(np.max(self._state.stream.ledger)),
             unexplained=bool(self._state.unexplained),
+            merging=self._learner.merging,
+            num_streams=self.num_envs or 1,
         )
 
     def begin_episode(self, env: int | None = None) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import certificate
+from consensus_imitation.diversity import Merging
 from consensus_imitation.posterior import normalise_prior
 from consensus_imitation.selection import SelectionRule
 
@@ -87,6 +88,8 @@ def certify(
     num_queries: int,
     ledger: float,
     unexplained: bool,
+    merging: Merging | None = None,
+    num_streams: int = 1,
 ) -> Statement:
     """The statement for a selection rule and a posterior.
 
@@ -101,6 +104,8 @@ def certify(
         num_queries: so far.
         ledger: so far.
         unexplained: whether no member explains the answers.
+        merging: of near-duplicates, which adds to the bound on the queries; None without it.
+        num_streams: B, that share the posterior.
 
     Raises:
         ValueError: if ``truth`` is no member of positive prior weight.
@@ -118,6 +123,11 @@ def certify(
     weights = normalise_prior(np.asarray(prior))
     candidates = np.flatnonzero(weights > 0).tolist() if truth is None else [truth]
     cubed = max(certificate.cubed_query_bound(rule, weights.tolist(), one) for one in candidates)
+    queries_bound = certificate.expected_queries_bound(cubed, num_steps)
+    if merging is not None and merging.tolerance is not None:
+        tolerance = float(np.asarray(merging.tolerance))
+        cost = certificate.merging_cost(len(weights), tolerance, num_steps, num_streams)
+        queries_bound = min(float(num_steps), queries_bound + cost)
     prior_weight = float(min(weights[one] for one in candidates))
     current = jnp.asarray(log_weights, jnp.float32)
     margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
@@ -128,7 +138,7 @@ def certify(
         factor=factor,
         num_steps=num_steps,
         num_queries=num_queries,
-        queries_bound=certificate.expected_queries_bound(cubed, num_steps),
+        queries_bound=queries_bound,
         ledger=ledger,
         smallest_margin=float(margins.min()),
         nearest_member=int(margins.argmin()),

@@ -13,11 +13,13 @@ from consensus_imitation import (
     Learner,
     Merging,
     TopK,
+    certificate,
     compiled,
     diversity,
     ensembles,
 )
 from consensus_imitation.selection import merged
+from consensus_imitation.statement import certify
 from tests.core.compiled import decide, init, observe
 
 N, S, A = 6, 4, 3
@@ -159,3 +161,35 @@ def test_the_tolerance_is_a_leaf() -> None:
         return Learner(tables(), AlphaThreshold(1.0), merging=Merging(tolerance)).decide(seen, 0).selected.sum()
 
     assert jax.vmap(selected)(jnp.array([0.0, 0.02, 0.99])).tolist() == [4, 4, 6]
+
+
+def test_the_certificate_counts_what_merging_costs() -> None:
+    answered = 1000
+    bounds = [
+        certify(
+            AlphaThreshold(0.5),
+            [0.5, 0.5],
+            [0.0, 0.0],
+            truth=0,
+            factor=None,
+            num_steps=answered,
+            num_queries=0,
+            ledger=0.0,
+            unexplained=False,
+            merging=merging,
+            num_streams=2,
+        ).queries_bound
+        for merging in (None, Merging(tolerance=None), Merging(0.0), Merging(0.01), Merging(0.99))
+    ]
+    assert bounds[1] == bounds[0] < answered / 2
+    assert bounds[2:] == [pytest.approx(bounds[0] + 2), pytest.approx(bounds[0] + 2 + 10), answered]
+    imitator = ConsensusImitator(tables(), lambda observation: 1, selection=AlphaThreshold(0.5), merging=Merging())
+    for t in range(5):
+        imitator.act(t % S)
+    assert imitator.certificate().queries_bound == 5
+
+
+@pytest.mark.parametrize("arguments", [(0, 0.1, 1), (2, 1.1, 1), (2, 0.1, -1), (2, 0.1, 1, 0)])
+def test_merging_cost_refuses_arguments_out_of_range(arguments: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        certificate.merging_cost(*arguments)
