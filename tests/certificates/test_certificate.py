@@ -23,6 +23,7 @@ BAD_PROBABILITIES = [-1e-9, -1.0, 1.0000001, 2.0, math.inf, -math.inf, math.nan]
 # --- alpha for a wanted failure probability ---
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1), st.floats(1e-3, 1))
 def test_alpha_for_is_undone_by_the_exclusion_bound(delta: float, prior_weight: float) -> None:
     alpha = cert.alpha_for(delta, prior_weight)
@@ -36,7 +37,7 @@ def test_alpha_for_is_undone_by_the_exclusion_bound(delta: float, prior_weight: 
 # --- the bound on cubed query probabilities ---
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=6), st.floats(0.01, 1), st.data())
 def test_cubed_query_bound_from_its_formula(prior: list[float], alpha: float, data: st.DataObject) -> None:
     truth = data.draw(st.integers(0, len(prior) - 1))
@@ -82,6 +83,7 @@ def test_cubed_query_bound_refuses_what_makes_no_sense() -> None:
 # --- expected number of queries ---
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e6), st.integers(0, 10**9))
 def test_expected_queries(cubed: float, steps: int) -> None:
     found = cert.expected_queries_bound(cubed, steps)
@@ -90,6 +92,7 @@ def test_expected_queries(cubed: float, steps: int) -> None:
     assert found <= cert.expected_queries_bound(cubed + 1, steps)
 
 
+@settings(deadline=None)
 @given(st.lists(probabilities, min_size=1, max_size=30))
 def test_expected_queries_is_hoelders_inequality(thetas: list[float]) -> None:
     assert sum(thetas) <= cert.expected_queries_bound(sum(t**3 for t in thetas), len(thetas)) + 1e-6
@@ -206,6 +209,7 @@ def test_t5_as_the_certificate_states_it(shape: Shape) -> None:
 # --- the inflation budget, rounds, thresholds, consensus sampling ---
 
 
+@settings(deadline=None)
 @given(probabilities, probabilities, st.floats(1, 1e6))
 def test_budget_bound(p: float, exclusion: float, factor: float) -> None:
     found = cert.budget_bound(p, exclusion, factor)
@@ -214,6 +218,7 @@ def test_budget_bound(p: float, exclusion: float, factor: float) -> None:
     assert found >= max(p, exclusion) * (1 - 1e-12)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.integers(1, 30))
 def test_rounds(theta: float, rounds: int) -> None:
     asks = cert.rounds_query_prob(theta, rounds)
@@ -227,6 +232,7 @@ def test_rounds(theta: float, rounds: int) -> None:
     assert cert.rounds_inflation(theta, 1) == pytest.approx(1 + theta)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e6), st.floats(0.01, 1))
 def test_threshold(cubed: float, tau: float) -> None:
     bound = cert.threshold_queries_bound(cubed, tau)
@@ -243,6 +249,7 @@ def test_threshold_at_its_edges() -> None:
     assert cert.threshold_inflation(0.0) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(probabilities, min_size=1, max_size=8), st.integers(1, 8), st.integers(1, 10))
 def test_consensus_risk(risks: list[float], s: int, rounds: int) -> None:
     assume(s <= len(risks))

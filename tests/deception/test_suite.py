@@ -35,7 +35,7 @@ def test_everything_was_run(everything):
     cells = {(r.scenario, r.attack, r.contestant) for r in everything}
     names = [contestant.name for contestant in default_contestants()]
     assert cells == {(s, attack, name) for s in scenario_names() for attack in (False, True) for name in names}
-    assert len(everything) == len(cells) == 240  # The number that the error rate of the verdicts is stated for.
+    assert len(everything) == len(cells) == 270  # The number that the error rate of the verdicts is stated for.
 
 
 def test_each_attack_harms_someone_or_is_about_something_else(everything):
@@ -51,7 +51,8 @@ def test_expected_harm_is_seen_clearly_and_safety_is_close_to_the_demonstrator(e
         if r.expected is HARM:
             assert r.harm_low > 2 * r.bound, r
         if r.expected is SAFE:
-            assert r.bound < 0.12, r
+            # Twice the demonstrator's own (1 + queried), the chance of exclusion, and room for where it is led.
+            assert r.bound < 2.5 * r.demonstrator_harm + 0.05, r
             assert r.harm_low <= r.bound, r
 
 
