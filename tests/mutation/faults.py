@@ -32,6 +32,9 @@ BUDGET = ("tests/certificates/test_inflation_budget.py",)
 ROLLOUT = ("tests/core/test_rollout.py",)
 ALARM = ("tests/certificates/test_alarm.py",)
 BOUNDS = ("tests/certificates/test_certificate.py",)
+MEASURES = ("tests/diversity/test_measures.py",)
+MERGED = ("tests/diversity/test_merged.py",)
+MERGING = ("tests/diversity/test_integration.py",)
 
 FAULTS = [
     # The posterior.
@@ -557,5 +560,83 @@ FAULTS = [
         "for i in range(_rounds(rounds) + 1)",
         "for i in range(_rounds(rounds))",
         BOUNDS,
+    ),
+    # The members' diversity, and near-duplicates ranked once.
+    Fault(
+        "constant-errors-count-as-independent",
+        "diversity",
+        "jnp.clip(state.covariance / scale, -1.0, 1.0), 1.0)",
+        "jnp.clip(state.covariance / scale, -1.0, 1.0), 0.0)",
+        MEASURES,
+    ),
+    Fault(
+        "spread-not-corrected-for-the-moving-mean",
+        "diversity",
+        "deviation[None, :] * ((n - 1) / n)",
+        "deviation[None, :]",
+        MEASURES,
+    ),
+    Fault(
+        "last-distance-instead-of-largest",
+        "diversity",
+        "distance=jnp.maximum(state.distance, _total_variation(probs))",
+        "distance=_total_variation(probs)",
+        MEASURES,
+    ),
+    Fault(
+        "withheld-mass-ignored",
+        "diversity",
+        "return jnp.maximum(ahead, ahead.T)",
+        "return jnp.minimum(ahead, ahead.T)",
+        MEASURES,
+    ),
+    Fault(
+        "chains-followed-one-step",
+        "diversity",
+        "for _ in range((size - 1).bit_length()):",
+        "for _ in range(1):",
+        MEASURES,
+    ),
+    Fault(
+        "copies-not-set-aside",
+        "selection",
+        "represents = first == jnp.arange(log_weights.size)",
+        "represents = jnp.ones(log_weights.size, bool)",
+        MERGED,
+    ),
+    Fault(
+        "first-instead-of-heaviest-represents",
+        "selection",
+        "first = jnp.argmax(jnp.where(duplicates, finite[None, :], -jnp.inf), axis=-1)",
+        "first = jnp.argmax(duplicates, axis=-1)",
+        MERGED,
+    ),
+    Fault(
+        "copies-left-out",
+        "selection",
+        "return jnp.any(duplicates & (chosen | rule(log_weights))[None, :], axis=-1)",
+        "return chosen",
+        MERGED,
+    ),
+    Fault(
+        "steps-without-an-answer-are-counted",
+        "learner",
+        "lambda new, old: jnp.where(counts, new, old), seen, state.diversity",
+        "lambda new, old: new, seen, state.diversity",
+        MERGING,
+    ),
+    Fault(
+        "min-answers-ignored",
+        "diversity",
+        " & (state.count >= jnp.asarray(min_answers))",
+        "",
+        MEASURES,
+    ),
+    Fault(
+        "merging-costs-nothing",
+        "statement",
+        "queries_bound + cost",
+        "queries_bound",
+        MERGING,
     ),
 ]
