@@ -169,6 +169,24 @@ def test_undefined_predictions_and_nobody_are_asked_about(rule: Minimum) -> None
         assert found.log_inflation == 0
 
 
+@settings(max_examples=40, deadline=None)
+@given(members, subsets, st.lists(st.floats(0.1, 0.9), min_size=N, max_size=N))
+def test_mass_that_a_member_withholds_is_asked_about_and_charged(
+    probs: np.ndarray, selected: list[bool], kept: list[float]
+) -> None:
+    withholding = probs * np.array(kept)[:, None]
+    lowest = withholding[selected].min(0)
+    theta = 1 - lowest.sum()
+    for R in (1, 3):
+        found = law(Minimum(rounds=R), withholding, selected)
+        assert found.query_prob == pytest.approx(theta**R, abs=A * ULPS * R)
+        bound = sum(theta**i for i in range(R + 1))
+        assert found.log_inflation == pytest.approx(math.log(bound) if lowest.max() > 0 else 0.0, abs=A * ULPS * R)
+    for tau in (0.5, 0.9):
+        if abs(theta - tau) > 1e-4:
+            assert law(Minimum(threshold=tau), withholding, selected).query_prob == (theta >= tau)
+
+
 @pytest.mark.parametrize("rounds", [0, -1, -math.inf])
 def test_bad_rounds_are_refused(rounds: Any) -> None:
     with pytest.raises(ValueError, match="rounds must be at least 1"):

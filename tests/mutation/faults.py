@@ -185,7 +185,7 @@ FAULTS = [
         "aggregation",
         "theta = disagreement + jnp.where(withheld > ROUNDING, withheld, 0.0)",
         "theta = disagreement",
-        (*AGGREGATION, "tests/core/test_fail_closed.py"),
+        TRADING,
     ),
     Fault(
         "sum-above-one-is-valid",
@@ -199,14 +199,14 @@ FAULTS = [
         "aggregation",
         "defined = jnp.any(selected) & ~jnp.isnan(law.query_prob)",
         "defined = ~jnp.isnan(law.query_prob)",
-        AGGREGATION,
+        TRADING,
     ),
     Fault(
         "undefined-law-is-kept",
         "aggregation",
         "defined = jnp.any(selected) & ~jnp.isnan(law.query_prob)",
         "defined = jnp.any(selected)",
-        AGGREGATION,
+        TRADING,
     ),
     Fault(
         "one-round-too-many",

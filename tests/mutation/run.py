@@ -122,9 +122,11 @@ def main() -> int:
 
     begin = time.perf_counter()
     tests = sorted({test for fault in chosen for test in fault.tests})
-    sound = judge(None, tests)
-    console.print(f"without a fault: {sound.detail} ({sound.seconds:.0f} s)")
-    if sound.verdict != "survived":
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        sound = list(pool.map(lambda test: judge(None, [test]), tests))
+    for test, result in zip(tests, sound, strict=True):
+        console.print(f"without a fault: {test}: {result.detail} ({result.seconds:.0f} s)")
+    if any(result.verdict != "survived" for result in sound):
         console.print("[red]the tests fail without any fault: nothing can be said")
         return 1
 
