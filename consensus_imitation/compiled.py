@@ -9,43 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import struct
 
 from consensus_imitation import diversity
 from consensus_imitation import posterior as post
 from consensus_imitation.aggregation import ActionLaw
 from consensus_imitation.draw import QUERY, draw
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
+from consensus_imitation.ensembles.base import Carry
 from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, uniform
 
 #: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.
 NUMBERS_AT_ONCE = 256
-
-
-class Predicted(PureEnsemble):
-    """Stands in the core for an ensemble that runs on the host: its "observation" is the predictions [N, A]."""
-
-    prior: jax.Array
-    first_carry: Any
-    num_members: int = struct.field(pytree_node=False)
-    num_actions: int = struct.field(pytree_node=False)
-
-    def init_carry(self) -> Carry:
-        """The host ensemble's."""
-        return self.first_carry
-
-    def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """What the host has predicted."""
-        del carry, context
-        return observation
-
-
-def core_ensemble(ensemble: Ensemble) -> Any:
-    """The ensemble that the core sees."""
-    if ensemble.pure:
-        return ensemble
-    return Predicted(ensemble.prior, ensemble.init_carry(), ensemble.num_members, ensemble.num_actions)
 
 
 def make_key(seed: int) -> jax.Array:
@@ -165,17 +138,3 @@ def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:
         log_inflation=fields.log_inflation,
         handed_over=fields.handed_over > 0,
     )
-
-
-def check_integers(observation: Any) -> None:
-    """Refuse integers beyond 32 bits, which JAX would cut down to others without a word.
-
-    Raises:
-        ValueError: naming the value.
-    """
-    for leaf in jax.tree.leaves(observation):
-        if isinstance(leaf, int | np.integer | np.ndarray) and np.asarray(leaf).dtype.kind in "iu":
-            extremes = (leaf,) if np.ndim(leaf) == 0 else (np.min(leaf, initial=0), np.max(leaf, initial=0))
-            for value in extremes:
-                if not -(2**31) <= int(value) < 2**31:
-                    raise ValueError(f"the observation holds {int(value)}, beyond the 32-bit integers that JAX uses")

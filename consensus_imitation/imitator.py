@@ -14,52 +14,22 @@ import numpy as np
 from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
 from consensus_imitation.budget import InflationBudget
+from consensus_imitation.decision import Decision, check_action, check_observation, from_packed
 from consensus_imitation.diversity import Merging
-from consensus_imitation.draw import QUERY
-from consensus_imitation.ensembles.base import Context, Ensemble
+from consensus_imitation.ensembles.base import Ensemble
 from consensus_imitation.errors import (
     ConsensusWarning,
     InvalidAnswerError,
     NoDemonstratorError,
     PendingQueryError,
 )
+from consensus_imitation.host import advanced_carry, core_ensemble, core_observation, row
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
 from consensus_imitation.statement import Statement, certify
 
 _UNEXPLAINED = "no member explains the demonstrator's answers: every step is a query until clear_alarm() is called"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Decision:
-    """One step's decision, as NumPy values. For a batch every field has a leading axis B.
-
-    Attributes:
-        action: the action to take; None while the answer is due (`QUERY`, -1, for those rows of a batch).
-        queried: whether the demonstrator chooses the action.
-        query_prob: probability that this step was a query (theta).
-        min_probs: [A], probability of each action without asking; sums to **at most one**.
-        selected: bool [N], the members that had a say.
-        dissenter: the member that lowered the minimum the most, None (-1 in a batch) if all agree.
-        dissent: [N], by how much each did (`aggregation.dissent`).
-        invalid: bool [N], members whose prediction was unusable: each vetoes everything.
-        handed_over: whether the inflation budget would have been overspent, so that the demonstrator was asked.
-        ledger: log of the inflation spent so far, this step included; the budget's limit is ``ln(factor)``.
-        step: number of the step, from 0.
-    """
-
-    action: Any
-    queried: Any
-    query_prob: Any
-    min_probs: np.ndarray
-    selected: np.ndarray
-    dissenter: Any
-    dissent: np.ndarray
-    invalid: np.ndarray
-    handed_over: Any
-    ledger: Any
-    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,11 +280,11 @@ class ConsensusImitator:
             ValueError: if a batch has another number of rows, or an integer is beyond 32 bits.
         """
         self._refuse_if_open()
-        observation = self._check_observation(observation)
-        core = self._core_observation(observation)
+        observation = check_observation(observation, self.num_envs)
+        core = core_observation(self._ensemble, self._state, observation, self.num_envs)
         decide = compiled.decide if self.num_envs is None else compiled.decide_batch
         packed, log_probs, closed = decide(self._learner, self._state, core, self._number())
-        decision = self._to_host(np.asarray(packed))
+        decision = from_packed(np.asarray(packed), self._ensemble.num_actions, self._steps)
         if decision.invalid.any():
             self._report_invalid(decision)
         if decision.queried if self.num_envs is None else decision.queried.any():
@@ -379,18 +349,6 @@ class ConsensusImitator:
                 f"step {self._open.decision.step} waits for the demonstrator: call answer(decision, action) first"
             )
 
-    def _check_observation(self, observation: Any) -> Any:
-        if self.num_envs is not None:
-            if isinstance(observation, list):
-                observation = np.asarray(observation)
-            rows = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(observation)}
-            if rows != {(self.num_envs,)}:
-                raise ValueError(
-                    f"expected {self.num_envs} observations, one per environment; got leading axes {sorted(rows)}"
-                )
-        compiled.check_integers(observation)
-        return observation
-
     def _close(self, after: LearnerState, observation: Any, decision: Decision) -> None:
         """The step is over: swap the state, and count."""
         self._state = self._with_host_memory(after, observation, decision)
@@ -406,14 +364,13 @@ class ConsensusImitator:
         if self.num_envs is None:
             return self.demonstrator(observation)
         answers = np.array(decision.action)
-        for row in np.flatnonzero(decision.queried):
-            own = jax.tree.map(lambda leaf, row=row: leaf[row], observation)
-            answers[row] = self._check_one(self.demonstrator(own))
+        for b in np.flatnonzero(decision.queried).tolist():
+            answers[b] = check_action(self.demonstrator(row(observation, b)), self._ensemble.num_actions)
         return answers
 
     def _check_answer(self, decision: Decision, action: Any) -> Any:
         if self.num_envs is None:
-            return np.int32(self._check_one(action))
+            return np.int32(check_action(action, self._ensemble.num_actions))
         try:
             shape = np.shape(action)
         except ValueError:
@@ -421,21 +378,9 @@ class ConsensusImitator:
         if shape != (self.num_envs,):
             raise InvalidAnswerError(f"expected {self.num_envs} answers, one per environment; got {action!r}")
         checked = np.array(decision.action, np.int32)
-        for row in np.flatnonzero(decision.queried):
-            checked[row] = self._check_one(action[row])
+        for b in np.flatnonzero(decision.queried):
+            checked[b] = check_action(action[b], self._ensemble.num_actions)
         return checked
-
-    def _check_one(self, action: Any) -> int:
-        last = self._ensemble.num_actions - 1
-        try:
-            value = np.asarray(action)
-        except ValueError:
-            value = np.asarray(None)
-        if value.shape != () or not np.issubdtype(value.dtype, np.integer) or not 0 <= value <= last:
-            raise InvalidAnswerError(
-                f"the demonstrator answered {action!r}, which is no action: answer with an integer from 0 to {last}"
-            )
-        return int(value)
 
     def _number(self) -> Any:
         """The number in [0, 1) that decides the present step, [B] for a batch: `learner.uniform` of the state."""
@@ -443,32 +388,6 @@ class ConsensusImitator:
             self._numbers = np.asarray(compiled.numbers(self._state.stream, batch=self.num_envs is not None))
             self._first_number = self._steps
         return self._numbers[self._steps - self._first_number]
-
-    def _to_host(self, packed: np.ndarray) -> Decision:
-        fields = compiled.unpack(packed, self._ensemble.num_actions)
-        if self.num_envs is None:
-            number, query_prob, dissenter, _, handed_over, ledger = packed[:6].tolist()
-            queried = number == QUERY
-            action = None if queried else int(number)
-            dissenter = None if dissenter < 0 else int(dissenter)
-            handed_over = handed_over > 0
-        else:
-            action, dissenter = fields.action.astype(np.int32), fields.dissenter.astype(np.int32)
-            queried, handed_over = action == QUERY, fields.handed_over > 0
-            query_prob, ledger = fields.query_prob, fields.ledger
-        return Decision(
-            action=action,
-            queried=queried,
-            query_prob=query_prob,
-            min_probs=fields.min_probs,
-            selected=fields.selected > 0,
-            dissenter=dissenter,
-            dissent=fields.dissent,
-            invalid=fields.invalid > 0,
-            handed_over=handed_over,
-            ledger=ledger,
-            step=self._steps,
-        )
 
     def _report_invalid(self, decision: Decision) -> None:
         members = np.flatnonzero(np.atleast_2d(decision.invalid).any(axis=0))
@@ -482,41 +401,13 @@ class ConsensusImitator:
                 )
             self._invalid[member] += 1
 
-    def _core_observation(self, observation: Any) -> Any:
-        """What the pure core is fed: the observation itself, or predictions made on the host."""
-        if self._ensemble.pure:
-            return observation
-        stream, log_weights = self._state.stream, self._state.posterior.log_weights
-        if self.num_envs is None:
-            return self._ensemble.log_probs(stream.carry, observation, Context(stream.step, log_weights))
-        rows = [
-            self._ensemble.log_probs(_row(stream.carry, b), _row(observation, b), Context(stream.step[b], log_weights))
-            for b in range(self.num_envs)
-        ]
-        return jnp.stack(rows)
-
     def _with_host_memory(self, after: LearnerState, observation: Any, decision: Decision) -> LearnerState:
         """Members that run on the host update their memory there."""
         if self._ensemble.pure or not jax.tree.leaves(after.stream.carry):
             return after
-        stream, log_weights = self._state.stream, self._state.posterior.log_weights
-        if self.num_envs is None:
-            context = Context(stream.step, log_weights)
-            carry = self._ensemble.advance(
-                stream.carry, observation, context, jnp.int32(decision.action), jnp.asarray(decision.queried)
-            )
-        else:
-            rows = [
-                self._ensemble.advance(
-                    _row(stream.carry, b),
-                    _row(observation, b),
-                    Context(stream.step[b], log_weights),
-                    jnp.int32(decision.action[b]),
-                    jnp.asarray(decision.queried[b]),
-                )
-                for b in range(self.num_envs)
-            ]
-            carry = jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+        carry = advanced_carry(
+            self._ensemble, self._state, observation, decision.action, decision.queried, self.num_envs
+        )
         return after.replace(stream=after.stream.replace(carry=carry))
 
 
@@ -529,8 +420,4 @@ def _make_learner(
     merging: Merging | None,
 ) -> Learner:
     rule = Minimum() if aggregation is None else aggregation
-    return Learner(compiled.core_ensemble(ensemble), selection, rule, alarm, budget, merging)
-
-
-def _row(tree: Any, b: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[b], tree)
+    return Learner(core_ensemble(ensemble), selection, rule, alarm, budget, merging)

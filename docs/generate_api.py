@@ -27,6 +27,8 @@ MODULES = {
     "consensus_imitation.rollout": "Rollouts",
     "consensus_imitation.imitator": "Imitator (stateful shell)",
     "consensus_imitation.sampling": "Any action space: the rejection draw",
+    "consensus_imitation.decision": "Decisions and checks",
+    "consensus_imitation.host": "Members that run on the host",
     "consensus_imitation.compiled": "Compiled calls behind the shell",
     "consensus_imitation.demonstrators": "Demonstrators",
     "consensus_imitation.errors": "Errors",

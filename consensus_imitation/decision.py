@@ -1,0 +1,117 @@
+"""What the shell hands out and takes in: decisions, and checks of observations and answers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from consensus_imitation.compiled import unpack
+from consensus_imitation.draw import QUERY
+from consensus_imitation.errors import InvalidAnswerError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """One step's decision, as NumPy values. For a batch every field has a leading axis B.
+
+    Attributes:
+        action: the action to take; None while the answer is due (`QUERY`, -1, for those rows of a batch).
+        queried: whether the demonstrator chooses the action.
+        query_prob: probability that this step was a query (theta).
+        min_probs: [A], probability of each action without asking; sums to **at most one**.
+        selected: bool [N], the members that had a say.
+        dissenter: the member that lowered the minimum the most, None (-1 in a batch) if all agree.
+        dissent: [N], by how much each did (`aggregation.dissent`).
+        invalid: bool [N], members whose prediction was unusable: each vetoes everything.
+        handed_over: whether the inflation budget would have been overspent, so that the demonstrator was asked.
+        ledger: log of the inflation spent so far, this step included; the budget's limit is ``ln(factor)``.
+        step: number of the step, from 0.
+    """
+
+    action: Any
+    queried: Any
+    query_prob: Any
+    min_probs: np.ndarray
+    selected: np.ndarray
+    dissenter: Any
+    dissent: np.ndarray
+    invalid: np.ndarray
+    handed_over: Any
+    ledger: Any
+    step: int
+
+
+def from_packed(packed: np.ndarray, num_actions: int, step: int) -> Decision:
+    """A decision from the array that came back: [P] for one environment, [B, P] for a batch."""
+    fields = unpack(packed, num_actions)
+    if packed.ndim == 1:
+        number, query_prob, dissenter, _, handed_over, ledger = packed[:6].tolist()
+        queried, handed_over = number == QUERY, handed_over > 0
+        action = None if queried else int(number)
+        dissenter = None if dissenter < 0 else int(dissenter)
+    else:
+        action, dissenter = fields.action.astype(np.int32), fields.dissenter.astype(np.int32)
+        queried, handed_over = action == QUERY, fields.handed_over > 0
+        query_prob, ledger = fields.query_prob, fields.ledger
+    return Decision(
+        action=action,
+        queried=queried,
+        query_prob=query_prob,
+        min_probs=fields.min_probs,
+        selected=fields.selected > 0,
+        dissenter=dissenter,
+        dissent=fields.dissent,
+        invalid=fields.invalid > 0,
+        handed_over=handed_over,
+        ledger=ledger,
+        step=step,
+    )
+
+
+def check_action(action: Any, num_actions: int) -> int:
+    """One answer of the demonstrator, as an int.
+
+    Raises:
+        InvalidAnswerError: if it is not an integer in ``0 .. num_actions - 1``.
+    """
+    try:
+        value = np.asarray(action)
+    except ValueError:
+        value = np.asarray(None)
+    if value.shape != () or not np.issubdtype(value.dtype, np.integer) or not 0 <= value < num_actions:
+        raise InvalidAnswerError(
+            f"the demonstrator answered {action!r}, which is no action: answer with an integer from 0 to "
+            f"{num_actions - 1}"
+        )
+    return int(value)
+
+
+def check_observation(observation: Any, num_envs: int | None) -> Any:
+    """An observation that may be passed on: as many rows as environments, no integers beyond 32 bits.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if num_envs is not None:
+        if isinstance(observation, list):
+            observation = np.asarray(observation)
+        rows = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(observation)}
+        if rows != {(num_envs,)}:
+            raise ValueError(f"expected {num_envs} observations, one per environment; got leading axes {sorted(rows)}")
+    _check_integers(observation)
+    return observation
+
+
+def _check_integers(observation: Any) -> None:
+    """Refuse integers beyond 32 bits, which JAX would cut down to others without a word.
+
+    Raises:
+        ValueError: naming the value.
+    """
+    for leaf in jax.tree.leaves(observation):
+        if isinstance(leaf, int | np.integer | np.ndarray) and np.asarray(leaf).dtype.kind in "iu":
+            extremes = (leaf,) if np.ndim(leaf) == 0 else (np.min(leaf, initial=0), np.max(leaf, initial=0))
+            for value in extremes:
+                if not -(2**31) <= int(value) < 2**31:
+                    raise ValueError(f"the observation holds {int(value)}, beyond the 32-bit integers that JAX uses")
