@@ -63,7 +63,7 @@ class _AnyEnsemble:
 
 
 def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Replace every invalid prediction by the zero vector.
+    """Replace every invalid prediction by the zero vector, and scale one that sums to just above one down to one.
 
     A prediction is invalid if it holds a NaN, sums to more than one beyond rounding (so in particular if one entry
     exceeds one), or gives no action any probability. One that sums to less than one is valid: what it withholds is
@@ -87,7 +87,9 @@ def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
     mass = jnp.sum(_exp(log_probs), axis=-1)
     # Written so that NaN, for which every comparison is false, is invalid.
     valid = (mass > 0.0) & (mass <= 1.0 + MASS_TOLERANCE)
-    return jnp.where(valid[:, None], log_probs, -jnp.inf), ~valid
+    # An excess, however small, would be a gain on honest members at every answer, and add up against T2.
+    excess = jnp.log(jnp.maximum(mass, 1.0))
+    return jnp.where(valid[:, None], log_probs - excess[:, None], -jnp.inf), ~valid
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,8 @@ class Minimum(_AnyEnsemble):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds must be at least 1, got {self.rounds}")
+        if not isinstance(self.rounds, int) or self.rounds < 1:
+            raise ValueError(f"rounds must be at least 1 and an integer, got {self.rounds}")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
         if self.rounds > 1 and self.threshold is not None:

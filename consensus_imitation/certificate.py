@@ -145,19 +145,20 @@ def unlikeliness_bound(
     _probability("demonstrator_prob", demonstrator_prob)
     _probability("exclusion", exclusion)
     _non_negative("cubed", cubed)
-    if num_steps < 1:
+    if not num_steps >= 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
     if math.isinf(cubed):
         return 1.0
 
     def bound(log_c: float) -> float:
-        amount = math.exp(log_c)
-        # exp overflows long after the bound is vacuous.
-        return exclusion + cubed * num_steps**2 / amount**3 + math.exp(min(amount, 700.0)) * demonstrator_prob
+        # In logarithms, since both terms may overflow long after the bound is vacuous.
+        spread = -math.inf if cubed == 0 else math.log(cubed) + 2 * math.log(num_steps) - 3 * log_c
+        grown = -math.inf if demonstrator_prob == 0 else math.log(demonstrator_prob) + math.exp(min(log_c, 50.0))
+        return exclusion + math.exp(min(spread, 700.0)) + math.exp(min(grown, 700.0))
 
     if c is not None:
-        if not c > 0:
-            raise ValueError(f"c must be positive, got {c}")
+        if not 0 < c < math.inf:
+            raise ValueError(f"c must be positive and finite, got {c}")
         return min(1.0, bound(math.log(c)))
     if demonstrator_prob == 0:
         return min(1.0, exclusion)
@@ -274,6 +275,6 @@ def _non_negative(name: str, value: float) -> float:
 
 
 def _rounds(rounds: int) -> int:
-    if rounds < 1:
-        raise ValueError(f"rounds must be at least 1, got {rounds}")
-    return rounds
+    if rounds != rounds or rounds < 1 or rounds != int(rounds):
+        raise ValueError(f"rounds must be at least 1 and an integer, got {rounds}")
+    return int(rounds)

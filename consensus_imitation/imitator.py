@@ -262,6 +262,8 @@ class ConsensusImitator:
             PendingQueryError: if a query is unanswered.
         """
         self._refuse_if_open()
+        if env is not None and not 0 <= env < (self.num_envs or 0):
+            raise ValueError(f"there is no environment {env}; num_envs is {self.num_envs}")
         stream = self._state.stream
         fresh = self._learner.begin_episode(stream).ledger
         ledger = fresh if env is None else stream.ledger.at[env].set(fresh[env])
@@ -419,5 +421,10 @@ def _make_learner(
     budget: InflationBudget | None,
     merging: Merging | None,
 ) -> Learner:
+    if alarm is not None and alarm.num_contexts > 1 and not ensemble.pure:
+        raise ValueError(
+            "with members that run on the host the alarm cannot tell observations apart: "
+            "use MisspecificationAlarm(num_contexts=1)"
+        )
     rule = Minimum() if aggregation is None else aggregation
     return Learner(core_ensemble(ensemble), selection, rule, alarm, budget, merging)

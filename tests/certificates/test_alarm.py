@@ -513,20 +513,8 @@ class OnTheHost:
         return carry
 
 
-@pytest.mark.parametrize(
-    "num_contexts",
-    [
-        1,
-        pytest.param(
-            2,
-            marks=pytest.mark.xfail(
-                strict=True, raises=TypeError, reason="the alarm is given the predictions in place of the observation"
-            ),
-        ),
-    ],
-)
-def test_members_that_run_on_the_host_have_contexts_too(num_contexts: int) -> None:
-    imitator = ConsensusImitator(
+def on_the_host(num_contexts: int) -> ConsensusImitator:
+    return ConsensusImitator(
         OnTheHost(),
         demonstrator=lambda observation: 0,
         selection=TopK(2),
@@ -534,7 +522,16 @@ def test_members_that_run_on_the_host_have_contexts_too(num_contexts: int) -> No
         inflation_budget=InflationBudget(1.0),
         seed=5,
     )
+
+
+def test_members_that_run_on_the_host_can_have_an_alarm() -> None:
+    imitator = on_the_host(num_contexts=1)
     imitator.act(0)
     state = imitator.state.alarm
     assert state is not None
     np.testing.assert_array_equal(np.asarray(state.counts)[0], [1, 0])
+
+
+def test_an_alarm_with_contexts_is_refused_for_members_that_run_on_the_host() -> None:
+    with pytest.raises(ValueError, match="num_contexts=1"):
+        on_the_host(num_contexts=2)
