@@ -1,7 +1,7 @@
 """From the members' action distributions to one law over "act" and "ask".
 
-An aggregation rule is a value with one method: ``rule(log_probs, log_weights, selected) -> ActionLaw``. The mission's
-rule is `Minimum`; the others are what people use instead, and run in the same harness for comparison.
+An aggregation rule is a value with one method: ``rule(log_probs, log_weights, selected) -> ActionLaw``. The library's
+own is `Minimum`; the others are what people use instead, and run in the same harness for comparison.
 
 All functions here are single-stream: ``jax.vmap`` them over environments.
 """
@@ -132,7 +132,7 @@ class Minimum(_AnyEnsemble):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.rounds, int) or self.rounds < 1:
+        if not (self.rounds >= 1 and self.rounds % 1 == 0):
             raise ValueError(f"rounds must be at least 1 and an integer, got {self.rounds}")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
@@ -167,7 +167,8 @@ class Minimum(_AnyEnsemble):
         if self.threshold is not None:
             acts = able & (theta < self.threshold)
             scaled = jnp.where(acts, probs / jnp.where(able, mass, 1.0), 0.0)
-            inflation = jnp.where(acts, -jnp.log1p(-jnp.where(acts, theta, 0.0)), 0.0)
+            # What it is scaled up by; 1 / (1 - theta), but exact also where theta is all but one.
+            inflation = jnp.where(acts, -jnp.log(jnp.where(acts, jnp.minimum(mass, 1.0), 1.0)), 0.0)
             return ActionLaw(scaled, jnp.where(acts, 0.0, 1.0), inflation)
         if self.rounds == 1:
             return ActionLaw(probs, theta, jnp.where(able, jnp.log1p(theta), 0.0))

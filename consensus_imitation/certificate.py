@@ -38,8 +38,9 @@ def alpha_for(delta: float, prior_weight: float) -> float:
 def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int) -> float:
     """Bound s on the expected sum of cubed query probabilities, for ever (T3).
 
-    Assumes that member ``truth`` equals the demonstrator and that ties do not enlarge the set. It holds in any
-    environment, for any other members and any number of actions.
+    Assumes that member ``truth`` equals the demonstrator, that every selected member's prediction can be used, that
+    one decision falls between two updates, and that ties do not enlarge the set. It holds in any environment, for any
+    other members and any number of actions.
 
     Args:
         rule: the selection rule.

@@ -52,9 +52,9 @@ class Merging(struct.PyTreeNode):
             copies only. None measures and merges nothing. An array to ``vmap`` over.
         min_answers: answers that must have been seen before anybody is merged. At 0, the default, members are merged
             until they are told apart: at first all are, so that the imitator asks about every disagreement until an
-            answered query separates those that disagree. That takes at most N - 1 queries in all, and only so do copies
-            never crowd anybody out: those who agree among themselves never ask, and would keep the answers from coming
-            that show them to be copies.
+            answered query separates those that disagree. At most N - 1 answers can separate anybody, and only so do
+            copies never crowd anybody out: those who agree among themselves never ask, and would keep the answers from
+            coming that show them to be copies.
 
     Raises:
         ValueError: if an argument is out of range.

@@ -30,6 +30,7 @@ from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
 from consensus_imitation.statement import Statement, certify
 
 _UNEXPLAINED = "no member explains the demonstrator's answers: every step is a query until clear_alarm() is called"
+_CLEARED = "an alarm that no member explains the answers was cleared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class ConsensusImitator:
             and `answer` are used.
         selection: which members have a say. By default ``TopK(2) | AlphaThreshold(0.01)``: a second member always has a
             veto, and a truth of prior weight w is left out with probability at most 0.01 / w.
-        aggregation: how they are combined; the default is the mission's, `Minimum`.
+        aggregation: how they are combined; the default is `Minimum`.
         seed: of the draws; None takes it from the operating system. A member that knows it can foresee the draws,
             and then nothing is promised.
         num_envs: B, for a batch of environments that share one posterior; None for a single one.
@@ -150,6 +151,7 @@ class ConsensusImitator:
         self._numbers = np.empty(0)
         self._first_number = self._steps
         self._invalid: Counter[int] = Counter()
+        self._cleared = False
 
     # --- what the imitator knows ---
 
@@ -208,6 +210,7 @@ class ConsensusImitator:
 
     def clear_alarm(self) -> None:
         """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
+        self._cleared = self._cleared or bool(self._state.unexplained)
         self._state = self._learner.clear_alarm(self._state)
         self._invalid.clear()
 
@@ -237,19 +240,18 @@ class ConsensusImitator:
             >>> imitator.certificate().exclusion
             0.01
         """
-        budget = self._learner.budget
+        void = _UNEXPLAINED if bool(self._state.unexplained) else _CLEARED if self._cleared else ""
         return certify(
-            self._learner.selection,
+            self._learner,
             np.asarray(self._ensemble.prior, np.float64),
             np.asarray(self._state.posterior.log_weights),
             truth=truth,
-            factor=None if budget is None else float(np.asarray(budget.factor)),
-            num_steps=self._steps * (self.num_envs or 1),
+            num_steps=self._steps,
+            num_streams=self.num_envs or 1,
             num_queries=self._queries,
             ledger=float(np.max(self._state.stream.ledger)),
-            unexplained=bool(self._state.unexplained),
-            merging=self._learner.merging,
-            num_streams=self.num_envs or 1,
+            void=void,
+            unusable=bool(self._invalid),
         )
 
     def begin_episode(self, env: int | None = None) -> None:

@@ -151,7 +151,7 @@ class TopK(_Composable, struct.PyTreeNode):
         """``(1 - w) / (k w)``, capped at 1: the expected number of members that ever pass the truth, over k.
 
         The likelihood ratios of the other members to the truth are martingales under the imitator, and k of them
-        must be above 1 for the truth to be out. Vacuous (1.0) for a uniform prior over N members until k >= N-1.
+        must be above 1 for the truth to be out. Vacuous (1.0) for a uniform prior over N members unless k = N.
         """
         w = _check_prior_weight(prior_weight)
         return min(1.0, (1.0 - w) / (int(cast(int, self.k)) * w))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import certificate
-from consensus_imitation.diversity import Merging
+from consensus_imitation.aggregation import Minimum
+from consensus_imitation.learner import Learner
 from consensus_imitation.posterior import normalise_prior
-from consensus_imitation.selection import SelectionRule
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,21 @@ class Statement:
     """A guarantee and how things stand. ``str(statement)`` is readable.
 
     Attributes:
+        promise: the sentence about actions or events, for the rules in use.
         prior_weight: w, prior weight of the member assumed to equal the demonstrator.
         exclusion: bound on P(that member is ever left out) (T2); 1.0 says nothing.
         tolerated_members: dishonest members that the quorum tolerates (T1).
         factor: of the inflation budget; None without one.
         num_steps: steps so far, of all environments.
         num_queries: queries so far.
-        queries_bound: bound on the expected number of queries in that many steps (T3); ``num_steps`` says nothing.
+        queries_bound: bound on the expected number of queries in that many steps (T3); ``inf`` where there is none.
         ledger: log of the inflation spent so far (the largest, of a batch).
         smallest_margin: by how many nats the log-weight of the selected member nearest to being left out could fall.
         nearest_member: which one it is.
-        unexplained: no member explains the answers; then nothing is guaranteed, and every step is a query.
+        void: why nothing is guaranteed at all; empty if something is.
     """
 
+    promise: str
     prior_weight: float
     exclusion: float
     tolerated_members: int
@@ -41,34 +43,20 @@ class Statement:
     ledger: float
     smallest_margin: float
     nearest_member: int
-    unexplained: bool
+    void: str
 
     def __str__(self) -> str:
-        lines = []
-        if self.unexplained:
-            lines.append("NOTHING IS GUARANTEED: no member explains the demonstrator's answers; every step is a query")
-        given = f"given a member equal to the demonstrator with prior weight at least {self.prior_weight:.3g}"
-        if self.factor is None:
-            lines.append(
-                "at every step, while that member is selected: "
-                f"P(action) <= (1 + query_prob) * P(demonstrator's action), {given}; "
-                f"it is ever left out with probability at most {_vacuous(self.exclusion, 1.0)}"
-            )
-        else:
-            lines.append(
-                f"for every event, at every horizon: P(imitator) <= {self.factor:g} * P(demonstrator) + "
-                f"{_vacuous(self.exclusion, 1.0)}, {given}"
-            )
+        lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else []
+        lines.append(self.promise)
         lines.append(
             f"quorum: an honest member has a veto while at most {self.tolerated_members} members are dishonest"
             if self.tolerated_members
             else "no quorum: the weight may come to rest on a single member, which then acts alone"
         )
-        lines.append(
-            f"so far: {self.num_queries} queries in {self.num_steps} steps (expected at most "
-            f"{_vacuous(self.queries_bound, self.num_steps)}), inflation spent {math.exp(self.ledger):.4g}"
-            + ("" if self.factor is None else f" of {self.factor:g}")
-        )
+        expected = "" if math.isinf(self.queries_bound) else f" (expected at most {self._queries_bound_in_words()})"
+        spent = "" if math.isinf(self.ledger) else f", inflation spent {math.exp(self.ledger):.4g}"
+        limit = "" if self.factor is None else f" of {self.factor:g}"
+        lines.append(f"so far: {self.num_queries} queries in {self.num_steps} steps{expected}{spent}{limit}")
         lines.append(
             f"nearest to being left out: member {self.nearest_member}, by {self.smallest_margin:.3g} nats"
             if math.isfinite(self.smallest_margin)
@@ -76,74 +64,112 @@ class Statement:
         )
         return "\n".join(lines)
 
+    def _queries_bound_in_words(self) -> str:
+        return _vacuous(self.queries_bound, self.num_steps)
+
 
 def certify(
-    rule: SelectionRule,
+    learner: Learner,
     prior: Sequence[float] | np.ndarray,
     log_weights: Sequence[float] | np.ndarray,
     *,
     truth: int | None,
-    factor: float | None,
     num_steps: int,
+    num_streams: int,
     num_queries: int,
     ledger: float,
-    unexplained: bool,
-    merging: Merging | None = None,
-    num_streams: int = 1,
+    void: str = "",
+    unusable: bool = False,
 ) -> Statement:
-    """The statement for a selection rule and a posterior.
+    """The statement for a learner's rules and a posterior.
 
     Args:
-        rule: the selection rule.
+        learner: whose rules they are.
         prior: [N].
         log_weights: [N], the posterior's.
         truth: which member is assumed to equal the demonstrator; None for the worst case over all members of
             positive prior weight.
-        factor: of the inflation budget; None without one.
-        num_steps: so far.
-        num_queries: so far.
-        ledger: so far.
-        unexplained: whether no member explains the answers.
-        merging: of near-duplicates, which adds to the bound on the queries; None without it.
+        num_steps: so far, of each stream.
         num_streams: B, that share the posterior.
+        num_queries: so far, of all streams.
+        ledger: so far.
+        void: why nothing is guaranteed any more; empty if something is.
+        unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
 
     Raises:
         ValueError: if ``truth`` is no member of positive prior weight.
 
     Example:
-        >>> from consensus_imitation import AlphaThreshold
+        >>> import numpy as np
+        >>> from consensus_imitation import AlphaThreshold, InflationBudget, Learner, ensembles
         >>> from consensus_imitation.statement import certify
+        >>> members = ensembles.tabular(np.full((4, 1, 2), 0.5))
+        >>> learner = Learner(members, AlphaThreshold(0.0025), budget=InflationBudget(2.0))
         >>> said = certify(
-        ...     AlphaThreshold(0.0025), [0.25] * 4, [0.0] * 4, truth=None, factor=2.0,
-        ...     num_steps=100, num_queries=7, ledger=0.1, unexplained=False,
-        ... )  # fmt: skip
-        >>> print(str(said).splitlines()[0][:66])
-        for every event, at every horizon: P(imitator) <= 2 * P(demonstrat
+        ...     learner, members.prior, [0.0] * 4, truth=None, num_steps=9, num_streams=1, num_queries=7, ledger=0.1
+        ... )
+        >>> said.promise[:66]
+        'for every event, at every horizon: P(imitator) <= 2 * P(demonstrat'
     """
+    rule = learner.selection
     weights = normalise_prior(np.asarray(prior))
     candidates = np.flatnonzero(weights > 0).tolist() if truth is None else [truth]
     cubed = max(certificate.cubed_query_bound(rule, weights.tolist(), one) for one in candidates)
-    queries_bound = certificate.expected_queries_bound(cubed, num_steps)
-    if merging is not None and merging.tolerance is not None:
-        tolerance = float(np.asarray(merging.tolerance))
-        cost = certificate.merging_cost(len(weights), tolerance, num_steps, num_streams)
-        queries_bound = min(float(num_steps), queries_bound + cost)
     prior_weight = float(min(weights[one] for one in candidates))
+    exclusion = rule.exclusion_bound(prior_weight)
     current = jnp.asarray(log_weights, jnp.float32)
     margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
     return Statement(
+        promise=_promise(learner, prior_weight, exclusion, num_streams),
         prior_weight=prior_weight,
-        exclusion=rule.exclusion_bound(prior_weight),
+        exclusion=exclusion,
         tolerated_members=rule.tolerated_members,
-        factor=factor,
-        num_steps=num_steps,
+        factor=None if learner.budget is None else float(np.asarray(learner.budget.factor)),
+        num_steps=num_steps * num_streams,
         num_queries=num_queries,
-        queries_bound=queries_bound,
+        queries_bound=math.inf if unusable else _queries_bound(learner, len(weights), cubed, num_steps, num_streams),
         ledger=ledger,
         smallest_margin=float(margins.min()),
         nearest_member=int(margins.argmin()),
-        unexplained=unexplained,
+        void=void,
     )
+
+
+def _promise(learner: Learner, prior_weight: float, exclusion: float, num_streams: int) -> str:
+    """The sentence that T4 to T6 allow for these rules, and no more."""
+    rule = learner.aggregation
+    if not isinstance(rule, Minimum):
+        return f"nothing is promised of the rule {rule.name!r}: it has no veto"
+    given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
+    left_out = _vacuous(exclusion, 1.0)
+    if learner.budget is not None:
+        scope = "within one episode" if learner.budget.per == "episode" else "at every horizon"
+        where = "" if num_streams == 1 else " in any one environment"
+        factor = float(np.asarray(learner.budget.factor))
+        return f"for every event{where}, {scope}: P(imitator) <= {factor:g} * P(demonstrator) + {left_out}, {given}"
+    if rule.threshold is not None:
+        times = "infinitely many" if rule.threshold == 1 else f"{certificate.threshold_inflation(rule.threshold):.4g}"
+    elif rule.rounds > 1:
+        times = f"(1 + theta + ... + theta^{rule.rounds})"
+    else:
+        times = "(1 + query_prob)"
+    return (
+        f"at every step, while that member is selected: P(action) <= {times} * P(demonstrator's action), {given}; "
+        f"it is ever left out with probability at most {left_out}"
+    )
+
+
+def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: int, num_streams: int) -> float:
+    """T3, where its proof applies: the minimum asks with probability theta, and nothing else makes it ask."""
+    plain = isinstance(learner.aggregation, Minimum) and learner.aggregation == Minimum()
+    if not plain or learner.budget is not None or learner.alarm is not None:
+        return math.inf
+    # In a round of a batch any stream may be taken to go first, so the bound holds for the largest theta of the round.
+    bound = num_streams * certificate.expected_queries_bound(cubed, num_steps)
+    if learner.merging is not None and learner.merging.tolerance is not None:
+        tolerance = float(np.asarray(learner.merging.tolerance))
+        bound += certificate.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)
+    return min(float(num_steps * num_streams), bound)
 
 
 def _vacuous(bound: float, nothing: float) -> str:

@@ -6,7 +6,7 @@ from consensus_imitation.deception.contestants import ALPHA, STRONGEST, WITH_ALA
 from consensus_imitation.deception.scenario import Asking, Expectation, Forecast
 from consensus_imitation.selection import AlphaThreshold
 
-#: The mission's rule under three selection rules.
+#: The minimum under three selection rules.
 MINIMA = ("minimum-top4", "minimum-alpha", STRONGEST, WITH_ALARM)
 #: Controls that never ask, hence never learn.
 NEVER_ASK = ("uniform", "map", "mixture")

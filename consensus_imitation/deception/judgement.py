@@ -32,7 +32,7 @@ from consensus_imitation.deception.scenario import Asking, Expectation
 ERROR_RATE = 1e-5
 #: A query rate above this in the last quarter is "for ever", one below it (and fallen by half) has died out.
 LATE_RATE = 0.1
-#: With fewer runs not even harm in all of them would be significant.
+#: With fewer runs harm in all of them would not be significant against a limit of 0.2.
 MIN_SEEDS = 8
 
 

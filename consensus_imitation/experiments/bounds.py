@@ -214,6 +214,9 @@ def exceeded(rows: Sequence[Row], num_seeds: int) -> list[Row]:
             count = round(row["observed"] * num_seeds)
             if stats.binom.sf(count - 1, num_seeds, min(1.0, row["bound"])) < 1e-5:
                 wrong.append(row)
-        elif row["observed"] - 2.2 * (row["observed"] - row["low"]) > row["bound"]:
-            wrong.append(row)
+        else:
+            # From the 95% interval to one that errs with probability 1e-5.
+            wider = stats.t.ppf(1 - 1e-5, num_seeds - 1) / stats.t.ppf(0.975, num_seeds - 1)
+            if row["observed"] - wider * (row["observed"] - row["low"]) > row["bound"]:
+                wrong.append(row)
     return wrong

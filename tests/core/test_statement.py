@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from consensus_imitation import (
+    MAP,
     AlphaThreshold,
     ConsensusImitator,
     ConsensusWarning,
     InflationBudget,
+    Minimum,
+    MisspecificationAlarm,
     TopK,
     certificate,
     ensembles,
@@ -87,6 +90,7 @@ def test_a_vacuous_bound_says_that_it_says_nothing() -> None:
     assert statement.exclusion == 1.0
     assert certificate.cubed_query_bound(TopK(2), [0.4, 0.3, 0.2, 0.1], 0) == np.inf
     assert str(statement).count("which says nothing") == 2
+    assert statement.queries_bound == statement.num_steps
 
 
 def test_after_an_unexplained_answer_nothing_is_guaranteed() -> None:
@@ -96,7 +100,58 @@ def test_after_an_unexplained_answer_nothing_is_guaranteed() -> None:
         imitator.act(0)
     assert str(imitator.certificate()).startswith("NOTHING IS GUARANTEED")
     imitator.clear_alarm()
-    assert not imitator.certificate().unexplained
+    assert str(imitator.certificate()).startswith("NOTHING IS GUARANTEED: an alarm")
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "unsaid"),
+    [
+        ({"aggregation": MAP()}, "nothing is promised of the rule 'map'", "P(demonstrator"),
+        ({"aggregation": Minimum(threshold=0.9)}, "P(action) <= 10 * P(demonstrator", "query_prob"),
+        ({"aggregation": Minimum(rounds=3)}, "(1 + theta + ... + theta^3)", "query_prob"),
+        ({"inflation_budget": InflationBudget(2.0, per="episode")}, "within one episode", "every horizon"),
+        (
+            {"inflation_budget": InflationBudget(2.0), "num_envs": 2},
+            "every event in any one environment",
+            "for every event,",
+        ),
+    ],
+    ids=["map", "threshold", "rounds", "episode", "batch"],
+)
+def test_no_more_is_promised_than_the_rules_allow(options, said: str, unsaid: str) -> None:
+    text = str(make(selection=AlphaThreshold(0.001), **options).certificate())
+    assert said in text
+    assert unsaid not in text
+
+
+def test_the_bound_on_queries_is_given_only_where_its_proof_applies() -> None:
+    plain = {"selection": AlphaThreshold(0.2)}
+    assert np.isfinite(make(**plain).certificate().queries_bound)
+    for options in (
+        {"aggregation": Minimum(rounds=2)},
+        {"inflation_budget": InflationBudget(1.0)},
+        {"alarm": MisspecificationAlarm()},
+    ):
+        assert np.isinf(make(**plain, **options).certificate().queries_bound)
+    broken = ConsensusImitator(
+        ensembles.callables([lambda observation: [0.5, 0.5], lambda observation: [np.nan, 1.0]], 2),
+        lambda observation: 0,
+        selection=AlphaThreshold(0.2),
+        seed=0,
+    )
+    with pytest.warns(ConsensusWarning, match="member 1"):
+        broken.act(0)
+    assert np.isinf(broken.certificate().queries_bound)
+
+
+def test_a_batch_asks_in_every_stream_before_it_learns() -> None:
+    probs = np.array([[[1.0, 0.0]], [[0.0, 1.0]]])
+    imitator = ConsensusImitator(
+        ensembles.tabular(probs), lambda observation: 0, selection=AlphaThreshold(0.1), seed=0, num_envs=50
+    )
+    imitator.act(np.zeros(50, np.int32))
+    statement = imitator.certificate()
+    assert statement.num_queries == 50 <= statement.queries_bound
 
 
 def test_a_budget_per_episode_starts_afresh() -> None:

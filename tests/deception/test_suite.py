@@ -99,7 +99,7 @@ def test_overruling_one_veto_gives_up_one_of_the_quorum():
     assert not surprises(results)
 
 
-#: Imitators that claim to be the mission's rule and are not, and the scenario that tells.
+#: Imitators that claim to be the minimum and are not, and the scenario that tells.
 IMPOSTORS = {
     "the mean for the minimum": (Contestant("c", TopK(4), UniformMixture(), held_to="minimum-top4"), "time-bomb"),
     "the heaviest for the minimum": (Contestant("c", TopK(4), MAP(), held_to="minimum-union"), "time-bomb"),

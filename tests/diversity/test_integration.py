@@ -167,17 +167,14 @@ def test_the_certificate_counts_what_merging_costs() -> None:
     answered = 1000
     bounds = [
         certify(
-            AlphaThreshold(0.5),
+            Learner(tables(), AlphaThreshold(0.5), merging=merging),
             [0.5, 0.5],
             [0.0, 0.0],
             truth=0,
-            factor=None,
-            num_steps=answered,
+            num_steps=answered // 2,
+            num_streams=2,
             num_queries=0,
             ledger=0.0,
-            unexplained=False,
-            merging=merging,
-            num_streams=2,
         ).queries_bound
         for merging in (None, Merging(tolerance=None), Merging(0.0), Merging(0.01), Merging(0.99))
     ]
