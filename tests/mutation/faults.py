@@ -551,8 +551,8 @@ FAULTS = [
     Fault(
         "steps-not-squared",
         "certificate",
-        "cubed * num_steps**2",
-        "cubed * num_steps",
+        "2 * math.log(num_steps)",
+        "math.log(num_steps)",
         BOUNDS,
     ),
     Fault(
@@ -636,8 +636,8 @@ FAULTS = [
     Fault(
         "merging-costs-nothing",
         "statement",
-        "queries_bound + cost",
-        "queries_bound",
+        "        bound += certificate.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)",
+        "        bound += 0.0 * tolerance",
         MERGING,
     ),
 ]
