@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+from consensus_imitation.deception import judgement
 
 Row = Mapping[str, Any]
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean over seeds and its Student-t interval; (mean, nan, nan) for fewer than two values.
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over seeds and its 95% Student-t interval; (mean, nan, nan) for fewer than two values.
 
     Example:
         >>> from consensus_imitation.experiments import mean_interval
@@ -22,23 +23,22 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         [2.0, -0.48, 4.48]
     """
     array = np.asarray(values, np.float64)
-    mean = float(array.mean())
     if array.size < 2:
-        return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + confidence / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size))
-    return mean, mean - half, mean + half
+        return float(array.mean()), float("nan"), float("nan")
+    interval = judgement.mean_interval(array)
+    return float(array.mean()), interval.low, interval.high
 
 
-def share_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Share and its exact (Clopper-Pearson) interval.
+def share_interval(count: int, total: int) -> tuple[float, float, float]:
+    """Share and its exact (Clopper-Pearson) 95% interval.
 
     Example:
         >>> from consensus_imitation.experiments import share_interval
         >>> [round(x, 3) for x in share_interval(0, 100)]
         [0.0, 0.0, 0.036]
     """
-    interval = stats.binomtest(count, total).proportion_ci(confidence, method="exact")
-    return count / total, float(interval.low), float(interval.high)
+    interval = judgement.clopper_pearson(count, total)
+    return count / total, interval.low, interval.high
 
 
 def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
