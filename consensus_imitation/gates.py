@@ -1,0 +1,296 @@
+"""When to ask, as people decide it today: gates on the confidence or the disagreement of an ensemble.
+
+A gate is an aggregation rule like those of `aggregation`, and takes its turn in the same harness as `Minimum`. It has
+two parts: *when* it asks (its threshold), and *how* it acts when it does not (``base``, by default the posterior
+mixture). Most gates are hard: they ask with probability 0 or 1.
+
+What tells all of them from the minimum: where the law that acts is confident they do not ask, or ask regardless of it,
+and one member's objection does not keep an action from being taken. None promises a bound on anything, so
+``log_inflation`` is ``inf`` where they act.
+
+Two things are the same for all gates here. A member without a usable prediction (a row of ``-inf``), selected or not,
+makes every gate ask: they fail closed, as the minimum does. And the number that a gate is about is a pytree *leaf*:
+sweeping it does not recompile, and it can be ``vmap``ped over.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import ArrayLike
+
+from consensus_imitation.aggregation import ActionLaw, Minimum, PosteriorMixture
+
+
+class _Gate(struct.PyTreeNode):
+    """What the gates share: they fit ensembles of any size."""
+
+    def check(self, num_members: int) -> None:
+        """Nothing depends on the number of members."""
+
+
+class MaxProbGate(_Gate):
+    """Ask if and only if the likeliest action's probability is below a threshold.
+
+    The plainest gate on confidence, and the one that calibration is about: with calibrated predictions the imitator's
+    guess is wrong in at most a share ``1 - threshold`` of the steps on which it acts. A demonstrator that is itself
+    undecided is asked for ever; a deceptive member that is sure of itself is not asked about at all.
+
+    Args:
+        threshold: in [0, 1]; 0 never asks, 1 asks unless the law is certain. An array to ``vmap`` over.
+        base: the law that is judged, and that acts. `MAP` makes it the gate of one trained network.
+
+    Raises:
+        ValueError: if ``threshold`` is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation.gates import MaxProbGate
+        >>> log_probs, everyone = jnp.log(jnp.array([[0.7, 0.3], [0.9, 0.1]])), jnp.array([True, True])
+        >>> [float(MaxProbGate(tau)(log_probs, jnp.zeros(2), everyone).query_prob) for tau in (0.75, 0.85)]
+        [0.0, 1.0]
+
+    References:
+        Hendrycks and Gimpel 2017 (arXiv:1610.02136) for the score. Laskey et al. 2016 ("SHIV", ICRA) ask where a
+        one-class model finds the state unlike the data; here the network's own confidence stands in for that.
+    """
+
+    threshold: ArrayLike
+    base: Any = struct.field(default_factory=PosteriorMixture)
+
+    def __post_init__(self) -> None:
+        _check("threshold", self.threshold, 0.0, 1.0)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return _named("maxprob", self.threshold)
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``selected`` matters only through ``base``."""
+        law = self.base(log_probs, log_weights, selected)
+        confident = jnp.max(law.probs) >= jnp.asarray(self.threshold)
+        return _gated(law, confident, log_probs)
+
+
+class EntropyGate(_Gate):
+    """Ask if and only if the entropy of the law exceeds a threshold.
+
+    The entropy counts a demonstrator that is undecided (aleatoric) like members that disagree (epistemic). Mass that
+    the law withholds counts as one more outcome.
+
+    Args:
+        threshold: in nats, at least 0; at ``ln A`` and above it never asks. An array to ``vmap`` over.
+        base: the law that is judged, and that acts.
+
+    Raises:
+        ValueError: if ``threshold`` is negative.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation.gates import EntropyGate
+        >>> log_probs, everyone = jnp.log(jnp.array([[0.5, 0.5], [0.5, 0.5]])), jnp.array([True, True])
+        >>> [float(EntropyGate(tau)(log_probs, jnp.zeros(2), everyone).query_prob) for tau in (0.6, 0.7)]
+        [1.0, 0.0]
+
+    References:
+        Uncertainty sampling: Lewis and Gale 1994; Settles 2009, section 3.1.
+    """
+
+    threshold: ArrayLike
+    base: Any = struct.field(default_factory=PosteriorMixture)
+
+    def __post_init__(self) -> None:
+        _check("threshold", self.threshold, 0.0, float("inf"))
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return _named("entropy", self.threshold)
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``selected`` matters only through ``base``."""
+        law = self.base(log_probs, log_weights, selected)
+        entropy = -jnp.sum(_plogp(law.probs)) - _plogp(law.query_prob)
+        # A uniform law's entropy is ln A only to within rounding; erring towards asking would make ln A ask.
+        return _gated(law, entropy <= jnp.asarray(self.threshold) + 1e-6, log_probs)
+
+
+class VarianceGate(_Gate):
+    """EnsembleDAgger: ask if the members disagree too much, be it in their probabilities or in their favourites.
+
+    *Doubt* is the variance over members of each action's probability, averaged over actions: 0 if all members agree,
+    1/4 at most (for two actions, half of the members sure of each).
+
+    *Discrepancy*, in the paper, is the distance from the novice's action to the expert's, and takes an expert that is
+    asked at every step; a gate that is there to save questions cannot have that. What can be had without asking is how
+    far the members are from the action the imitator would take: the share of them with another favourite. Posterior
+    weights do not enter either score.
+
+    Args:
+        threshold: of the doubt, in [0, 1]; it acts up to and at this doubt. An array to ``vmap`` over.
+        discrepancy: in [0, 1], largest share of members with another favourite; 1 sets no limit.
+        base: the law that acts.
+
+    Raises:
+        ValueError: if a limit is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation.gates import VarianceGate, doubt
+        >>> log_probs, everyone = jnp.log(jnp.array([[0.9, 0.1], [0.7, 0.3]])), jnp.array([True, True])
+        >>> round(float(doubt(log_probs)), 4)
+        0.01
+        >>> [float(VarianceGate(chi)(log_probs, jnp.zeros(2), everyone).query_prob) for chi in (0.02, 0.005)]
+        [0.0, 1.0]
+
+    References:
+        Menda, Driggs-Campbell and Kochenderfer 2019, "EnsembleDAgger" (arXiv:1807.08364).
+    """
+
+    threshold: ArrayLike
+    discrepancy: ArrayLike = 1.0
+    base: Any = struct.field(default_factory=PosteriorMixture)
+
+    def __post_init__(self) -> None:
+        _check("threshold", self.threshold, 0.0, 1.0)
+        _check("discrepancy", self.discrepancy, 0.0, 1.0)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return _named("variance", self.threshold)
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``selected`` matters only through ``base``."""
+        law = self.base(log_probs, log_weights, selected)
+        apart = jnp.mean(jnp.argmax(log_probs, axis=-1) != jnp.argmax(law.probs))
+        calm = (doubt(log_probs) <= jnp.asarray(self.threshold)) & (apart <= jnp.asarray(self.discrepancy) + 1e-6)
+        return _gated(law, calm, log_probs)
+
+
+class RandomQueries(_Gate):
+    """Ask with a fixed probability, whatever the members say; else act.
+
+    The control of every gate: what the same number of answers is worth when nobody chose where to ask. With ``rate=1``
+    the demonstrator does everything (behavioural cloning's data); with ``rate=0`` nothing is asked.
+
+    Args:
+        rate: in [0, 1]. An array to ``vmap`` over.
+        base: the law that acts.
+
+    Raises:
+        ValueError: if ``rate`` is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation.gates import RandomQueries
+        >>> law = RandomQueries(0.25)(jnp.log(jnp.array([[1.0, 0.0]])), jnp.zeros(1), jnp.array([True]))
+        >>> law.probs.tolist(), float(law.query_prob)
+        ([0.75, 0.0], 0.25)
+
+    References:
+        DAgger's mixture policy acts like this with ``rate`` its beta (Ross, Gordon and Bagnell 2011, arXiv:1011.0686);
+        but there the demonstrator labels *every* state, whoever acts, and here only those it is asked about.
+    """
+
+    rate: ArrayLike
+    base: Any = struct.field(default_factory=PosteriorMixture)
+
+    def __post_init__(self) -> None:
+        _check("rate", self.rate, 0.0, 1.0)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return _named("random", self.rate)
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine; ``selected`` matters only through ``base``."""
+        law = self.base(log_probs, log_weights, selected)
+        rate = jnp.asarray(self.rate)
+        mixed = ActionLaw(law.probs * (1.0 - rate), rate + (1.0 - rate) * law.query_prob)
+        return _gated(mixed, jnp.asarray(True), log_probs)
+
+
+class MinimumGate(_Gate):
+    """Ask exactly as often as the minimum would, but act from another law.
+
+    Separates the two halves of the conservative imitator: with the same questions at every state, the difference to
+    `Minimum` is that of the acting law alone. (A veto that has no effect on what is done: one member's objection to an
+    action makes it likelier that a question is asked, but the action is taken whenever it is not.)
+
+    Args:
+        base: the law that acts: the posterior mixture, `MAP`, `MajorityVote`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import MAP, Minimum
+        >>> from consensus_imitation.gates import MinimumGate
+        >>> log_probs, everyone = jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]])), jnp.array([True, True])
+        >>> gate, minimum = (rule(log_probs, jnp.zeros(2), everyone) for rule in (MinimumGate(MAP()), Minimum()))
+        >>> bool(gate.query_prob == minimum.query_prob), [round(p, 2) for p in gate.probs.tolist()]
+        (True, [0.49, 0.21])
+    """
+
+    base: Any = struct.field(default_factory=PosteriorMixture)
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return f"minimum-gate-{self.base.name}"
+
+    def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
+        """Combine."""
+        theta = Minimum()(log_probs, log_weights, selected).query_prob
+        law = self.base(log_probs, log_weights, selected)
+        # What the base itself withholds would be asked about on top of theta, but equal questions are the point here.
+        mass = jnp.sum(law.probs)
+        able = mass > 0
+        probs = jnp.where(able, law.probs * (1.0 - theta) / jnp.where(able, mass, 1.0), 0.0)
+        return _gated(ActionLaw(probs, theta), able, log_probs)
+
+
+def doubt(log_probs: jax.Array) -> jax.Array:
+    """Variance over members of each action's probability, averaged over actions: float32 [] in [0, 1/4].
+
+    Args:
+        log_probs: [N, A].
+    """
+    return jnp.mean(jnp.var(jnp.exp(log_probs), axis=0))
+
+
+def _gated(law: ActionLaw, acts: jax.Array, log_probs: jax.Array) -> ActionLaw:
+    """The law where the gate lets it act, else a query; a query, too, where a member or a number is unusable."""
+    # max and not sum: a NaN anywhere in a row makes it NaN, for which the comparison is false.
+    usable = jnp.all(jnp.max(log_probs, axis=-1) > -jnp.inf)
+    acts = acts & usable & ~jnp.isnan(law.query_prob) & ~jnp.any(jnp.isnan(law.probs))
+    return ActionLaw(
+        probs=jnp.where(acts, law.probs, 0.0),
+        query_prob=jnp.where(acts, law.query_prob, 1.0),
+        # The same as for the laws of `aggregation` that promise nothing.
+        log_inflation=jnp.where(acts, jnp.inf, 0.0),
+    )
+
+
+def _plogp(probs: jax.Array) -> jax.Array:
+    return jnp.where(probs > 0, probs * jnp.log(jnp.where(probs > 0, probs, 1.0)), 0.0)
+
+
+def _number(value: ArrayLike) -> float | None:
+    """The leaf as a number, if it is one: under transformations of JAX other things stand in its place."""
+    return float(value) if isinstance(value, int | float | np.generic) else None
+
+
+def _named(kind: str, value: ArrayLike) -> str:
+    number = _number(value)
+    return kind if number is None else f"{kind}-{number:g}"
+
+
+def _check(what: str, value: ArrayLike, low: float, high: float) -> None:
+    number = _number(value)
+    if number is not None and not low <= number <= high:
+        bounds = f"lie in [{low:g}, {high:g}]" if high < float("inf") else f"be at least {low:g}"
+        raise ValueError(f"{what} must {bounds}, got {number:g}")
