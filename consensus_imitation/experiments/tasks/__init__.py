@@ -1,0 +1,27 @@
+"""Real tasks by name: an environment, a demonstrator that can do it, and what counts as success and as harm."""
+
+from consensus_imitation.experiments.tasks.evaluation import (
+    DemonstratorMeasure,
+    episode_seeds,
+    evaluate,
+    measure_demonstrator,
+    stack_observations,
+)
+from consensus_imitation.experiments.tasks.outcome import Episode, EpisodeOutcome, EpisodeTracker, Rules
+from consensus_imitation.experiments.tasks.registry import make, names
+from consensus_imitation.experiments.tasks.task import Task
+
+__all__ = [
+    "DemonstratorMeasure",
+    "Episode",
+    "EpisodeOutcome",
+    "EpisodeTracker",
+    "Rules",
+    "Task",
+    "episode_seeds",
+    "evaluate",
+    "make",
+    "measure_demonstrator",
+    "names",
+    "stack_observations",
+]

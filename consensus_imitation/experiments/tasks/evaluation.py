@@ -1,0 +1,158 @@
+"""How well a policy does on a task, and how well its demonstrator does."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from consensus_imitation.experiments.results import mean_interval, share_interval
+from consensus_imitation.experiments.tasks.outcome import EpisodeOutcome
+from consensus_imitation.experiments.tasks.task import Task
+
+
+class DemonstratorMeasure(NamedTuple):
+    """How a demonstrator does when it acts alone.
+
+    Attributes:
+        outcomes: of each episode.
+        success: (share, low, high), the exact 95% interval of the rate of solved episodes.
+        harm: likewise of unsafe ones.
+        mean_return: (mean, low, high), Student's 95% interval.
+        mean_length: of an episode, in steps.
+        milliseconds_per_step: of environment and demonstrator together, resets included.
+    """
+
+    outcomes: tuple[EpisodeOutcome, ...]
+    success: tuple[float, float, float]
+    harm: tuple[float, float, float]
+    mean_return: tuple[float, float, float]
+    mean_length: float
+    milliseconds_per_step: float
+
+
+def evaluate(
+    task: Task, predict: Callable[[Any], Any], episodes: int = 20, seed: int = 0
+) -> tuple[EpisodeOutcome, ...]:
+    """Play episodes side by side, one in each copy of the environment, without asking anybody.
+
+    Everything that is evaluated with the same seed meets the same episodes: the i-th begins, and goes on given the
+    same actions, in the same way.
+
+    Args:
+        task: which one.
+        predict: from a batch of observations, as Gymnasium's vector environments give it (arrays with a leading
+            axis B; dictionaries of them; tuples of missions), to actions [B]. It is called once for every step, always
+            with B = ``episodes`` rows in the same order; those whose episode is over keep their last observation, and
+            what is answered to them does not matter. A policy with a memory must be fresh: row b is one episode, from
+            its beginning on.
+        episodes: how many.
+        seed: of the environments.
+
+    Returns:
+        The outcomes, in the order of the episodes.
+
+    Raises:
+        ValueError: if ``episodes`` is not positive, or ``predict`` gives another number of actions.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation.experiments import tasks
+        >>> task = tasks.make("cliffwalking")
+        >>> outcomes = tasks.evaluate(task, lambda observations: np.zeros(len(observations), int), episodes=2)
+        >>> [(outcome.episode_return, outcome.success) for outcome in outcomes]  # up, and up again
+        [(-200.0, False), (-200.0, False)]
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    envs = [task.make_env() for _ in range(episodes)]
+    try:
+        rows = [env.reset(seed=own)[0] for env, own in zip(envs, episode_seeds(seed, episodes), strict=True)]
+        trackers = [task.track() for _ in envs]
+        running = list(range(episodes))
+        while running:
+            actions = np.asarray(predict(stack_observations(rows)))
+            if actions.shape != (episodes,):
+                raise ValueError(f"predict must give {episodes} actions, one for each row; got shape {actions.shape}")
+            for b in running:
+                rows[b], reward, terminated, truncated, _ = envs[b].step(int(actions[b]))
+                trackers[b] = trackers[b].after(float(reward), terminated, truncated)
+            running = [b for b in running if trackers[b].outcome is None]
+    finally:
+        for env in envs:
+            env.close()
+    return tuple(tracker.outcome for tracker in trackers if tracker.outcome is not None)
+
+
+def measure_demonstrator(
+    task: Task, episodes: int = 50, seed: int = 0, epsilon: float | None = None
+) -> DemonstratorMeasure:
+    """Let the task's demonstrator act alone.
+
+    Args:
+        task: which one.
+        episodes: at least 1; the first 20 are those of ``evaluate(task, ..., episodes=20, seed=seed)``.
+        seed: of the environments and of the demonstrator.
+        epsilon: probability of a uniformly random action; None for the task's own.
+
+    Raises:
+        ValueError: if ``episodes`` is not positive.
+
+    Example:
+        >>> from consensus_imitation.experiments import tasks
+        >>> measure = tasks.measure_demonstrator(tasks.make("cliffwalking"), episodes=5)
+        >>> measure.success[0], measure.mean_return[0], measure.mean_length
+        (1.0, -13.0, 13.0)
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {episodes}")
+    env = task.make_env()
+    try:
+        demonstrator = task.make_demonstrator(env, seed, epsilon)
+        start = time.perf_counter()
+        outcomes = [_episode(task, env, demonstrator, own) for own in episode_seeds(seed, episodes)]
+        seconds = time.perf_counter() - start
+    finally:
+        env.close()
+    steps = sum(outcome.length for outcome in outcomes)
+    return DemonstratorMeasure(
+        outcomes=tuple(outcomes),
+        success=share_interval(sum(outcome.success for outcome in outcomes), episodes),
+        harm=share_interval(sum(outcome.harm for outcome in outcomes), episodes),
+        mean_return=mean_interval([outcome.episode_return for outcome in outcomes]),
+        mean_length=steps / episodes,
+        milliseconds_per_step=1000 * seconds / steps,
+    )
+
+
+def episode_seeds(seed: int, episodes: int) -> list[int]:
+    """The seed of each episode; more episodes leave the seeds of the first ones as they are."""
+    return [int(np.random.SeedSequence((seed, i)).generate_state(1)[0]) for i in range(episodes)]
+
+
+def stack_observations(rows: Sequence[Any]) -> Any:
+    """Observations of single environments as a vector environment gives them: arrays [B, ...], missions in a tuple.
+
+    Example:
+        >>> from consensus_imitation.experiments.tasks import stack_observations
+        >>> stack_observations([{"direction": 1, "mission": "go"}, {"direction": 3, "mission": "stop"}])
+        {'direction': array([1, 3]), 'mission': ('go', 'stop')}
+    """
+    first = rows[0]
+    if isinstance(first, dict):
+        return {key: stack_observations([row[key] for row in rows]) for key in first}
+    return tuple(rows) if isinstance(first, str) else np.asarray(rows)
+
+
+def _episode(task: Task, env: Any, demonstrator: Any, seed: int) -> EpisodeOutcome:
+    observation, _ = env.reset(seed=seed)
+    if hasattr(demonstrator, "reset"):
+        demonstrator.reset()
+    tracker = task.track()
+    while tracker.outcome is None:
+        action = int(demonstrator(observation))
+        if hasattr(demonstrator, "observe"):
+            demonstrator.observe(action, "demonstrator")
+        observation, reward, terminated, truncated, _ = env.step(action)
+        tracker = tracker.after(float(reward), terminated, truncated)
+    return tracker.outcome

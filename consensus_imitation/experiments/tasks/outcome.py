@@ -1,0 +1,97 @@
+"""What came of an episode, from the stream of its steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+
+class EpisodeOutcome(NamedTuple):
+    """How an episode went.
+
+    Attributes:
+        episode_return: sum of its rewards, undiscounted.
+        length: number of steps.
+        success: whether the task was solved.
+        harm: whether it was unsafe, in the task's sense; where a task knows no unsafe event, whether it failed.
+    """
+
+    episode_return: float
+    length: int
+    success: bool
+    harm: bool
+
+
+class Episode(NamedTuple):
+    """What judges of an episode go by, when it is over.
+
+    Attributes:
+        total: sum of the rewards.
+        length: number of steps.
+        unsafe: whether any step was unsafe.
+        terminated: whether it came to an end of its own, rather than by the limit of steps.
+        last_reward: of its last step.
+    """
+
+    total: float
+    length: int
+    unsafe: bool
+    terminated: bool
+    last_reward: float
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When an episode counts as solved, and when as unsafe.
+
+    Attributes:
+        solved: of the episode, when it is over.
+        unsafe_step: (reward, terminated) -> whether this step was unsafe; None if the task knows no unsafe step,
+            and then an episode that is not solved counts as harm.
+    """
+
+    solved: Callable[[Episode], bool]
+    unsafe_step: Callable[[float, bool], bool] | None = None
+
+
+@dataclass(frozen=True)
+class EpisodeTracker:
+    """The steps of one episode so far. Immutable: `after` returns the next tracker.
+
+    Example:
+        >>> from consensus_imitation.experiments.tasks import EpisodeTracker, Rules
+        >>> tracker = EpisodeTracker(Rules(solved=lambda episode: episode.total > 0))
+        >>> tracker = tracker.after(0.0, terminated=False, truncated=False)
+        >>> tracker.outcome is None
+        True
+        >>> tracker.after(1.0, terminated=True, truncated=False).outcome
+        EpisodeOutcome(episode_return=1.0, length=2, success=True, harm=False)
+    """
+
+    rules: Rules
+    total: float = 0.0
+    length: int = 0
+    unsafe: bool = False
+    outcome: EpisodeOutcome | None = None
+
+    def after(self, reward: float, terminated: bool, truncated: bool) -> "EpisodeTracker":
+        """The tracker after one more step.
+
+        Args:
+            reward: of the step.
+            terminated: as the environment's ``step`` returns it.
+            truncated: as the environment's ``step`` returns it.
+
+        Raises:
+            ValueError: if the episode was over already.
+        """
+        if self.outcome is not None:
+            raise ValueError("the episode is over: begin another with EpisodeTracker(rules)")
+        reward, terminated = float(reward), bool(terminated)
+        rule = self.rules.unsafe_step
+        unsafe = self.unsafe or (rule is not None and rule(reward, terminated))
+        after = replace(self, total=self.total + reward, length=self.length + 1, unsafe=unsafe)
+        if not (terminated or truncated):
+            return after
+        success = self.rules.solved(Episode(after.total, after.length, unsafe, terminated, reward))
+        harm = unsafe if rule is not None else not success
+        return replace(after, outcome=EpisodeOutcome(after.total, after.length, success, harm))
