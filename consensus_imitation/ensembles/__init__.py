@@ -1,9 +1,11 @@
-"""What a member can be: tables, stacked JAX functions, Python callables, and unions of those."""
+"""What a member can be: tables, stacked JAX functions, networks that learn, Python callables, and unions of those."""
 
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
+from consensus_imitation.ensembles.base import Carry, Context, Ensemble, FixedMembers, PureEnsemble
 from consensus_imitation.ensembles.callables import Callables, callables
+from consensus_imitation.ensembles.neural import Neural, cnn, from_module, mlp, recurrent
 from consensus_imitation.ensembles.stacked import Stacked, stacked
 from consensus_imitation.ensembles.tabular import Tabular, tabular
+from consensus_imitation.ensembles.training import Plateau, Training
 from consensus_imitation.ensembles.union import HostUnion, PureUnion, union
 
 __all__ = [
@@ -11,12 +13,20 @@ __all__ = [
     "Carry",
     "Context",
     "Ensemble",
+    "FixedMembers",
     "HostUnion",
+    "Neural",
+    "Plateau",
     "PureEnsemble",
     "PureUnion",
     "Stacked",
     "Tabular",
+    "Training",
     "callables",
+    "cnn",
+    "from_module",
+    "mlp",
+    "recurrent",
     "stacked",
     "tabular",
     "union",

@@ -1,0 +1,343 @@
+"""From an environment's observation to arrays of fixed shapes, and from those to the features of a network.
+
+An `Encoder` has two halves. On the host, ``encoder(observation)`` checks an observation and turns it into a small
+pytree of NumPy arrays: pictures stay bytes, choices stay integers, words become counts, so that a replay of them is
+small. Inside a network, ``encoder.features(encoded)`` turns those into floats (scaled, one-hot). What does not fit is refused
+before anything is learned from it.
+
+Gymnasium is imported only when a Gymnasium space is given.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from consensus_imitation.encoding_leaves import (
+    BinaryLeaf,
+    BoxLeaf,
+    ChoiceLeaf,
+    ChoicesLeaf,
+    GridLeaf,
+    Leaf,
+    TextLeaf,
+    box_scale,
+)
+
+if TYPE_CHECKING:
+    from gymnasium import spaces
+
+#: The words of MiniGrid's and BabyAI's missions.
+MINIGRID_WORDS = (
+    *("red", "green", "blue", "purple", "yellow", "grey"),
+    *("ball", "box", "key", "door", "goal", "lava", "object"),
+    *("go", "to", "get", "pick", "up", "fetch", "open", "put", "next", "near", "use", "toggle", "reach"),
+    *(
+        "the",
+        "a",
+        "an",
+        "and",
+        "then",
+        "after",
+        "you",
+        "of",
+        "on",
+        "in",
+        "it",
+        "your",
+        "left",
+        "right",
+        "front",
+        "behind",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Made by `make_encoder`. Equal spaces give equal encoders, so that compiled functions are shared.
+
+    Attributes:
+        root: what an observation consists of.
+    """
+
+    root: "Part"
+
+    def __call__(self, observation: Any) -> Any:
+        """Encode one observation: a pytree of arrays of fixed shapes.
+
+        Raises:
+            ValueError: if the observation does not fit (wrong shape, NaN or infinity, missing or unknown key, a number
+                or word list that cannot be); the message names the part.
+        """
+        return self.root.encode(observation, "observation", None)
+
+    def batch(self, observations: Any) -> Any:
+        """Encode B observations: the same pytree with leading axis B.
+
+        Args:
+            observations: what a Gymnasium vector environment returns (one batched array per part, texts as a sequence
+                of strings), or a list of single observations.
+
+        Raises:
+            ValueError: as for a single observation, or if the parts' numbers of observations differ.
+        """
+        if isinstance(observations, list) and not isinstance(self.root, Leaf):
+            if not observations:
+                raise ValueError("a batch needs at least one observation; got an empty list")
+            singles = [self(observation) for observation in observations]
+            return jax.tree.map(lambda *parts: np.stack(parts), *singles)
+        return self.root.encode(observations, "observations", _length(self.root, observations))
+
+    def features(self, encoded: Any) -> jax.Array:
+        """All parts of one encoded observation as one vector, float32 [width]; pure JAX."""
+        return self.root.features(encoded)
+
+    @property
+    def width(self) -> int:
+        """Length of `features`."""
+        return self.root.width
+
+    def zeros(self) -> Any:
+        """An encoded observation of zeros: what the shapes are."""
+        return self.root.zeros()
+
+
+@dataclass(frozen=True)
+class DictPart:
+    """Named parts, in the order of their names."""
+
+    parts: tuple[tuple[str, "Part"], ...]
+
+    def encode(self, value: Any, where: str, length: int | None) -> dict[str, Any]:
+        """Encode every part."""
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a dictionary with the keys {self._keys}; got {type(value).__name__}")
+        if value.keys() != set(self._keys):
+            missing = [key for key in self._keys if key not in value]
+            unknown = [key for key in value if key not in self._keys]
+            raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}; the space has {self._keys}")
+        return {key: part.encode(value[key], f"{where}[{key!r}]", length) for key, part in self.parts}
+
+    def features(self, encoded: Any) -> jax.Array:
+        """The parts' features, one after another."""
+        return jax.numpy.concatenate([part.features(encoded[key]) for key, part in self.parts])
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return sum(part.width for _, part in self.parts)
+
+    def zeros(self) -> dict[str, Any]:
+        """Shapes."""
+        return {key: part.zeros() for key, part in self.parts}
+
+    @property
+    def _keys(self) -> list[str]:
+        return [key for key, _ in self.parts]
+
+
+@dataclass(frozen=True)
+class TuplePart:
+    """Parts in order."""
+
+    parts: tuple["Part", ...]
+
+    def encode(self, value: Any, where: str, length: int | None) -> tuple[Any, ...]:
+        """Encode every part."""
+        if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
+            raise ValueError(f"{where}: expected a tuple of {len(self.parts)} parts; got {_describe(value)}")
+        return tuple(part.encode(value[i], f"{where}[{i}]", length) for i, part in enumerate(self.parts))
+
+    def features(self, encoded: Any) -> jax.Array:
+        """The parts' features, one after another."""
+        return jax.numpy.concatenate([part.features(own) for part, own in zip(self.parts, encoded, strict=True)])
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return sum(part.width for part in self.parts)
+
+    def zeros(self) -> tuple[Any, ...]:
+        """Shapes."""
+        return tuple(part.zeros() for part in self.parts)
+
+
+Part = Leaf | DictPart | TuplePart
+
+
+def make_encoder(
+    space: Any, *, vocabulary: Sequence[str] = (), buckets: int | None = None, grid: bool | None = None
+) -> Encoder:
+    """The encoder of an observation space.
+
+    ============= ============================== ==========================================================
+    space         encoded as                     features
+    ============= ============================== ==========================================================
+    Box           float32, or uint8 as it is     see below
+    Discrete      int32 index                    one-hot
+    MultiDiscrete int32 indices                  one-hot each
+    MultiBinary   uint8                          0 and 1
+    Text          uint8 counts of words          counts
+    Dict, Tuple   nested                         one after another
+    MiniGrid view uint8 ``[H, W, 3]``            one-hot of object, colour and state
+    ============= ============================== ==========================================================
+
+    A Box of integers with finite bounds is scaled to [0, 1]. A Box of floats is left as it is, except where its bounds
+    are finite and larger than 10 (up to a million): then it is divided by the larger one. No statistics are gathered
+    while running: what a network has learned would change its meaning under it.
+
+    Args:
+        space: a Gymnasium space; or an int n for ``Discrete(n)``; or a tuple of ints for an unbounded Box of floats of
+            that shape; or an `Encoder`, which is returned.
+        vocabulary: words to tell apart in texts (lower case; punctuation is ignored).
+        buckets: further counters, for words outside the vocabulary, which share them by a checksum. 8 if None, or 64
+            where there is no vocabulary either.
+        grid: whether a Box ``[H, W, 3]`` of uint8 holds MiniGrid's object, colour and state numbers. If None: yes in a
+            Dict with the keys ``image``, ``direction`` and ``mission``, whose texts then know MiniGrid's words.
+
+    Raises:
+        ValueError: if the space is of a kind that has no fixed shape (Sequence, Graph), or not a space.
+        ImportError: if ``space`` is something else than an int or a tuple, and Gymnasium is not installed.
+
+    Example:
+        >>> from consensus_imitation.encoding import make_encoder
+        >>> encoder = make_encoder((3,))
+        >>> encoder([1.0, 2.0, 3.0]).dtype
+        dtype('float32')
+        >>> encoder([1.0, 2.0])
+        Traceback (most recent call last):
+        ...
+        ValueError: observation: expected shape (3,); got (2,)
+    """
+    if isinstance(space, Encoder):
+        return space
+    words = tuple(dict.fromkeys(word.lower() for word in vocabulary))
+    if buckets is not None and buckets < (0 if words else 1):
+        raise ValueError(f"buckets must be positive (0 is possible with a vocabulary); got {buckets}")
+    if isinstance(space, (int, np.integer)):
+        return Encoder(ChoiceLeaf(_positive(int(space)), 0))
+    if isinstance(space, tuple):
+        return Encoder(BoxLeaf(tuple(_positive(int(size)) for size in space), False, 0.0, 1.0))
+    return Encoder(_from_gymnasium(space, words, buckets, grid))
+
+
+def num_actions_of(action_space: Any) -> int:
+    """A, the number of actions of a space.
+
+    Args:
+        action_space: ``Discrete(n)`` that starts at 0, or the int n.
+
+    Raises:
+        ValueError: for any other space.
+        ImportError: if it is not an int, and Gymnasium is not installed.
+
+    Example:
+        >>> from consensus_imitation.encoding import num_actions_of
+        >>> num_actions_of(4)
+        4
+    """
+    if isinstance(action_space, (int, np.integer)) and not isinstance(action_space, bool):
+        return _positive(int(action_space))
+    spaces = _spaces()
+    if not isinstance(action_space, spaces.Discrete):
+        raise ValueError(
+            f"actions must be numbered, Discrete(n); got {action_space}. For Box actions see "
+            "consensus_imitation.sampling, for MultiDiscrete number the combinations in a wrapper"
+        )
+    if action_space.start != 0:
+        raise ValueError(f"actions must be numbered from 0; got {action_space}. Subtract its start in a wrapper")
+    return int(action_space.n)
+
+
+def _from_gymnasium(space: Any, words: tuple[str, ...], buckets: int | None, grid: bool | None) -> Part:
+    spaces = _spaces()
+    match space:
+        case spaces.Box():
+            return _box(space, bool(grid))
+        case spaces.Discrete():
+            return ChoiceLeaf(int(space.n), int(space.start))
+        case spaces.MultiDiscrete():
+            starts = np.broadcast_to(space.start, space.nvec.shape)
+            return ChoicesLeaf(tuple(space.nvec.shape), _ints(space.nvec), _ints(starts))
+        case spaces.MultiBinary():
+            return BinaryLeaf(tuple(space.shape))
+        case spaces.Dict():
+            if grid is None and {"image", "direction", "mission"} == set(space.spaces):
+                grid, words = True, words or MINIGRID_WORDS
+            parts = sorted(space.spaces.items())
+            return DictPart(tuple((key, _from_gymnasium(part, words, buckets, grid)) for key, part in parts))
+        case spaces.Tuple():
+            return TuplePart(tuple(_from_gymnasium(part, words, buckets, grid) for part in space.spaces))
+        case spaces.Text():
+            return _text(words, buckets)
+        case spaces.Space() if any(kind.__name__ == "MissionSpace" for kind in type(space).__mro__):
+            return _text(words, buckets)  # MiniGrid's, recognised without importing MiniGrid
+        case _:
+            raise ValueError(
+                f"cannot encode {space}: give a Gymnasium Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict or "
+                "Tuple, an int (Discrete) or a tuple of ints (shape of a Box)"
+            )
+
+
+def _box(space: "spaces.Box", grid: bool) -> Leaf:
+    shape = tuple(int(size) for size in space.shape)
+    if grid and space.dtype == np.uint8 and len(shape) == 3 and shape[-1] == 3:
+        return GridLeaf(shape[:2])
+    if space.dtype is None or space.dtype.kind not in "fiub":
+        raise ValueError(f"cannot encode a Box of {space.dtype}: it must hold numbers")
+    whole = space.dtype.kind in "iub"
+    offset, scale = box_scale(np.asarray(space.low, np.float64), np.asarray(space.high, np.float64), whole)
+    return BoxLeaf(shape, space.dtype == np.uint8, offset, scale)
+
+
+def _text(words: tuple[str, ...], buckets: int | None) -> TextLeaf:
+    if buckets is None:
+        buckets = 8 if words else 64
+    return TextLeaf(words, buckets)
+
+
+def _ints(array: Any) -> tuple[int, ...]:
+    return tuple(int(number) for number in np.asarray(array).ravel())
+
+
+def _positive(size: int) -> int:
+    if size < 1:
+        raise ValueError(f"sizes must be positive; got {size}")
+    return size
+
+
+def _length(part: Part, value: Any) -> int:
+    """How many observations a batch holds, by its first leaf."""
+    while not isinstance(part, Leaf):
+        if isinstance(part, DictPart):
+            key, part = part.parts[0]
+            if not isinstance(value, Mapping) or key not in value:
+                raise ValueError(f"observations: expected a dictionary of batched parts with the key {key!r}")
+            value = value[key]
+        else:
+            if not isinstance(value, tuple) or len(value) != len(part.parts):
+                raise ValueError(f"observations: expected a tuple of {len(part.parts)} batched parts")
+            part, value = part.parts[0], value[0]
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        raise ValueError(f"observations: expected a batch with a leading axis; got {_describe(value)}")
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        raise ValueError("observations: expected a batch with a leading axis; got a single number")
+    return len(value)
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__name__} of length {len(value)}" if hasattr(value, "__len__") else type(value).__name__
+
+
+def _spaces() -> Any:
+    try:
+        from gymnasium import spaces
+    except ImportError as error:
+        raise ImportError(
+            'spaces other than an int or a tuple of ints need Gymnasium: pip install "consensus_imitation[gym]"',
+            name="gymnasium",
+        ) from error
+    return spaces

@@ -1,0 +1,272 @@
+"""Small networks for members: each maps ONE encoded observation to logits [A].
+
+They take what an `Encoder` returns, without a batch axis; batches and members are added by ``vmap``. Under ``vmap``
+over members a convolution with its own kernel per member becomes a grouped convolution, which is very slow on CPUs
+inside a ``scan``; `PatchConv` is the same function as a matrix product over patches.
+
+Memory is a window. A recurrent member could carry its hidden state from step to step; but the state was computed by
+the parameters of *then*, and after some training no parameters explain it: what a replay computes is not what was
+acted on. `WindowedGRU` is therefore unrolled from zero over the last L observations and the actions between them, both
+when it predicts and when it is trained, on the very same inputs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from consensus_imitation.encoding import DictPart, Encoder, Part, TuplePart
+from consensus_imitation.encoding_leaves import GRID_SIZES, BoxLeaf, GridLeaf
+
+
+class Window(NamedTuple):
+    """The last L steps of an episode, the present one last.
+
+    Attributes:
+        observations: encoded observations [L, ...].
+        actions: int32 [L], the action executed before each; -1 before the first of an episode.
+        valid: bool [L], False for entries from before the episode's beginning.
+    """
+
+    observations: Any
+    actions: jax.Array
+    valid: jax.Array
+
+
+class Dense(nnx.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, sizes: Sequence[int], rngs: nnx.Rngs) -> None:
+        """``sizes``: of the input, of each hidden layer, of the output."""
+        self.layers = nnx.List(
+            [nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs) for i in range(len(sizes) - 1)],
+        )
+
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """[..., first size] to [..., last size]."""
+        for layer in self.layers[:-1]:
+            features = jax.nn.relu(layer(features))
+        return self.layers[-1](features)
+
+
+class MLP(nnx.Module):
+    """All features of the observation, flat, through dense layers."""
+
+    def __init__(self, encoder: Encoder, num_actions: int, hidden: Sequence[int], rngs: nnx.Rngs) -> None:
+        """``hidden``: widths of the hidden layers."""
+        self.encoder = encoder
+        self.dense = Dense((encoder.width, *hidden, num_actions), rngs)
+
+    def __call__(self, encoded: Any) -> jax.Array:
+        """Logits [A]."""
+        return self.dense(self.encoder.features(encoded))
+
+
+class PatchConv(nnx.Module):
+    """A convolution without padding, as one matrix product over patches.
+
+    Equal to ``nnx.Conv(..., padding="VALID")`` with kernel ``kernel.reshape(size, size, C, features)``.
+    """
+
+    def __init__(self, channels: int, features: int, size: int, stride: int, rngs: nnx.Rngs) -> None:
+        """Kernels of ``size x size``."""
+        self.size, self.stride = size, stride
+        self.linear = nnx.Linear(size * size * channels, features, rngs=rngs)
+
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """[H, W, C] to [H', W', features]."""
+        return self.linear(patches(image, self.size, self.stride))
+
+
+def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
+    """All patches of an image: [H, W, C] to [H', W', size * size * C], by slicing."""
+    high, wide = (conv_size(side, size, stride) for side in image.shape[:2])
+    shifted = [
+        image[i : i + (high - 1) * stride + 1 : stride, j : j + (wide - 1) * stride + 1 : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
+    return jnp.concatenate(shifted, axis=-1)
+
+
+def conv_size(side: int, size: int, stride: int) -> int:
+    """Length of a side after a convolution without padding; 0 if the kernel does not fit."""
+    return max(0, (side - size) // stride + 1)
+
+
+class ImageTrunk(nnx.Module):
+    """Convolutions over the pictures of an observation, beside its other features.
+
+    Every Box of three dimensions is a picture ``[H, W, C]``. Strides of 2 while a side is longer than 8, else of 1.
+    """
+
+    def __init__(self, encoder: Encoder, channels: Sequence[int], rngs: nnx.Rngs) -> None:
+        """``channels``: features of each 3x3 convolution.
+
+        Raises:
+            ValueError: if the observation has no picture, or one too small for the convolutions.
+        """
+        self.encoder = encoder
+        self.stacks = nnx.List([])
+        self.width = 0
+        for path, leaf in leaves(encoder.root):
+            if not _is_picture(leaf):
+                self.width += leaf.width
+                continue
+            high, wide, depth = leaf.shape
+            stack = nnx.List([])
+            for features in channels:
+                stride = 2 if max(high, wide) > 8 else 1
+                high, wide = conv_size(high, 3, stride), conv_size(wide, 3, stride)
+                if not high or not wide:
+                    raise ValueError(
+                        f"{len(channels)} convolutions of 3x3 do not fit the picture {path or ''}{leaf.shape}: "
+                        "give fewer channels, or use ensembles.mlp"
+                    )
+                stack.append(PatchConv(depth, features, 3, stride, rngs))
+                depth = features
+            self.stacks.append(stack)
+            self.width += high * wide * depth
+        if not len(self.stacks):
+            raise ValueError("the observation holds no picture [H, W, C]: use ensembles.mlp")
+
+    def __call__(self, encoded: Any) -> jax.Array:
+        """Features [width]."""
+        parts: list[jax.Array] = []
+        stacks = iter(self.stacks)
+        for path, leaf in leaves(self.encoder.root):
+            value = at(encoded, path)
+            if not _is_picture(leaf):
+                parts.append(leaf.features(value))
+                continue
+            picture = leaf.scaled(value)
+            for layer in next(stacks):
+                picture = jax.nn.relu(layer(picture))
+            parts.append(picture.ravel())
+        return jnp.concatenate(parts)
+
+
+class GridTrunk(nnx.Module):
+    """A MiniGrid view beside what else the observation says, such as the mission and the direction.
+
+    Cells are one-hot, then linear (so that a colour and an object add up), then scaled and shifted by what
+    the rest of the observation says (FiLM: Perez et al. 2018): "this cell is what the mission names" is then
+    one unit. One convolution over 3x3 cells follows.
+    """
+
+    def __init__(self, encoder: Encoder, channels: int, rngs: nnx.Rngs) -> None:
+        """``channels``: features of each cell.
+
+        Raises:
+            ValueError: unless the observation holds exactly one MiniGrid view, of at least 3x3 cells.
+        """
+        views = [(path, leaf) for path, leaf in leaves(encoder.root) if isinstance(leaf, GridLeaf)]
+        if len(views) != 1:
+            raise ValueError(
+                f"the observation holds {len(views)} MiniGrid views instead of one: encode it with grid=True, or use "
+                "kind='image'"
+            )
+        self.path, self.view = views[0]
+        high, wide = (conv_size(side, 3, 1) for side in self.view.size)
+        if not high or not wide:
+            raise ValueError(f"a view of {self.view.size} cells is too small for a convolution: use ensembles.mlp")
+        self.encoder = encoder
+        rest = encoder.width - self.view.width
+        self.embed = nnx.Linear(sum(GRID_SIZES), channels, rngs=rngs)
+        self.film = nnx.Linear(rest, 2 * channels, rngs=rngs) if rest else None
+        self.conv = PatchConv(channels, channels, 3, 1, rngs)
+        self.width = high * wide * channels + rest
+
+    def __call__(self, encoded: Any) -> jax.Array:
+        """Features [width]."""
+        cells = self.embed(self.view.cells(at(encoded, self.path)))
+        parts = [leaf.features(at(encoded, path)) for path, leaf in leaves(self.encoder.root) if path != self.path]
+        if self.film is not None:
+            scale, shift = jnp.split(self.film(jnp.concatenate(parts)), 2)
+            cells = cells * (1 + scale) + shift
+        picture = jax.nn.relu(self.conv(jax.nn.relu(cells)))
+        return jnp.concatenate([picture.ravel(), *parts])
+
+
+class FlatTrunk(nnx.Module):
+    """All features of the observation, flat."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Nothing to learn."""
+        self.encoder = encoder
+        self.width = encoder.width
+
+    def __call__(self, encoded: Any) -> jax.Array:
+        """Features [width]."""
+        return self.encoder.features(encoded)
+
+
+class CNN(nnx.Module):
+    """A trunk for pictures or views, then dense layers."""
+
+    def __init__(self, trunk: ImageTrunk | GridTrunk, num_actions: int, hidden: Sequence[int], rngs: nnx.Rngs) -> None:
+        """``hidden``: widths of the dense layers."""
+        self.trunk = trunk
+        self.dense = Dense((trunk.width, *hidden, num_actions), rngs)
+
+    def __call__(self, encoded: Any) -> jax.Array:
+        """Logits [A]."""
+        return self.dense(self.trunk(encoded))
+
+
+class WindowedGRU(nnx.Module):
+    """A gated recurrent unit over a `Window`, from a state of zeros at its beginning."""
+
+    def __init__(
+        self, trunk: FlatTrunk | ImageTrunk | GridTrunk, num_actions: int, hidden: int, rngs: nnx.Rngs
+    ) -> None:
+        """``hidden``: size of the state, and of the embedding of each step."""
+        self.trunk = trunk
+        self.num_actions, self.hidden = num_actions, hidden
+        self.embed = nnx.Linear(trunk.width + num_actions, hidden, rngs=rngs)
+        self.gates_input = nnx.Linear(hidden, 3 * hidden, rngs=rngs)
+        self.gates_state = nnx.Linear(hidden, 3 * hidden, use_bias=False, rngs=rngs)
+        self.bias_candidate = nnx.Param(jnp.zeros(hidden))
+        self.head = Dense((2 * hidden, num_actions), rngs)
+
+    def __call__(self, window: Window) -> jax.Array:
+        """Logits [A]."""
+        features = jax.vmap(self.trunk)(window.observations)
+        before = jax.nn.one_hot(window.actions, self.num_actions)
+        steps = jax.nn.relu(self.embed(jnp.concatenate([features, before], axis=-1)))
+        # What does not depend on the state is computed for all steps at once.
+        inputs = self.gates_input(steps)
+        state = jnp.zeros(self.hidden)
+        for i in range(len(window.actions)):
+            state = jnp.where(window.valid[i], self._step(state, inputs[i]), state)
+        return self.head(jnp.concatenate([state, steps[-1]]))
+
+    def _step(self, state: jax.Array, inputs: jax.Array) -> jax.Array:
+        reset_in, update_in, candidate_in = jnp.split(inputs, 3)
+        reset_own, update_own, candidate_own = jnp.split(self.gates_state(state), 3)
+        reset = jax.nn.sigmoid(reset_in + reset_own)
+        update = jax.nn.sigmoid(update_in + update_own)
+        candidate = jnp.tanh(candidate_in + reset * (candidate_own + self.bias_candidate[...]))
+        return (1 - update) * candidate + update * state
+
+
+def leaves(part: Part, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
+    """The leaves of an encoder's root in order, each with the keys that lead to it."""
+    if isinstance(part, DictPart):
+        return [leaf for key, own in part.parts for leaf in leaves(own, (*path, key))]
+    if isinstance(part, TuplePart):
+        return [leaf for i, own in enumerate(part.parts) for leaf in leaves(own, (*path, i))]
+    return [(path, part)]
+
+
+def at(encoded: Any, path: tuple[Any, ...]) -> Any:
+    """The part of an encoded observation that those keys lead to."""
+    for key in path:
+        encoded = encoded[key]
+    return encoded
+
+
+def _is_picture(leaf: Any) -> bool:
+    return isinstance(leaf, BoxLeaf) and len(leaf.shape) == 3
