@@ -24,6 +24,7 @@ from consensus_imitation.errors import (
 from consensus_imitation.imitator import ConsensusImitator, Decision
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
+from consensus_imitation.reweighting import Reweighting
 from consensus_imitation.selection import AlphaThreshold, TopK
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "PendingQueryError",
     "PointwiseMedian",
     "PosteriorMixture",
+    "Reweighting",
     "TopK",
     "UniformMixture",
     "aggregation",

@@ -41,7 +41,11 @@ class ActionLaw(NamedTuple):
 
 
 class Aggregation(Protocol):
-    """How the members' predictions are combined."""
+    """How the members' predictions are combined.
+
+    A rule is a pytree, so that its parameters may be traced: a ``flax.struct.PyTreeNode``, or a frozen dataclass
+    under ``jax.tree_util.register_static`` where nothing is to be traced.
+    """
 
     @property
     def name(self) -> str:
@@ -92,6 +96,7 @@ def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.where(valid[:, None], log_probs - excess[:, None], -jnp.inf), ~valid
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class Minimum(_AnyEnsemble):
     """The pointwise minimum of the selected members; what is left over is the probability of asking.
@@ -177,6 +182,7 @@ class Minimum(_AnyEnsemble):
         return ActionLaw(probs * scale, query_prob, jnp.where(able, jnp.log(scale + query_prob), 0.0))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class PosteriorMixture(_AnyEnsemble):
     """The posterior-weighted average of all members (Bayesian imitation): acts always, asks only for mass withheld."""
@@ -189,6 +195,7 @@ class PosteriorMixture(_AnyEnsemble):
         return _law_from_mass(jax.nn.softmax(log_weights) @ jnp.exp(log_probs))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class UniformMixture(_AnyEnsemble):
     """The plain average of the selected members: acts always, asks only for mass withheld."""
@@ -202,6 +209,7 @@ class UniformMixture(_AnyEnsemble):
         return _law_from_mass(share @ jnp.exp(log_probs))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class MAP(_AnyEnsemble):
     """The heaviest member alone: what one trained model does. Never asks."""
@@ -214,6 +222,7 @@ class MAP(_AnyEnsemble):
         return _law_from_mass(jnp.exp(log_probs[jnp.argmax(log_weights)]))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class MajorityVote(_AnyEnsemble):
     """Each selected member votes for its likeliest action; a most-voted action is taken, ties at random."""
@@ -231,6 +240,7 @@ class MajorityVote(_AnyEnsemble):
         return _law_from_mass(winners / jnp.maximum(jnp.sum(winners), 1))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class PointwiseMedian(_AnyEnsemble):
     """The median over the selected members of each action's probability (the lower one for an even number).
@@ -247,6 +257,7 @@ class PointwiseMedian(_AnyEnsemble):
         return _law_from_mass(jnp.exp(ascending[(jnp.sum(selected) - 1) // 2]))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class OrderStatistic:
     """The s-th smallest probability of each action: overrules s-1 vetoes. ``s=1`` is the minimum.
@@ -283,6 +294,7 @@ class OrderStatistic:
         return _law_from_mass(jnp.exp(ascending[jnp.minimum(self.s, jnp.sum(selected)) - 1]))
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class ConsensusSampling:
     """Kalai, Kalai and Zamir 2025: risk at most R times that of the safest s of the selected members.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from consensus_imitation import diversity
 from consensus_imitation import posterior as post
-from consensus_imitation.aggregation import ActionLaw
+from consensus_imitation.aggregation import ActionLaw, PosteriorMixture
 from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry
 from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, uniform
@@ -88,6 +88,35 @@ def observe_batch(
 ) -> LearnerState:
     """`Learner.observe_batch` on a packed decision."""
     return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+
+
+@jax.jit
+def study(
+    learner: Learner, state: LearnerState, stream: Stream, observations: Any, actions: Any, starts: Any, real: Any
+) -> tuple[LearnerState, Stream]:
+    """`Learner.study`."""
+    return learner.study(state, stream, observations, actions, starts, real)
+
+
+def _likeliest_one(learner: Learner, state: LearnerState, observation: Any) -> tuple[jax.Array, Carry]:
+    """The likeliest action of the rule's own law, and the members' memory after taking it."""
+    decision = learner.decide(state, observation)
+    everybody = jnp.ones_like(decision.selected)
+    mixture = PosteriorMixture()(decision.log_probs, state.posterior.log_weights, everybody)
+    probs = jnp.where(jnp.sum(decision.min_probs) > 0, decision.min_probs, mixture.probs)
+    action = jnp.argmax(probs).astype(jnp.int32)
+    unasked = decision._replace(queried=jnp.zeros((), bool), log_inflation=jnp.zeros(()))
+    return action, learner.advance(state, observation, unasked, action).carry
+
+
+likeliest = jax.jit(_likeliest_one)
+likeliest_batch = jax.jit(jax.vmap(_likeliest_one, in_axes=(None, BATCH, 0)))
+
+
+@partial(jax.jit, static_argnames="batch")
+def begin_episodes(learner: Learner, stream: Stream, begins: jax.Array, batch: bool) -> Stream:
+    """`Learner.begin_episode` where ``begins``, [] or [B], is true."""
+    return (jax.vmap(learner.begin_episode) if batch else learner.begin_episode)(stream, begins)
 
 
 class Unpacked(NamedTuple):

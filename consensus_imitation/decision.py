@@ -69,6 +69,15 @@ def from_packed(packed: np.ndarray, num_actions: int, step: int) -> Decision:
     )
 
 
+def set_aside(packed: np.ndarray, active: np.ndarray) -> np.ndarray:
+    """A batch's packed decisions [B, P], with nothing asked and action 0 in rows that are not ``active`` [B]."""
+    kept = unpack(np.arange(packed.shape[-1]), 1)
+    fields = [kept.action, kept.query_prob, kept.log_inflation, kept.handed_over]
+    packed = packed.copy()
+    packed[np.ix_(~active, fields)] = 0.0
+    return packed
+
+
 def check_action(action: Any, num_actions: int) -> int:
     """One answer of the demonstrator, as an int.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
@@ -11,7 +12,10 @@ from consensus_imitation.learner import LearnerState
 
 
 class Predicted(PureEnsemble):
-    """Stands in the core for an ensemble that runs on the host: its "observation" is the predictions [N, A]."""
+    """Stands in the core for an ensemble that runs on the host: its "observation" is the predictions [N, A].
+
+    What the members remember and learn is worked out by the host ensemble, outside the core.
+    """
 
     prior: jax.Array
     first_carry: Any
@@ -41,9 +45,11 @@ def core_observation(ensemble: Ensemble, state: LearnerState, observation: Any, 
         return observation
     stream, log_weights = state.stream, state.posterior.log_weights
     if num_envs is None:
-        return ensemble.log_probs(stream.carry, observation, Context(stream.step, log_weights))
+        return ensemble.log_probs(stream.carry, observation, Context(stream.step, log_weights, learned=state.learned))
     rows = [
-        ensemble.log_probs(row(stream.carry, b), row(observation, b), Context(stream.step[b], log_weights))
+        ensemble.log_probs(
+            row(stream.carry, b), row(observation, b), Context(stream.step[b], log_weights, learned=state.learned)
+        )
         for b in range(num_envs)
     ]
     return jnp.stack(rows)
@@ -55,13 +61,13 @@ def advanced_carry(
     """The members' memory after a step that was taken in ``state``."""
     stream, log_weights = state.stream, state.posterior.log_weights
     if num_envs is None:
-        context = Context(stream.step, log_weights)
+        context = Context(stream.step, log_weights, learned=state.learned)
         return ensemble.advance(stream.carry, observation, context, jnp.int32(action), jnp.asarray(queried))
     rows = [
         ensemble.advance(
             row(stream.carry, b),
             row(observation, b),
-            Context(stream.step[b], log_weights),
+            Context(stream.step[b], log_weights, learned=state.learned),
             jnp.int32(action[b]),
             jnp.asarray(queried[b]),
         )
@@ -70,6 +76,50 @@ def advanced_carry(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
 
+def with_host_members(
+    ensemble: Ensemble,
+    before: LearnerState,
+    after: LearnerState,
+    observation: Any,
+    log_probs: Any,
+    action: Any,
+    queried: Any,
+    num_envs: int | None,
+) -> LearnerState:
+    """The state ``after`` a step, with what the members remember of it and have learned from its answers."""
+    if jax.tree.leaves(after.stream.carry):
+        carry = advanced_carry(ensemble, before, observation, action, queried, num_envs)
+        after = after.replace(stream=after.stream.replace(carry=carry))
+    if not ensemble.learns or not np.any(queried):
+        return after
+    learned, carry = before.learned, before.stream.carry
+    if num_envs is None:
+        return after.replace(learned=ensemble.learn(learned, carry, observation, jnp.int32(action), log_probs))
+    for b in np.flatnonzero(queried).tolist():
+        own = (row(carry, b), row(observation, b))
+        learned = ensemble.learn(learned, *own, jnp.int32(action[b]), log_probs[b])
+    return after.replace(learned=learned)
+
+
+def begun_carry(ensemble: Ensemble, carry: Carry, begins: Any) -> Carry:
+    """The members' memory where an episode begins: ``begins`` is a bool, or [B] for a batch."""
+    if np.ndim(begins) == 0:
+        return ensemble.begin_episode(carry) if begins else carry
+    rows = [
+        ensemble.begin_episode(row(carry, b)) if begin else row(carry, b) for b, begin in enumerate(begins.tolist())
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+
 def row(tree: Any, b: int) -> Any:
-    """One environment's part of a batch."""
+    """One environment's part of a batch of arrays."""
     return jax.tree.map(lambda leaf: leaf[b], tree)
+
+
+def raw_row(observations: Any, b: int) -> Any:
+    """One environment's observation, from a batch as vector environments give it: texts come as a sequence."""
+    if isinstance(observations, dict):
+        return {name: raw_row(part, b) for name, part in observations.items()}
+    if isinstance(observations, tuple) and not all(isinstance(one, str) for one in observations):
+        return tuple(raw_row(part, b) for part in observations)
+    return observations[b]

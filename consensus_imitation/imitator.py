@@ -2,8 +2,6 @@
 
 import secrets
 import warnings
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,23 +11,22 @@ import numpy as np
 
 from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
+from consensus_imitation.alarms import UNEXPLAINED, Alarms
 from consensus_imitation.budget import InflationBudget
-from consensus_imitation.decision import Decision, check_action, check_observation, from_packed
+from consensus_imitation.decision import Decision, check_action, from_packed, set_aside
+from consensus_imitation.demonstrators.adapters import Panel
 from consensus_imitation.diversity import Merging
 from consensus_imitation.ensembles.base import Ensemble
-from consensus_imitation.errors import (
-    ConsensusWarning,
-    InvalidAnswerError,
-    NoDemonstratorError,
-    PendingQueryError,
-)
-from consensus_imitation.host import advanced_carry, core_ensemble, core_observation, row
-from consensus_imitation.learner import Learner, LearnerState
+from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, PendingQueryError
+from consensus_imitation.host import core_ensemble, core_observation, raw_row, with_host_members
+from consensus_imitation.learner import Learner, LearnerState, Stream
 from consensus_imitation.misspecification import MisspecificationAlarm
+from consensus_imitation.policy import Policy, begun, encoded
+from consensus_imitation.reweighting import Reweighting
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
 from consensus_imitation.statement import Statement, certify
+from consensus_imitation.warm_start import warm_start
 
-_UNEXPLAINED = "no member explains the demonstrator's answers: every step is a query until clear_alarm() is called"
 _CLEARED = "an alarm that no member explains the answers was cleared"
 
 
@@ -42,6 +39,7 @@ class _Open:
     log_probs: jax.Array
     observation: Any
     core: Any
+    active: np.ndarray | None
 
 
 class ConsensusImitator:
@@ -49,8 +47,9 @@ class ConsensusImitator:
 
     Args:
         ensemble: the members.
-        demonstrator: ``observation -> action``, called when a query falls due in `act`; may be None if only `decide`
-            and `answer` are used.
+        demonstrator: ``observation -> action``, called when a query falls due in `act`; or anything else that
+            `demonstrators.as_demonstrator` takes, or for a batch a sequence of B such. None if only `decide` and
+            `answer` are used.
         selection: which members have a say. By default ``TopK(2) | AlphaThreshold(0.01)``: a second member always has a
             veto, and a truth of prior weight w is left out with probability at most 0.01 / w.
         aggregation: how they are combined; the default is `Minimum`.
@@ -62,9 +61,11 @@ class ConsensusImitator:
         alarm: raised when no member explains the demonstrator's answers any more; from then on every step is a query,
             until `clear_alarm`. None for none.
         merging: rank near-duplicates once, and measure `effective_members`; None for neither.
+        reweighting: how the weights follow the answers; None for Bayes' rule.
 
     Raises:
-        ValueError: if a rule does not fit the ensemble, or the seed is negative.
+        ValueError: if a rule does not fit the ensemble, the demonstrators not the environments, or the seed is
+            negative.
 
     Example:
         >>> import numpy as np
@@ -83,7 +84,7 @@ class ConsensusImitator:
     def __init__(
         self,
         ensemble: Ensemble,
-        demonstrator: Callable[[Any], Any] | None = None,
+        demonstrator: Any = None,
         *,
         selection: SelectionRule | None = None,
         aggregation: Aggregation | None = None,
@@ -92,12 +93,13 @@ class ConsensusImitator:
         inflation_budget: InflationBudget | None = None,
         alarm: MisspecificationAlarm | None = None,
         merging: Merging | None = None,
+        reweighting: Reweighting | None = None,
     ) -> None:
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if selection is None:
             selection = TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
-        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging)
+        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
         state = learner.init(compiled.make_key(secrets.randbits(64) if seed is None else seed), num_envs)
         self._assemble(ensemble, learner, demonstrator, num_envs, state)
 
@@ -106,20 +108,21 @@ class ConsensusImitator:
         cls,
         state: LearnerState,
         ensemble: Ensemble,
-        demonstrator: Callable[[Any], Any] | None = None,
+        demonstrator: Any = None,
         *,
         selection: SelectionRule,
         aggregation: Aggregation | None = None,
         inflation_budget: InflationBudget | None = None,
         alarm: MisspecificationAlarm | None = None,
         merging: Merging | None = None,
+        reweighting: Reweighting | None = None,
     ) -> "ConsensusImitator":
         """Go on from a `state` taken earlier, with the same ensemble and rules.
 
         Raises:
             ValueError: if the state is not one of this ensemble.
         """
-        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging)
+        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
         steps = np.shape(state.stream.step)
         num_envs = steps[0] if steps else None
         fits = jax.eval_shape(lambda: learner.init(jax.random.key(0), num_envs))
@@ -136,12 +139,12 @@ class ConsensusImitator:
         self,
         ensemble: Ensemble,
         learner: Learner,
-        demonstrator: Callable[[Any], Any] | None,
+        demonstrator: Any,
         num_envs: int | None,
         state: LearnerState,
     ) -> None:
-        self.demonstrator = demonstrator
         self.num_envs = num_envs
+        self._panel = Panel(demonstrator, num_envs)
         self._ensemble = ensemble
         self._learner = learner
         self._state = state
@@ -150,7 +153,7 @@ class ConsensusImitator:
         self._queries = int(np.sum(state.stream.queries))
         self._numbers = np.empty(0)
         self._first_number = self._steps
-        self._invalid: Counter[int] = Counter()
+        self._alarms = Alarms(members_learn=ensemble.learns and isinstance(learner.aggregation, Minimum))
         self._cleared = False
 
     # --- what the imitator knows ---
@@ -199,20 +202,14 @@ class ConsensusImitator:
     @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong, one line each, naming the member; empty if nothing is."""
-        lines = [
-            f"member {member} gave an unusable prediction {count} times; it counts as the zero vector, so every step "
-            "on which it is selected is a query"
-            for member, count in sorted(self._invalid.items())
-        ]
-        if bool(self._state.unexplained):
-            lines.append(_UNEXPLAINED)
-        return tuple(lines)
+        unexplained = [UNEXPLAINED] if bool(self._state.unexplained) else []
+        return (*self._alarms.lines(), *unexplained)
 
     def clear_alarm(self) -> None:
         """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
         self._cleared = self._cleared or bool(self._state.unexplained)
         self._state = self._learner.clear_alarm(self._state)
-        self._invalid.clear()
+        self._alarms.clear()
 
     @property
     def ledger(self) -> Any:
@@ -240,7 +237,7 @@ class ConsensusImitator:
             >>> imitator.certificate().exclusion
             0.01
         """
-        void = _UNEXPLAINED if bool(self._state.unexplained) else _CLEARED if self._cleared else ""
+        void = UNEXPLAINED if bool(self._state.unexplained) else _CLEARED if self._cleared else ""
         return certify(
             self._learner,
             np.asarray(self._ensemble.prior, np.float64),
@@ -251,11 +248,14 @@ class ConsensusImitator:
             num_queries=self._queries,
             ledger=float(np.max(self._state.stream.ledger)),
             void=void,
-            unusable=bool(self._invalid),
+            unusable=bool(self._alarms.invalid),
         )
 
     def begin_episode(self, env: int | None = None) -> None:
-        """Say that an episode begins: a budget per episode starts afresh. The members' memory goes on.
+        """Say that an episode begins.
+
+        A budget per episode starts afresh, members whose memory is of one episode forget, and the demonstrator is told
+        (``reset()``).
 
         Args:
             env: which environment of a batch; None for all.
@@ -266,36 +266,70 @@ class ConsensusImitator:
         self._refuse_if_open()
         if env is not None and not 0 <= env < (self.num_envs or 0):
             raise ValueError(f"there is no environment {env}; num_envs is {self.num_envs}")
-        stream = self._state.stream
-        fresh = self._learner.begin_episode(stream).ledger
-        ledger = fresh if env is None else stream.ledger.at[env].set(fresh[env])
-        self._state = self._state.replace(stream=stream.replace(ledger=ledger))
+        begins = np.ones(self.num_envs or (), bool) if env is None else np.arange(self.num_envs or 0) == env
+        stream = begun(self._learner, self._ensemble, self._state.stream, np.asarray(begins))
+        self._state = self._state.replace(stream=stream)
+        self._panel.reset(env)
+
+    def study(self, observations: Any, actions: Any, starts: Any = None) -> None:
+        """Learn from recorded demonstrations, each as if it had been the answer to a query: a warm start.
+
+        They have to be in the order in which they were made. No step is counted, and no query.
+
+        Args:
+            observations: T of them: arrays with a leading axis T, or a list of observations as `act` takes them.
+            actions: [T], what the demonstrator did.
+            starts: bool [T], an episode begins with this observation; by default only the first does.
+
+        Raises:
+            PendingQueryError: if a query is unanswered.
+            ValueError: if lengths differ, or an observation does not fit.
+            InvalidAnswerError: if an action is none.
+        """
+        self._refuse_if_open()
+        if not self._ensemble.pure:
+            raise ValueError("members that run on the host cannot study recordings: let them answer queries instead")
+        self._state = warm_start(self._learner, self._ensemble, self._state, observations, actions, starts)
+
+    def policy(self, num_envs: int | None = None) -> Policy:
+        """The likeliest actions, for evaluation: never asks, changes nothing, and promises nothing.
+
+        Args:
+            num_envs: of the evaluation, which has its own memory; None for a single environment.
+        """
+        return Policy(lambda: self._state, self._ensemble, self._learner, num_envs)
 
     # --- one step ---
 
-    def decide(self, observation: Any) -> Decision:
+    def decide(self, observation: Any, active: Any = None) -> Decision:
         """Act or ask. If the decision is a query, pass the demonstrator's action to `answer` before the next step.
 
         Args:
             observation: as the ensemble takes it; with a leading axis B for a batch.
+            active: bool [B], or None for all. In a row that is False nothing is asked or learned, and the action is 0:
+                for the step on which a vector environment resets an environment and ignores its action.
 
         Raises:
             PendingQueryError: if an earlier query is unanswered.
-            ValueError: if a batch has another number of rows, or an integer is beyond 32 bits.
+            ValueError: if a batch has another number of rows, or an observation does not fit.
         """
         self._refuse_if_open()
-        observation = check_observation(observation, self.num_envs)
-        core = core_observation(self._ensemble, self._state, observation, self.num_envs)
+        rows = self._check_active(active)
+        seen = encoded(self._ensemble, observation, self.num_envs)
+        core = core_observation(self._ensemble, self._state, seen, self.num_envs)
         decide = compiled.decide if self.num_envs is None else compiled.decide_batch
         packed, log_probs, closed = decide(self._learner, self._state, core, self._number())
-        decision = from_packed(np.asarray(packed), self._ensemble.num_actions, self._steps)
-        if decision.invalid.any():
-            self._report_invalid(decision)
+        on_host = np.asarray(packed)
+        if rows is not None:
+            packed = on_host = set_aside(on_host, rows)
+        decision = from_packed(on_host, self._ensemble.num_actions, self._steps)
+        self._alarms.report(decision)
+        step = _Open(decision, packed, log_probs, seen, core, rows)
         if decision.queried if self.num_envs is None else decision.queried.any():
-            self._open = _Open(decision, packed, log_probs, observation, core)
+            self._open = step
         else:
             stream = self._state.stream.replace(carry=closed.carry, step=closed.step, ledger=closed.ledger)
-            self._close(self._state.replace(stream=stream), observation, decision)
+            self._close(self._state.replace(stream=stream), step, decision)
         return decision
 
     def answer(self, decision: Decision, action: Any) -> Decision:
@@ -322,21 +356,25 @@ class ConsensusImitator:
         after = observe(self._learner, self._state, waiting.core, waiting.packed, waiting.log_probs, answers)
         if bool(after.unexplained) and not bool(self._state.unexplained):
             # Before anything changes: where warnings are errors, the query stays open.
-            warnings.warn(_UNEXPLAINED, ConsensusWarning, stacklevel=2)
+            warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=2)
         closed = replace(decision, action=int(answers) if self.num_envs is None else answers)
-        self._close(after, waiting.observation, closed)
+        self._close(after, waiting, closed)
         return closed
 
-    def act(self, observation: Any) -> Decision:
+    def act(self, observation: Any, active: Any = None) -> Decision:
         """Decide, and ask the demonstrator if need be. ``decision.action`` is always an action to take.
 
         If the demonstrator raises, or gives no valid action, the exception passes through, the step is withdrawn and
         the state is what it was; calling again with the same observation asks again.
 
+        Args:
+            observation: as for `decide`.
+            active: as for `decide`.
+
         Raises:
             NoDemonstratorError: if a query falls due and there is no demonstrator.
         """
-        decision = self.decide(observation)
+        decision = self.decide(observation, active)
         if self._open is None:
             return decision
         try:
@@ -353,24 +391,35 @@ class ConsensusImitator:
                 f"step {self._open.decision.step} waits for the demonstrator: call answer(decision, action) first"
             )
 
-    def _close(self, after: LearnerState, observation: Any, decision: Decision) -> None:
+    def _close(self, after: LearnerState, step: _Open, decision: Decision) -> None:
         """The step is over: swap the state, and count."""
-        self._state = self._with_host_memory(after, observation, decision)
+        # First: if it fails, nothing has changed and no action is given out.
+        self._panel.observe(decision.action, decision.queried)
+        if not self._ensemble.pure:
+            taken = (decision.action, decision.queried, self.num_envs)
+            after = with_host_members(self._ensemble, self._state, after, step.observation, step.log_probs, *taken)
+        if step.active is not None:
+            after = after.replace(stream=_rows_where(step.active, after.stream, self._state.stream))
+        self._state = after
         self._open = None
         self._steps += 1
         self._queries += int(np.sum(decision.queried))
 
     def _ask(self, decision: Decision, observation: Any) -> Any:
-        if self.demonstrator is None:
-            raise NoDemonstratorError(
-                "this step is a query and there is no demonstrator: pass demonstrator=, or use decide() and answer()"
-            )
         if self.num_envs is None:
-            return self.demonstrator(observation)
+            return self._panel.ask(observation)
         answers = np.array(decision.action)
         for b in np.flatnonzero(decision.queried).tolist():
-            answers[b] = check_action(self.demonstrator(row(observation, b)), self._ensemble.num_actions)
+            answers[b] = check_action(self._panel.ask(raw_row(observation, b), b), self._ensemble.num_actions)
         return answers
+
+    def _check_active(self, active: Any) -> np.ndarray | None:
+        if active is None:
+            return None
+        rows = np.asarray(active)
+        if self.num_envs is None or rows.shape != (self.num_envs,) or rows.dtype != bool:
+            raise ValueError(f"active needs one bool per environment of a batch ({self.num_envs}), got {active!r}")
+        return None if rows.all() else rows
 
     def _check_answer(self, decision: Decision, action: Any) -> Any:
         if self.num_envs is None:
@@ -393,26 +442,15 @@ class ConsensusImitator:
             self._first_number = self._steps
         return self._numbers[self._steps - self._first_number]
 
-    def _report_invalid(self, decision: Decision) -> None:
-        members = np.flatnonzero(np.atleast_2d(decision.invalid).any(axis=0))
-        for member in members.tolist():
-            if member not in self._invalid:
-                warnings.warn(
-                    f"member {member} gave an unusable prediction at step {decision.step} (NaN, negative, a sum above "
-                    "one, a wrong shape or an exception); it counts as the zero vector, hence a query while selected",
-                    ConsensusWarning,
-                    stacklevel=4,
-                )
-            self._invalid[member] += 1
 
-    def _with_host_memory(self, after: LearnerState, observation: Any, decision: Decision) -> LearnerState:
-        """Members that run on the host update their memory there."""
-        if self._ensemble.pure or not jax.tree.leaves(after.stream.carry):
-            return after
-        carry = advanced_carry(
-            self._ensemble, self._state, observation, decision.action, decision.queried, self.num_envs
-        )
-        return after.replace(stream=after.stream.replace(carry=carry))
+def _rows_where(active: np.ndarray, after: Stream, before: Stream) -> Stream:
+    """In rows that were set aside, only the step counter goes on."""
+
+    def choose(new: Any, old: Any) -> Any:
+        return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    carry, ledger = jax.tree.map(choose, (after.carry, after.ledger), (before.carry, before.ledger))
+    return after.replace(carry=carry, ledger=ledger)
 
 
 def _make_learner(
@@ -422,6 +460,7 @@ def _make_learner(
     alarm: MisspecificationAlarm | None,
     budget: InflationBudget | None,
     merging: Merging | None,
+    reweighting: Reweighting | None,
 ) -> Learner:
     if alarm is not None and alarm.num_contexts > 1 and not ensemble.pure:
         raise ValueError(
@@ -429,4 +468,4 @@ def _make_learner(
             "use MisspecificationAlarm(num_contexts=1)"
         )
     rule = Minimum() if aggregation is None else aggregation
-    return Learner(core_ensemble(ensemble), selection, rule, alarm, budget, merging)
+    return Learner(core_ensemble(ensemble), selection, rule, alarm, budget, merging, reweighting)

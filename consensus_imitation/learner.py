@@ -19,8 +19,9 @@ from consensus_imitation import posterior as post
 from consensus_imitation.budget import InflationBudget, enter
 from consensus_imitation.diversity import DiversityState, Merging
 from consensus_imitation.draw import QUERY, draw
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble
+from consensus_imitation.ensembles.base import Carry, Context, Ensemble, Learned
 from consensus_imitation.misspecification import AlarmState, MisspecificationAlarm
+from consensus_imitation.reweighting import Reweighting
 from consensus_imitation.selection import SelectionRule, merged
 
 
@@ -53,6 +54,7 @@ class LearnerState(struct.PyTreeNode):
         stream: one stream, or B of them with a leading axis on every leaf.
         alarm: what the misspecification alarm has seen; None without one.
         diversity: how the members' predictions on answered queries relate; None if the learner merges no duplicates.
+        learned: what members that learn have learned from the answers; shared by all streams.
     """
 
     posterior: post.PosteriorState
@@ -60,6 +62,7 @@ class LearnerState(struct.PyTreeNode):
     stream: Stream
     alarm: AlarmState | None = None
     diversity: DiversityState | None = None
+    learned: Learned = ()
 
 
 class PureDecision(NamedTuple):
@@ -107,8 +110,8 @@ class ObserveInfo(NamedTuple):
 class Learner(struct.PyTreeNode):
     """Ensemble and rules: all that a step depends on besides the state.
 
-    The ensemble's arrays and the selection rule's parameter are pytree leaves, so a new k or new tables do not
-    recompile, and both can be ``vmap``ped over.
+    The ensemble's arrays and the rules' parameters are pytree leaves, so a new k or new tables do not recompile, and
+    both can be ``vmap``ped over. ``reweighting`` None is Bayes' rule.
 
     Example:
         >>> import jax, numpy as np
@@ -124,10 +127,11 @@ class Learner(struct.PyTreeNode):
 
     ensemble: Any
     selection: Any
-    aggregation: agg.Aggregation = struct.field(pytree_node=False, default=agg.Minimum())
+    aggregation: Any = agg.Minimum()
     alarm: MisspecificationAlarm | None = None
     budget: InflationBudget | None = None
     merging: Merging | None = None
+    reweighting: Reweighting | None = None
 
     def init(self, key: jax.Array, num_streams: int | None = None) -> LearnerState:
         """The state before the first step.
@@ -140,19 +144,27 @@ class Learner(struct.PyTreeNode):
             ValueError: if a rule does not fit the ensemble's size.
         """
         check(self.ensemble, self.selection, self.aggregation, self.budget)
+        if self.reweighting is not None:
+            self.reweighting.check()
+        learned = self.ensemble.init_learned(jax.random.fold_in(key, _LEARNING)) if self.ensemble.learns else ()
+
+        return LearnerState(
+            posterior=post.init(self.ensemble.prior),
+            unexplained=jnp.zeros((), bool),
+            stream=self.init_streams(key, num_streams),
+            alarm=None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
+            diversity=None if self.merging is None else div.init(self.ensemble.num_members),
+            learned=learned,
+        )
+
+    def init_streams(self, key: jax.Array, num_streams: int | None = None) -> Stream:
+        """One fresh stream, or B of them."""
 
         def stream(own_key: jax.Array) -> Stream:
             zero = jnp.zeros((), jnp.int32)
             return Stream(self.ensemble.init_carry(), own_key, step=zero, queries=zero, ledger=jnp.zeros(()))
 
-        streams = stream(key) if num_streams is None else jax.vmap(stream)(jax.random.split(key, num_streams))
-        return LearnerState(
-            posterior=post.init(self.ensemble.prior),
-            unexplained=jnp.zeros((), bool),
-            stream=streams,
-            alarm=None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
-            diversity=None if self.merging is None else div.init(self.ensemble.num_members),
-        )
+        return stream(key) if num_streams is None else jax.vmap(stream)(jax.random.split(key, num_streams))
 
     def decide(self, state: LearnerState, observation: Any) -> PureDecision:
         """Act or ask, for one stream. Changes nothing."""
@@ -181,6 +193,35 @@ class Learner(struct.PyTreeNode):
         ledger = enter(stream.ledger, decision.log_inflation)
         return stream.replace(carry=carry, step=stream.step + 1, queries=queries, ledger=ledger)
 
+    def study(
+        self, state: LearnerState, stream: Stream, observations: Any, actions: Any, starts: Any, real: Any
+    ) -> tuple[LearnerState, Stream]:
+        """Learn from recorded demonstrations, each as if it had been the answer to a query.
+
+        Args:
+            state: whose streams are left alone.
+            stream: of the demonstrations: whatever memory the members have of those before.
+            observations: [T, ...].
+            actions: int32 [T], what the demonstrator did.
+            starts: bool [T], an episode begins with this observation.
+            real: bool [T], False for padding.
+
+        Returns:
+            The state, and the stream of the demonstrations, T steps further.
+        """
+
+        def one(carried: tuple[LearnerState, Stream], part: Any) -> tuple[tuple[LearnerState, Stream], None]:
+            shared, stream = carried
+            observation, action, start, counts = part
+            alone = shared.replace(stream=self.begin_episode(stream, start))
+            decision = self.decide(alone, observation)._replace(queried=counts, log_inflation=jnp.zeros(()))
+            after, _ = self.observe(alone, observation, decision, action)
+            return (after.replace(stream=None), after.stream), None
+
+        parts = (observations, jnp.asarray(actions, jnp.int32), jnp.asarray(starts, bool), jnp.asarray(real, bool))
+        (after, stream), _ = jax.lax.scan(one, (state.replace(stream=None), stream), parts)
+        return after.replace(stream=state.stream), stream
+
     def clear_alarm(self, state: LearnerState) -> LearnerState:
         """Act again after no member explained the answers, with the alarm's bets starting afresh."""
         return state.replace(unexplained=jnp.zeros((), bool), alarm=self._init_alarm())
@@ -188,11 +229,20 @@ class Learner(struct.PyTreeNode):
     def _init_alarm(self) -> AlarmState | None:
         return None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions)
 
-    def begin_episode(self, stream: Stream) -> Stream:
-        """A fresh ledger, if the budget is per episode. The members' memory goes on: the history does not end."""
-        if self.budget is None or self.budget.per == "run":
-            return stream
-        return stream.replace(ledger=jnp.zeros_like(stream.ledger))
+    def begin_episode(self, stream: Stream, begins: jax.Array | bool = True) -> Stream:
+        """A fresh ledger, if the budget is per episode; members whose memory is of one episode forget.
+
+        Args:
+            stream: of one environment.
+            begins: bool [], whether an episode begins at all.
+        """
+        fresh = stream.replace(carry=self.ensemble.begin_episode(stream.carry))
+        if self.budget is not None and self.budget.per == "episode":
+            fresh = fresh.replace(ledger=jnp.zeros_like(stream.ledger))
+        carry, ledger = jax.tree.map(
+            lambda new, old: jnp.where(begins, new, old), (fresh.carry, fresh.ledger), (stream.carry, stream.ledger)
+        )
+        return stream.replace(carry=carry, ledger=ledger)
 
     def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
         """`decide` for each of B streams under the shared posterior; every field gains a leading axis B."""
@@ -204,9 +254,11 @@ class Learner(struct.PyTreeNode):
         """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
 
         def learn(shared: LearnerState, part: Any) -> tuple[LearnerState, ObserveInfo]:
-            return self._learn(shared, *part)
+            stream, *rest = part
+            after, info = self._learn(shared.replace(stream=stream), *rest)
+            return after.replace(stream=None), info
 
-        parts = (observations, decisions, jnp.asarray(answers))
+        parts = (state.stream, observations, decisions, jnp.asarray(answers))
         shared, info = jax.lax.scan(learn, state.replace(stream=None), parts)
         # All streams advance under the posterior that they decided under.
         streams = jax.vmap(self.advance, in_axes=(BATCH, 0, 0, 0))(state, observations, decisions, info.action)
@@ -216,9 +268,17 @@ class Learner(struct.PyTreeNode):
         self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
     ) -> tuple[LearnerState, ObserveInfo]:
         """What the answer teaches: everything in the state but the stream."""
-        posterior, unexplained, info = score(state, decision, answer)
+        posterior, unexplained, info = score(state, decision, answer, self.reweighting, self.ensemble.prior)
         after = state.replace(posterior=posterior, unexplained=unexplained)
         counts = decision.queried & info.explained
+        if self.ensemble.learns:
+            legal = (info.action >= 0) & (info.action < self.ensemble.num_actions)
+            operands = (state.learned, state.stream.carry, observation, info.action, decision.log_probs)
+            # A branch, not a selection: what is not learned is then not computed, except under vmap.
+            learned = jax.lax.cond(
+                decision.queried & legal, self.ensemble.learn, lambda learned, *_: learned, *operands
+            )
+            after = after.replace(learned=learned)
         if self.merging is not None and state.diversity is not None:
             seen = div.update(state.diversity, decision.log_probs, info.action)
             kept = jax.tree.map(lambda new, old: jnp.where(counts, new, old), seen, state.diversity)
@@ -231,8 +291,11 @@ class Learner(struct.PyTreeNode):
         return after.replace(alarm=settled, unexplained=unexplained | raised), info
 
 
+#: Sets the members' own randomness apart from the draws: step counters never get there.
+_LEARNING = 2**31 + 1
+
 #: ``vmap`` axes of a state whose streams form a batch.
-BATCH = LearnerState(posterior=None, unexplained=None, stream=0)  # type: ignore[arg-type]
+BATCH = LearnerState(posterior=None, unexplained=None, stream=0, learned=None)  # type: ignore[arg-type]
 
 
 def check(
@@ -243,6 +306,11 @@ def check(
 ) -> None:
     """Raise ValueError if a rule does not fit the ensemble's size, or the budget not the rule."""
     selection.check(ensemble.num_members)
+    if jax.tree_util.all_leaves([aggregation]):
+        raise ValueError(
+            f"the aggregation rule {aggregation.name!r} is no pytree: make it a flax.struct.PyTreeNode, or a frozen "
+            "dataclass under jax.tree_util.register_static"
+        )
     aggregation.check(ensemble.num_members)
     if budget is not None and not isinstance(aggregation, agg.Minimum):
         raise ValueError(f"an inflation budget needs the minimum, whose inflation is known; got {aggregation.name!r}")
@@ -289,17 +357,26 @@ def judge(
 
 
 def score(
-    state: LearnerState, decision: PureDecision, answer: Any
+    state: LearnerState,
+    decision: PureDecision,
+    answer: Any,
+    reweighting: Reweighting | None = None,
+    prior: jax.Array | None = None,
 ) -> tuple[post.PosteriorState, jax.Array, ObserveInfo]:
     """The posterior after one stream's step, whether the alarm is on, and what happened.
 
-    An answer outside ``0 .. A-1`` is explained by no member.
+    A ``reweighting`` other than Bayes' rule (None) needs the ``prior`` [N]. An answer outside ``0 .. A-1`` is explained
+    by no member.
     """
     num_actions = decision.log_probs.shape[-1]
     answer = jnp.asarray(answer, jnp.int32)
     legal = (answer >= 0) & (answer < num_actions)
     log_likelihood = jnp.where(legal, decision.log_probs[:, jnp.clip(answer, 0, num_actions - 1)], -jnp.inf)
-    updated, said = post.update(state.posterior, log_likelihood, asleep=decision.invalid & legal)
+    asleep = decision.invalid & legal
+    if reweighting is None or prior is None:
+        updated, said = post.update(state.posterior, log_likelihood, asleep)
+    else:
+        updated, said = reweighting(state.posterior, log_likelihood, prior, asleep)
     kept = jax.tree.map(lambda new, old: jnp.where(decision.queried, new, old), updated, state.posterior)
     explained = said.explained | ~decision.queried
     info = ObserveInfo(
@@ -311,4 +388,4 @@ def score(
 
 
 def _context(state: LearnerState) -> Context:
-    return Context(step=state.stream.step, log_weights=state.posterior.log_weights)
+    return Context(step=state.stream.step, log_weights=state.posterior.log_weights, learned=state.learned)

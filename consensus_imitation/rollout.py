@@ -114,9 +114,7 @@ def rollout(
         done = outcome.terminated | outcome.truncated
         fresh = env.reset(reset_key)
         env_state, observation = jax.tree.map(partial(jnp.where, done), fresh, (env_state, outcome.observation))
-        stream = learner_state.stream
-        ledger = jnp.where(done, learner.begin_episode(stream).ledger, stream.ledger)
-        learner_state = learner_state.replace(stream=stream.replace(ledger=ledger))
+        learner_state = learner_state.replace(stream=learner.begin_episode(learner_state.stream, done))
         trajectory = Trajectory(
             observation=state.observation,
             action=info.action,
@@ -183,5 +181,8 @@ def rollouts(
         own = learner.replace(selection=selection)
         return summary(*rollout(own, env, demonstrator, start(own, env, key), num_steps))
 
+    if learner.ensemble.learns:
+        # Under vmap every branch is computed: members would train at every step, asked or not.
+        return jax.lax.map(lambda selection: jax.lax.map(lambda key: run(selection, key), keys), selections)
     over_seeds = jax.vmap(run, in_axes=(None, 0))
     return jax.vmap(over_seeds, in_axes=(0, None))(selections, keys)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from consensus_imitation.ensembles.base import Carry, Context
+from consensus_imitation.ensembles.base import Carry, Context, FixedMembers
 from consensus_imitation.posterior import normalise_prior
 
 
-class Callables:
+class Callables(FixedMembers):
     """See `callables`."""
 
     def __init__(
@@ -35,20 +35,11 @@ class Callables:
         """N."""
         return len(self.functions)
 
-    def init_carry(self) -> Carry:
-        """Nothing to remember."""
-        return ()
-
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """Call every function: [N, A], with a NaN row for each one that fails or returns no distribution."""
         del carry, context
         rows = [_row(function, observation, self.num_actions) for function in self.functions]
         return jnp.asarray(np.stack(rows))
-
-    def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Nothing to remember."""
-        del observation, context, action, queried
-        return carry
 
 
 def callables(

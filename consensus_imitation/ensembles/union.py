@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
+from consensus_imitation.ensembles.base import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
 from consensus_imitation.posterior import normalise_prior
 
 
@@ -26,6 +26,41 @@ class _Joined:
         """A."""
         return self.parts[0].num_actions
 
+    @property
+    def learns(self) -> bool:
+        """Whether any part does."""
+        return any(part.learns for part in self.parts)
+
+    @property
+    def encoder(self) -> ObservationEncoder | None:
+        """The one that the parts which have one share: the others take encoded observations, too."""
+        return next((part.encoder for part in self.parts if part.encoder is not None), None)
+
+    def init_learned(self, key: jax.Array) -> Learned:
+        """What each part knows."""
+        return tuple(part.init_learned(jax.random.fold_in(key, i)) for i, part in enumerate(self.parts))
+
+    def learn(
+        self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
+    ) -> Learned:
+        """What each part knows after an answer."""
+        sizes = [part.num_members for part in self.parts]
+        firsts = accumulate(sizes[:-1], initial=0)
+        return tuple(
+            self._teach(part, own, memory, observation, answer, log_probs[first : first + size])
+            for part, own, memory, first, size in zip(self.parts, learned, carry, firsts, sizes, strict=True)
+        )
+
+    def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:
+        return part.log_probs(carry, observation, context)
+
+    def _teach(self, part: Ensemble, *operands: Any) -> Learned:
+        return part.learn(*operands)
+
+    def begin_episode(self, carry: Carry) -> Carry:
+        """One memory per part."""
+        return tuple(part.begin_episode(memory) for part, memory in zip(self.parts, carry, strict=True))
+
     def init_carry(self) -> Carry:
         """One memory per part."""
         return tuple(part.init_carry() for part in self.parts)
@@ -34,7 +69,7 @@ class _Joined:
         """The parts' predictions, one below the other: [N, A]."""
         contexts = self._contexts(context)
         rows = [
-            part.log_probs(memory, observation, own)
+            self._predict(part, memory, observation, own)
             for part, memory, own in zip(self.parts, carry, contexts, strict=True)
         ]
         return jnp.concatenate(rows, axis=0)
@@ -50,7 +85,8 @@ class _Joined:
     def _contexts(self, context: Context) -> list[Context]:
         sizes = [part.num_members for part in self.parts]
         firsts = accumulate(sizes[:-1], initial=context.first)
-        return [context._replace(first=first) for first in firsts]
+        learned = context.learned or ((),) * len(sizes)
+        return [context._replace(first=first, learned=own) for first, own in zip(firsts, learned, strict=True)]
 
 
 class PureUnion(_Joined, PureEnsemble):
@@ -73,6 +109,23 @@ class HostUnion(_Joined):
         """False: Python code cannot be traced."""
         return False
 
+    def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:
+        # Eagerly, networks would take milliseconds.
+        return (_predict_pure if part.pure else super()._predict)(part, carry, observation, context)
+
+    def _teach(self, part: Ensemble, *operands: Any) -> Learned:
+        return (_teach_pure if part.pure else super()._teach)(part, *operands)
+
+
+@jax.jit
+def _predict_pure(part: Any, carry: Carry, observation: Any, context: Context) -> jax.Array:
+    return part.log_probs(carry, observation, context)
+
+
+@jax.jit
+def _teach_pure(part: Any, *operands: Any) -> Learned:
+    return part.learn(*operands)
+
 
 def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
     """One ensemble of all the parts' members, in order.
@@ -83,7 +136,7 @@ def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
             proportion to its number of members.
 
     Raises:
-        ValueError: if there is no part, if the numbers of actions differ, or if the prior does not fit.
+        ValueError: if there is no part, if the numbers of actions or the encoders differ, or if the prior does not fit.
 
     Example:
         >>> import numpy as np
@@ -98,6 +151,9 @@ def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
     actions = [part.num_actions for part in parts]
     if len(set(actions)) > 1:
         raise ValueError(f"the parts of a union must share one action space; their numbers of actions are {actions}")
+    encoders = [part.encoder for part in parts if part.encoder is not None]
+    if any(encoder != encoders[0] for encoder in encoders):
+        raise ValueError("the parts of a union must encode observations alike: build them for one observation space")
     num_members = sum(part.num_members for part in parts)
     if prior is None:
         prior = jnp.concatenate([part.prior * part.num_members for part in parts])

@@ -484,7 +484,7 @@ def test_the_shell_asks_until_the_alarm_is_cleared(num_envs: int | None) -> None
     assert not np.any(state.counts)
 
 
-class OnTheHost:
+class OnTheHost(ensembles.FixedMembers):
     """The same members, predicting outside JAX."""
 
     @property

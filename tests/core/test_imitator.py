@@ -148,7 +148,7 @@ def test_python_members_are_the_same_as_tables(num_envs: int | None) -> None:
         np.testing.assert_allclose(on_host.weights, in_core.weights, atol=1e-5)
 
 
-class Counting:
+class Counting(ensembles.FixedMembers):
     """Members on the host whose memory counts the steps, who took them and what was done."""
 
     pure = False

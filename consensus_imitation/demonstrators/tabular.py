@@ -1,4 +1,4 @@
-"""Who answers. Any callable ``observation -> action`` will do for the shell; rollouts need one in pure JAX."""
+"""Demonstrators in pure JAX, for rollouts."""
 
 from typing import Any, Protocol
 

@@ -1,0 +1,12 @@
+"""Who answers: functions, objects with a memory, Stable-Baselines3-style policies, tables, planners, scripted bots."""
+
+from consensus_imitation.demonstrators.adapters import Demonstrator, Panel, as_demonstrator
+from consensus_imitation.demonstrators.tabular import PureDemonstrator, TabularDemonstrator
+
+__all__ = [
+    "Demonstrator",
+    "Panel",
+    "PureDemonstrator",
+    "TabularDemonstrator",
+    "as_demonstrator",
+]

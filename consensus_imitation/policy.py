@@ -1,0 +1,94 @@
+"""What an imitator has learned, acting by itself: for evaluation, without asking and without any promise."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from consensus_imitation import compiled
+from consensus_imitation.decision import check_observation
+from consensus_imitation.ensembles.base import Ensemble
+from consensus_imitation.host import advanced_carry, begun_carry, core_observation
+from consensus_imitation.learner import Learner, LearnerState, Stream
+
+
+class Policy:
+    """Takes the likeliest action of the rule's own law; of the posterior mixture where the rule would certainly ask.
+
+    It has a memory of its own and follows what the imitator learns. `ConsensusImitator.policy` makes one.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation import ConsensusImitator, ensembles
+        >>> imitator = ConsensusImitator(ensembles.tabular(np.array([[[0.3, 0.7]], [[0.4, 0.6]]])), seed=0)
+        >>> imitator.policy().predict(0)[0]
+        1
+    """
+
+    def __init__(
+        self, state: Callable[[], LearnerState], ensemble: Ensemble, learner: Learner, num_envs: int | None
+    ) -> None:
+        """Use `ConsensusImitator.policy`."""
+        self._current = state
+        self._ensemble = ensemble
+        self._learner = learner
+        self._num_envs = num_envs
+        # Any key will do: nothing is drawn.
+        self._stream = learner.init_streams(jax.random.key(0), num_envs)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """The action for one observation (an int) or for a batch of them (int32 [B]).
+
+        The signature is that of Stable-Baselines3.
+
+        Args:
+            observation: as the imitator takes it.
+            state: ignored; the policy keeps its own memory.
+            episode_start: bool, or [B]: an episode begins with this observation.
+            deterministic: only True is possible.
+
+        Returns:
+            The action, and None.
+        """
+        del state
+        if not deterministic:
+            raise ValueError("this policy takes the likeliest action: it cannot be sampled from")
+        if episode_start is not None and np.any(episode_start):
+            begins = np.asarray(episode_start, bool).reshape(np.shape(self._stream.step))
+            self._stream = compiled.begin_episodes(
+                self._learner, self._stream, begins, batch=self._num_envs is not None
+            )
+        observation = encoded(self._ensemble, observation, self._num_envs)
+        posing = self._current().replace(stream=self._stream)
+        core = core_observation(self._ensemble, posing, observation, self._num_envs)
+        likeliest = compiled.likeliest if self._num_envs is None else compiled.likeliest_batch
+        action, carry = likeliest(self._learner, posing, core)
+        action = np.asarray(action)
+        if not self._ensemble.pure and jax.tree.leaves(self._stream.carry):
+            unasked = np.zeros(action.shape, bool)
+            carry = advanced_carry(self._ensemble, posing, observation, action, unasked, self._num_envs)
+        self._stream = self._stream.replace(carry=carry)
+        return int(action) if self._num_envs is None else action, None
+
+
+def begun(learner: Learner, ensemble: Ensemble, stream: Stream, begins: np.ndarray) -> Stream:
+    """A stream, or B, where an episode begins if ``begins``, [] or [B], says so."""
+    after = compiled.begin_episodes(learner, stream, begins, batch=begins.ndim > 0)
+    if ensemble.pure or not jax.tree.leaves(stream.carry):
+        return after
+    return after.replace(carry=begun_carry(ensemble, stream.carry, begins))
+
+
+def encoded(ensemble: Ensemble, observation: Any, num_envs: int | None) -> Any:
+    """An observation of the environment, or of B, as the members take it.
+
+    Raises:
+        ValueError: if it does not fit.
+    """
+    if ensemble.encoder is not None:
+        one_or_many: Any = ensemble.encoder if num_envs is None else ensemble.encoder.batch  # type: ignore[attr-defined]
+        observation = one_or_many(observation)
+    return check_observation(observation, num_envs)

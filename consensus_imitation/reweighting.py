@@ -1,0 +1,91 @@
+"""Remedies for a posterior that collapses onto one member while all members are still learning.
+
+The plain product of likelihoods (Bayes) compares members over their whole past. Members that learn differ by noise at
+every moment, and the noise adds up: after some dozens of answers one member holds all the weight, whatever it will be
+worth later. Each remedy gives up something for keeping the others in play:
+
+==============================  ==================================================================================
+``temper`` (exponent at most 1)  likelihoods count less. T2 holds as it stands; the bound on queries (T3) grows.
+``forget`` (factor at most 1)    old answers fade. T2 holds at each single step, but no longer over all steps at once.
+``share`` (floor, from 0)        after each answer a share of all weight is dealt out by the prior: nobody falls below
+                                 ``share`` times its prior weight, so an `AlphaThreshold` below that leaves nobody
+                                 out, ever. T2 holds at each single step.
+==============================  ==================================================================================
+
+The proofs are in docs/theory.md.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.core import Tracer
+
+from consensus_imitation import posterior as post
+
+
+class Reweighting(struct.PyTreeNode):
+    """How weights change with an answer; the default is Bayes' rule.
+
+    ``w_n  <-  (1 - share) * normalised(prior_n * (w_n / prior_n)^forget * pi_n(answer)^temper) + share * prior_n``.
+
+    Attributes:
+        temper: eta in (0, 1], exponent of the likelihood.
+        forget: gamma in [0, 1], what remains of the old log-weights with each answer; roughly the last
+            ``1 / (1 - gamma)`` answers count.
+        share: s in [0, 1), the fixed share of Herbster and Warmuth 1998, "Tracking the best expert".
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import Reweighting, posterior
+        >>> prior = jnp.array([0.5, 0.5])
+        >>> state, _ = Reweighting(share=0.1)(posterior.init(prior), jnp.log(jnp.array([1.0, 1e-9])), prior)
+        >>> posterior.weights(state).round(2).tolist()  # without the share: [1.0, 0.0]
+        [0.95, 0.05]
+    """
+
+    temper: jax.Array | float = 1.0
+    forget: jax.Array | float = 1.0
+    share: jax.Array | float = 0.0
+
+    def check(self) -> None:
+        """Raise ValueError if a number is out of its range; traced ones are not checked."""
+        if not isinstance(self.temper, Tracer) and not np.all((np.asarray(self.temper) > 0) & (self.temper <= 1)):
+            raise ValueError(f"temper must be above 0 and at most 1 (1: Bayes), got {self.temper}")
+        if not isinstance(self.forget, Tracer) and not np.all((np.asarray(self.forget) >= 0) & (self.forget <= 1)):
+            raise ValueError(f"forget must lie between 0 and 1 (1: Bayes), got {self.forget}")
+        if not isinstance(self.share, Tracer) and not np.all((np.asarray(self.share) >= 0) & (self.share < 1)):
+            raise ValueError(f"share must be at least 0 (0: Bayes) and below 1, got {self.share}")
+
+    def __call__(
+        self,
+        state: post.PosteriorState,
+        log_likelihood: jax.Array,
+        prior: jax.Array,
+        asleep: jax.Array | None = None,
+    ) -> tuple[post.PosteriorState, post.PosteriorInfo]:
+        """The posterior after an answer, like `posterior.update`.
+
+        Args:
+            state: before the answer.
+            log_likelihood: [N], what each member had given to it.
+            prior: [N], sums to one.
+            asleep: bool [N], members without a usable prediction, or None for nobody.
+
+        Returns:
+            The new state; and the evidence of the weights before, as `posterior.update` reports it.
+        """
+        _, info = post.update(state, log_likelihood, asleep)
+        log_prior = jnp.log(prior)
+        possible = prior > 0
+        faded = self.forget * (state.log_weights - jnp.where(possible, log_prior, 0.0)) + log_prior
+        # 0 * -inf: a member that was ruled out has no weight to remember, and comes back by its prior.
+        faded = jnp.where(jnp.isnan(faded), log_prior, faded)
+        before = post.PosteriorState(log_weights=faded - jnp.max(faded), residual=self.forget * state.residual)
+        # 0 * -inf cannot arise here: the exponent is positive.
+        after, _ = post.update(before, self.temper * log_likelihood, asleep)
+        dealt = jnp.log((1.0 - self.share) * post.weights(after) + self.share * prior)
+        shared = post.PosteriorState(log_weights=dealt - jnp.max(dealt), residual=jnp.zeros_like(dealt))
+        after = jax.tree.map(lambda with_share, plain: jnp.where(self.share > 0, with_share, plain), shared, after)
+        kept = jax.tree.map(lambda new, old: jnp.where(info.explained, new, old), after, state)
+        return kept, info
