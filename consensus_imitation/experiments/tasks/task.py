@@ -24,7 +24,8 @@ class Task:
         env_id: Gymnasium's.
         success_means: when an episode counts as solved, in words.
         harm_means: when an episode counts as unsafe (or, where the task knows no unsafe event, as failed), in words.
-        threshold: what "as good as the demonstrator" is measured by: the mean ``"return"`` or the rate of ``"success"``.
+        threshold: by what "as good as the demonstrator" is measured: the mean ``"return"``, or the rate of
+            ``"success"``.
         max_episode_steps: an episode is cut off after so many steps.
         members: which kind of members fits: ``"mlp"`` (a vector of numbers), ``"grid"`` (a dictionary of a
             7 x 7 grid of tiles, a direction and a mission) or ``"one-hot"`` (the number of a state).
