@@ -2,8 +2,8 @@
 
 An `Encoder` has two halves. On the host, ``encoder(observation)`` checks an observation and turns it into a small
 pytree of NumPy arrays: pictures stay bytes, choices stay integers, words become counts, so that a replay of them is
-small. Inside a network, ``encoder.features(encoded)`` turns those into floats (scaled, one-hot). What does not fit is refused
-before anything is learned from it.
+small. Inside a network, ``encoder.features(encoded)`` turns those into floats (scaled, one-hot). What does not fit is
+refused before anything is learned from it.
 
 Gymnasium is imported only when a Gymnasium space is given.
 """
@@ -115,7 +115,7 @@ class DictPart:
         """Encode every part."""
         if not isinstance(value, Mapping):
             raise ValueError(f"{where}: expected a dictionary with the keys {self._keys}; got {type(value).__name__}")
-        if value.keys() != set(self._keys):
+        if set(value) != set(self._keys):
             missing = [key for key in self._keys if key not in value]
             unknown = [key for key in value if key not in self._keys]
             raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}; the space has {self._keys}")
@@ -239,7 +239,9 @@ def num_actions_of(action_space: Any) -> int:
         >>> num_actions_of(4)
         4
     """
-    if isinstance(action_space, (int, np.integer)) and not isinstance(action_space, bool):
+    if isinstance(action_space, bool):
+        raise ValueError(f"the number of actions must be an integer; got {action_space}")
+    if isinstance(action_space, (int, np.integer)):
         return _positive(int(action_space))
     spaces = _spaces()
     if not isinstance(action_space, spaces.Discrete):
@@ -286,9 +288,7 @@ def _box(space: "spaces.Box", grid: bool) -> Leaf:
     shape = tuple(int(size) for size in space.shape)
     if grid and space.dtype == np.uint8 and len(shape) == 3 and shape[-1] == 3:
         return GridLeaf(shape[:2])
-    if space.dtype is None or space.dtype.kind not in "fiub":
-        raise ValueError(f"cannot encode a Box of {space.dtype}: it must hold numbers")
-    whole = space.dtype.kind in "iub"
+    whole = np.dtype(space.dtype).kind in "iub"
     offset, scale = box_scale(np.asarray(space.low, np.float64), np.asarray(space.high, np.float64), whole)
     return BoxLeaf(shape, space.dtype == np.uint8, offset, scale)
 

@@ -62,7 +62,7 @@ class Architecture:
         if not self.window:
             return zeros
         repeated = jax.tree.map(lambda leaf: np.zeros((self.window, *leaf.shape), leaf.dtype), zeros)
-        return Window(repeated, np.full(self.window, -1, np.int32), np.zeros(self.window, bool))
+        return Window(repeated, jnp.full(self.window, -1, jnp.int32), jnp.zeros(self.window, bool))
 
 
 class Neural(PureEnsemble):

@@ -285,7 +285,7 @@ def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> ja
 
 
 def draw_minibatches(training: Training, learned: Learned) -> jax.Array:
-    """Places in the replay of a round's minibatches, int32 [updates, batch_size], from the key and the answers so far."""
+    """Places in the replay of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
     key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), learned.replay.stored)
     return jax.random.randint(key, (training.updates, training.batch_size), 0, learned.replay.size)
 
