@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,59 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     """
     with path.open(newline="", encoding="utf-8") as file:
         return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+
+
+class CsvLog:
+    """Rows appended to a file as they come, for runs that may end at any moment.
+
+    Args:
+        path: of the file.
+        columns: of the table.
+        keep: go on behind the rows that are there and for which this holds, after dropping the others (and a row that
+            was cut off in the middle); None to begin with an empty table.
+
+    Attributes:
+        kept: the rows that were kept.
+
+    Example:
+        >>> import tempfile
+        >>> from consensus_imitation.experiments import read_csv
+        >>> from consensus_imitation.experiments.results import CsvLog
+        >>> path = Path(tempfile.mkdtemp()) / "rows.csv"
+        >>> with CsvLog(path, ("step", "reward")) as log:
+        ...     log.append({"step": 0, "reward": 1.5})
+        >>> read_csv(path)
+        [{'step': 0, 'reward': 1.5}]
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], keep: Callable[[Row], bool] | None = None) -> None:
+        self._columns = tuple(columns)
+        self.kept: list[Row] = []
+        if keep is not None and path.exists():
+            # Cells that are missing from the last row are None under None; a row that is whole has every column.
+            whole = [row for row in read_csv(path) if None not in row and all(name in row for name in columns)]
+            self.kept = [row for row in whole if keep(row)]
+        write_csv(path, self.kept, self._columns)
+        self._file = path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file)
+
+    def append(self, row: Row) -> None:
+        """Write one row, at the latest by the next `flush`."""
+        self._writer.writerow([_cell(row[column]) for column in self._columns])
+
+    def flush(self) -> None:
+        """Hand everything to the operating system."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what is left, and close."""
+        self._file.close()
+
+    def __enter__(self) -> "CsvLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool) -> bool:

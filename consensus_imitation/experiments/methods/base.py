@@ -1,0 +1,190 @@
+"""What the compared methods share: one form, the same members, and a demonstrator whose answers are counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from consensus_imitation.aggregation import Aggregation
+from consensus_imitation.decision import Decision
+from consensus_imitation.demonstrators import Demonstrator, as_demonstrator
+from consensus_imitation.demonstrators.adapters import Who
+from consensus_imitation.ensembles.base import Ensemble
+from consensus_imitation.errors import ConsensusImitationError
+from consensus_imitation.imitator import ConsensusImitator
+from consensus_imitation.policy import Policy
+from consensus_imitation.selection import SelectionRule
+
+#: Makes the members over the task's observations: for the task's own actions (None), or for another number of outputs.
+MakeEnsemble = Callable[[int | None], Ensemble]
+
+
+class Method(Protocol):
+    """A way to imitate that asks the demonstrator when it sees fit."""
+
+    def begin_episode(self) -> None:
+        """An episode begins with the next observation."""
+        ...
+
+    def act(self, observation: Any) -> int:
+        """The action to execute; the demonstrator may be asked, and told."""
+        ...
+
+    def policy(self, num_envs: int | None = None) -> Policy:
+        """What has been learned, acting by itself: for evaluation and deployment."""
+        ...
+
+
+class BudgetSpentError(ConsensusImitationError):
+    """The demonstrator was asked more often than agreed."""
+
+
+class CountedDemonstrator(Demonstrator):
+    """A demonstrator that answers a given number of times.
+
+    Args:
+        demonstrator: as `as_demonstrator` takes it.
+        budget: most answers, at least 1.
+
+    Attributes:
+        answers: given so far.
+
+    Raises:
+        ValueError: if ``budget`` is below 1.
+
+    Example:
+        >>> from consensus_imitation.experiments.methods import CountedDemonstrator
+        >>> expert = CountedDemonstrator(lambda observation: 1, budget=2)
+        >>> expert("here"), expert("there"), expert.answers, expert.spent
+        (1, 1, 2, True)
+    """
+
+    def __init__(self, demonstrator: Any, budget: int) -> None:
+        if budget < 1:
+            raise ValueError(f"budget must be at least 1 answer, got {budget}")
+        self._own = as_demonstrator(demonstrator)
+        self.budget = budget
+        self.answers = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether no answer is left."""
+        return self.answers >= self.budget
+
+    def __call__(self, observation: Any) -> int:
+        """Answer, and count.
+
+        Raises:
+            BudgetSpentError: if no answer is left.
+        """
+        if self.spent:
+            raise BudgetSpentError(f"all {self.budget} answers are spent: go on by policy()")
+        answer = self._own(observation)
+        self.answers += 1
+        return int(answer)
+
+    def reset(self) -> None:
+        """An episode begins."""
+        self._own.reset()
+
+    def observe(self, action: int, who: Who) -> None:
+        """Pass on what is about to be done."""
+        self._own.observe(action, who)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every method is given.
+
+    Attributes:
+        make_ensemble: the same for all of them.
+        demonstrator: counts, and limits, the answers.
+        horizon: T, steps of environment the budget of answers is meant for.
+        seed: of the method's own draws.
+    """
+
+    make_ensemble: MakeEnsemble
+    demonstrator: CountedDemonstrator
+    horizon: int
+    seed: int
+
+    def initial_answers(self, share: float) -> int:
+        """Answers asked for unconditionally by methods that begin with a set of demonstrations.
+
+        Raises:
+            ValueError: if the share is outside [0, 1].
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"initial must be a share of the budget, in [0, 1]; got {share}")
+        return round(share * self.demonstrator.budget)
+
+
+class Apprentice:
+    """An imitator that is asked to decide, the demonstrator it may ask, and how well it foresaw the answers.
+
+    Args:
+        setup: see `Setup`.
+        rule: when to ask, and how to act.
+        selection: of the members; None for the imitator's default.
+
+    Attributes:
+        imitator: the library's own.
+        log_losses: in nats, -log of the probability that the posterior mixture had given to each answer beforehand.
+    """
+
+    def __init__(self, setup: Setup, rule: Aggregation, selection: SelectionRule | None = None) -> None:
+        self.demonstrator = setup.demonstrator
+        self.imitator = ConsensusImitator(
+            setup.make_ensemble(None), aggregation=rule, selection=selection, seed=setup.seed
+        )
+        self.log_losses: list[float] = []
+
+    def begin_episode(self) -> None:
+        """An episode begins, for the members and for the demonstrator."""
+        self.imitator.begin_episode()
+        self.demonstrator.reset()
+
+    def policy(self, num_envs: int | None = None) -> Policy:
+        """What has been learned, acting by itself."""
+        return self.imitator.policy(num_envs)
+
+    def act(self, observation: Any) -> int:
+        """Act or ask as the rule says."""
+        decision = self.imitator.decide(observation)
+        if decision.queried:
+            answer, _ = self.ask(decision, observation)
+            self.demonstrator.observe(answer, "demonstrator")
+            return answer
+        self.demonstrator.observe(decision.action, "imitator")
+        return decision.action
+
+    def ask(self, decision: Decision, observation: Any) -> tuple[int, int]:
+        """Ask about an open query, record how well the answer was foreseen, and learn from it.
+
+        Returns:
+            The answer, and the action that had been thought likeliest.
+        """
+        expected = foreseen(self.imitator)
+        answer = self.demonstrator(observation)
+        # A probability of zero, or none at all: as bad as float32 can say.
+        probability = max(float(expected[answer]), float(np.finfo(np.float32).tiny))
+        self.imitator.answer(decision, answer)
+        self.log_losses.append(-float(np.log(probability)))
+        return answer, int(np.argmax(expected))
+
+
+def foreseen(imitator: ConsensusImitator) -> np.ndarray:
+    """What the posterior mixture gives to each answer of the query that is open: [A]."""
+    waiting = imitator._open  # pyright: ignore[reportPrivateUsage]
+    assert waiting is not None
+    return imitator.weights @ np.exp(np.asarray(waiting.log_probs))
+
+
+def steer(imitator: ConsensusImitator, rule: Aggregation) -> None:
+    """Put another rule in place of the imitator's, between two steps.
+
+    Another value of the same rule's leaf, such as a threshold, does not recompile.
+    """
+    learner = imitator._learner  # pyright: ignore[reportPrivateUsage]
+    imitator._learner = learner.replace(aggregation=rule)  # pyright: ignore[reportPrivateUsage]
