@@ -19,7 +19,7 @@ _WHERE = ("in", "front", "of", "you", "behind", "on", "your", "left", "right")
 #: Name -> (Gymnasium's id, limit of steps of the level itself, words of its missions).
 _LEVELS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "gotoredballgrey": ("BabyAI-GoToRedBallGrey-v0", 64, (*_GO_TO, "red", "ball")),
-    "gotoredball": ("BabyAI-GoToRedBall-v0", 64, (*_GO_TO, "red", "ball")),
+    "gotoredball": ("BabyAI-GoToRedBall-v0", 64, (*_GO_TO, "a", "red", "ball")),
     "gotoobj": ("BabyAI-GoToObj-v0", 64, (*_GO_TO, *_COLOURS, *_THINGS)),
     "gotolocal": ("BabyAI-GoToLocal-v0", 64, (*_GO_TO, "a", *_COLOURS, *_THINGS)),
     "pickuploc": ("BabyAI-PickupLoc-v0", 64, ("pick", "up", "the", "a", *_COLOURS, *_THINGS, *_WHERE)),

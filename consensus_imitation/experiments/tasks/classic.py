@@ -76,8 +76,7 @@ def frozenlake() -> Task:
 
 def taxi() -> Task:
     """Fetch a passenger and deliver them. The demonstrator's plan is exact."""
-    registry = require("gymnasium").registry
-    env_id = "Taxi-v4" if "Taxi-v4" in registry else "Taxi-v3"
+    env_id = _newest("Taxi-v4", "Taxi-v3")
     return Task(
         name="taxi",
         env_id=env_id,
@@ -97,10 +96,10 @@ def taxi() -> Task:
 
 def cliffwalking() -> Task:
     """Walk along a cliff. The demonstrator's plan is exact, and allows for the random actions asked of it."""
-    require("gymnasium")
+    env_id = _newest("CliffWalking-v1", "CliffWalking-v0")
     return Task(
         name="cliffwalking",
-        env_id="CliffWalking-v1",
+        env_id=env_id,
         success_means="reaching the goal without a fall",
         harm_means="falling off the cliff (a reward of -100)",
         threshold="return",
@@ -110,7 +109,7 @@ def cliffwalking() -> Task:
             solved=lambda episode: episode.terminated and not episode.unsafe,
             unsafe_step=lambda reward, _: reward <= -100,
         ),
-        build_env=_builder("CliffWalking-v1", 200),
+        build_env=_builder(env_id, 200),
         build_demonstrator=_planner,
     )
 
@@ -122,6 +121,12 @@ MAKERS: dict[str, Callable[[], Task]] = {
     "taxi": taxi,
     "cliffwalking": cliffwalking,
 }
+
+
+def _newest(*env_ids: str) -> str:
+    """The first of these that the installed Gymnasium has; they differ in nothing that matters here."""
+    registry = require("gymnasium").registry
+    return next((env_id for env_id in env_ids if env_id in registry), env_ids[-1])
 
 
 def _builder(env_id: str, max_episode_steps: int, **kwargs: Any) -> Callable[[str | None], Any]:
