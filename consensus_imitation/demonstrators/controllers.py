@@ -22,10 +22,8 @@ class LunarLanderHeuristic(ScriptedDemonstrator):
 
     Example:
         >>> from consensus_imitation.demonstrators.controllers import LunarLanderHeuristic
-        >>> falling = [0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0]
-        >>> LunarLanderHeuristic()(falling)  # 2: the main engine
-        0
-        >>> LunarLanderHeuristic()([0.0, 0.5, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0])
+        >>> low_and_falling = [0.0, 0.5, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0]
+        >>> LunarLanderHeuristic()(low_and_falling)  # the main engine
         2
     """
 

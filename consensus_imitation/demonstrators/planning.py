@@ -51,9 +51,9 @@ def value_iteration(
 
     Example:
         >>> from consensus_imitation.demonstrators.planning import value_iteration
-        >>> chain = {0: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 1, 1.0, True)]}, 1: {0: [(1.0, 1, 0.0, True)] } }
-        >>> chain[1][1] = chain[1][0]
-        >>> value_iteration(chain, discount=0.9).action_values[0].round(3).tolist()
+        >>> over = [(1.0, 1, 0.0, True)]
+        >>> chain = {0: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 1, 1.0, True)]}, 1: {0: over, 1: over}}
+        >>> value_iteration(chain, discount=0.9).action_values[0].round(3).tolist()  # wait, or take the 1 now
         [0.9, 1.0]
     """
     if not 0 <= discount < 1:
