@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble, PureEnsemble
-from consensus_imitation.learner import LearnerState
+from consensus_imitation.learner import Learner, LearnerState, learning_key
 
 
 class Predicted(PureEnsemble):
@@ -37,6 +37,14 @@ def core_ensemble(ensemble: Ensemble) -> Any:
     if ensemble.pure:
         return ensemble
     return Predicted(ensemble.prior, ensemble.init_carry(), ensemble.num_members, ensemble.num_actions)
+
+
+def initial_state(learner: Learner, ensemble: Ensemble, key: jax.Array, num_envs: int | None) -> LearnerState:
+    """The state before the first step; what members on the host know then is asked of them."""
+    state = learner.init(key, num_envs)
+    if ensemble.pure or not ensemble.learns:
+        return state
+    return state.replace(learned=ensemble.init_learned(learning_key(key)))
 
 
 def core_observation(ensemble: Ensemble, state: LearnerState, observation: Any, num_envs: int | None) -> Any:

@@ -18,7 +18,7 @@ from consensus_imitation.demonstrators.adapters import Panel
 from consensus_imitation.diversity import Merging
 from consensus_imitation.ensembles.base import Ensemble
 from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, PendingQueryError
-from consensus_imitation.host import core_ensemble, core_observation, raw_row, with_host_members
+from consensus_imitation.host import core_ensemble, core_observation, initial_state, raw_row, with_host_members
 from consensus_imitation.learner import Learner, LearnerState, Stream
 from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.policy import Policy, begun, encoded
@@ -100,7 +100,8 @@ class ConsensusImitator:
         if selection is None:
             selection = TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
         learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
-        state = learner.init(compiled.make_key(secrets.randbits(64) if seed is None else seed), num_envs)
+        key = compiled.make_key(secrets.randbits(64) if seed is None else seed)
+        state = initial_state(learner, ensemble, key, num_envs)
         self._assemble(ensemble, learner, demonstrator, num_envs, state)
 
     @classmethod
@@ -125,7 +126,7 @@ class ConsensusImitator:
         learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
         steps = np.shape(state.stream.step)
         num_envs = steps[0] if steps else None
-        fits = jax.eval_shape(lambda: learner.init(jax.random.key(0), num_envs))
+        fits = jax.eval_shape(lambda: initial_state(learner, ensemble, jax.random.key(0), num_envs))
         if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, fits):
             raise ValueError(
                 f"the state does not fit: it holds {state.posterior.log_weights.shape[0]} weights, the ensemble has "

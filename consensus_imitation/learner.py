@@ -146,7 +146,7 @@ class Learner(struct.PyTreeNode):
         check(self.ensemble, self.selection, self.aggregation, self.budget)
         if self.reweighting is not None:
             self.reweighting.check()
-        learned = self.ensemble.init_learned(jax.random.fold_in(key, _LEARNING)) if self.ensemble.learns else ()
+        learned = self.ensemble.init_learned(learning_key(key)) if self.ensemble.learns else ()
 
         return LearnerState(
             posterior=post.init(self.ensemble.prior),
@@ -291,9 +291,6 @@ class Learner(struct.PyTreeNode):
         return after.replace(alarm=settled, unexplained=unexplained | raised), info
 
 
-#: Sets the members' own randomness apart from the draws: step counters never get there.
-_LEARNING = 2**31 + 1
-
 #: ``vmap`` axes of a state whose streams form a batch.
 BATCH = LearnerState(posterior=None, unexplained=None, stream=0, learned=None)  # type: ignore[arg-type]
 
@@ -314,6 +311,11 @@ def check(
     aggregation.check(ensemble.num_members)
     if budget is not None and not isinstance(aggregation, agg.Minimum):
         raise ValueError(f"an inflation budget needs the minimum, whose inflation is known; got {aggregation.name!r}")
+
+
+def learning_key(key: jax.Array) -> jax.Array:
+    """The key of the members' own randomness, apart from those of the draws: step counters never get so far."""
+    return jax.random.fold_in(key, 2**31 + 1)
 
 
 def uniform(key: jax.Array, step: jax.Array) -> jax.Array:

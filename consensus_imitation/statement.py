@@ -116,11 +116,12 @@ def certify(
     candidates = np.flatnonzero(weights > 0).tolist() if truth is None else [truth]
     cubed = max(certificate.cubed_query_bound(rule, weights.tolist(), one) for one in candidates)
     prior_weight = float(min(weights[one] for one in candidates))
-    exclusion = rule.exclusion_bound(prior_weight)
+    at_one_step = rule.exclusion_bound(prior_weight)
+    exclusion = at_one_step if _bounds_all_steps(learner) else 1.0
     current = jnp.asarray(log_weights, jnp.float32)
     margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
     return Statement(
-        promise=_promise(learner, prior_weight, exclusion, num_streams),
+        promise=_promise(learner, prior_weight, exclusion, at_one_step, num_streams),
         prior_weight=prior_weight,
         exclusion=exclusion,
         tolerated_members=rule.tolerated_members,
@@ -135,13 +136,23 @@ def certify(
     )
 
 
-def _promise(learner: Learner, prior_weight: float, exclusion: float, num_streams: int) -> str:
+def _bounds_all_steps(learner: Learner) -> bool:
+    """Whether T2 bounds the probability of *ever* leaving the truth out: old answers must count for ever."""
+    rule = learner.reweighting
+    return rule is None or (float(np.asarray(rule.forget)) == 1.0 and float(np.asarray(rule.share)) == 0.0)
+
+
+def _promise(learner: Learner, prior_weight: float, exclusion: float, at_one_step: float, num_streams: int) -> str:
     """The sentence that T4 to T6 allow for these rules, and no more."""
     rule = learner.aggregation
     if not isinstance(rule, Minimum):
         return f"nothing is promised of the rule {rule.name!r}: it has no veto"
     given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
+    if learner.ensemble.learns:
+        given += " (which no network is: read this as what the rules can do, not as a guarantee)"
     left_out = _vacuous(exclusion, 1.0)
+    if not _bounds_all_steps(learner):
+        given += f"; that member is left out at any one step with probability at most {_vacuous(at_one_step, 1.0)}"
     if learner.budget is not None:
         scope = "within one episode" if learner.budget.per == "episode" else "at every horizon"
         where = "" if num_streams == 1 else " in any one environment"
@@ -162,7 +173,7 @@ def _promise(learner: Learner, prior_weight: float, exclusion: float, num_stream
 def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: int, num_streams: int) -> float:
     """T3, where its proof applies: the minimum asks with probability theta, and nothing else makes it ask."""
     plain = isinstance(learner.aggregation, Minimum) and learner.aggregation == Minimum()
-    if not plain or learner.budget is not None or learner.alarm is not None:
+    if not plain or learner.budget is not None or learner.alarm is not None or learner.reweighting is not None:
         return math.inf
     # In a round of a batch any stream may be taken to go first, so the bound holds for the largest theta of the round.
     bound = num_streams * certificate.expected_queries_bound(cubed, num_steps)
