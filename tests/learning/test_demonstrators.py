@@ -8,8 +8,8 @@ import pytest
 from consensus_imitation import ConsensusImitator, InvalidAnswerError, TopK, ensembles
 from consensus_imitation.demonstrators import Demonstrator, Panel, as_demonstrator
 
-#: Two members that agree on observation 0 and on nothing else.
-PROBS = np.array([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+#: Two members that agree on observation 0, and hardly at all on observation 1.
+PROBS = np.array([[[1.0, 0.0], [0.999, 0.001]], [[1.0, 0.0], [0.001, 0.999]]])
 
 
 class Diary(Demonstrator):
