@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ensembles, envs
-from consensus_imitation.benchmarks import decisions, loops, networks
+from consensus_imitation.benchmarks import decisions, loops, networks, training
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.learner import Learner
@@ -187,6 +187,45 @@ def count_rollout_compilations(ks: range) -> int:
     return compiled
 
 
+def training_members(repeats: int) -> Iterator[Measurement]:
+    """A round of training of 16 members in one program, against 16 rounds of one member."""
+    many, one = training.perceptrons(16), training.perceptrons(1)
+    learned = {"16": training.make_learned(many), "1": training.make_learned(one)}
+    rounds = {"16": training.make_round(many), "1": training.make_round(one)}
+    seconds = time_by_turns(
+        {name: (lambda name=name: rounds[name](learned[name])) for name in rounds}, repeats, calls=5
+    )
+    yield Measurement(
+        case="training, MLP 2x64, 8 updates of 128",
+        quantity="time of a round of 16 members",
+        ours=seconds["16"],
+        reference="16 times one member",
+        reference_value=16 * seconds["1"],
+        target=1.3,
+    )
+
+
+def training_convolutions(repeats: int) -> Iterator[Measurement]:
+    """A round of training of 4 convolutional members, against the same with Flax's convolution."""
+    ours, theirs = (training.convolutional(kind, 4) for kind in (training.by_patches, training.by_flax))
+    learned = training.make_learned(ours)
+    flax_learned = training.make_learned(theirs).replace(params=training.same_parameters(learned))
+    rounds = {"ours": training.make_round(ours), "nnx.Conv": training.make_round(theirs)}
+    inputs = {"ours": learned, "nnx.Conv": flax_learned}
+    found, expected = (rounds[name](inputs[name])[0]["dense"] for name in rounds)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), found, expected)
+    seconds = time_by_turns({name: (lambda name=name: rounds[name](inputs[name])) for name in rounds}, min(repeats, 3))
+    yield Measurement(
+        case="training, 2 convolutions on 14x14x3, 4 members",
+        quantity="time of a round",
+        ours=seconds["ours"],
+        reference="nnx.Conv under vmap in the scan",
+        reference_value=seconds["nnx.Conv"],
+        target=6.0,
+        at_least=True,
+    )
+
+
 _FIRST_ACTION = """
 import time
 start = time.perf_counter()
@@ -225,5 +264,7 @@ CASES: dict[str, Callable[[int], Iterator[Measurement]]] = {
     "loop": loop,
     "shell": shell,
     "sweep": compilations,
+    "training-members": training_members,
+    "training-convolutions": training_convolutions,
     "cold-start": cold_start,
 }

@@ -228,7 +228,6 @@ class WindowedGRU(nnx.Module):
         self.embed = nnx.Linear(trunk.width + num_actions, hidden, rngs=rngs)
         self.gates_input = nnx.Linear(hidden, 3 * hidden, rngs=rngs)
         self.gates_state = nnx.Linear(hidden, 3 * hidden, use_bias=False, rngs=rngs)
-        self.bias_candidate = nnx.Param(jnp.zeros(hidden))
         self.head = Dense((2 * hidden, num_actions), rngs)
 
     def __call__(self, window: Window) -> jax.Array:
@@ -248,7 +247,7 @@ class WindowedGRU(nnx.Module):
         reset_own, update_own, candidate_own = jnp.split(self.gates_state(state), 3)
         reset = jax.nn.sigmoid(reset_in + reset_own)
         update = jax.nn.sigmoid(update_in + update_own)
-        candidate = jnp.tanh(candidate_in + reset * (candidate_own + self.bias_candidate[...]))
+        candidate = jnp.tanh(candidate_in + reset * candidate_own)
         return (1 - update) * candidate + update * state
 
 

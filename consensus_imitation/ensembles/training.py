@@ -254,7 +254,7 @@ def learn(
     if training.plateau is not None and training.plateau.stop:
         due &= ~jnp.all(learned.optimizer[-1].scale <= training.plateau.smallest)
     # The replay is read, not returned: a conditional need not copy it.
-    fitted = jax.lax.cond(due, lambda: _round(training, apply, learned), lambda: (learned.params, learned.optimizer))
+    fitted = jax.lax.cond(due, lambda: fit(training, apply, learned), lambda: (learned.params, learned.optimizer))
     return learned.replace(params=fitted[0], optimizer=fitted[1])
 
 
@@ -308,8 +308,8 @@ def loss(
     return jnp.mean(counts * optax.softmax_cross_entropy(logits, targets))
 
 
-def _round(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
-    """Parameters and optimiser state after one round of minibatches."""
+def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
+    """One round of minibatches: the parameters and the optimiser state after it."""
     optimizer, replay = training.make_optimizer(), learned.replay
 
     def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:

@@ -27,7 +27,11 @@ class MissionSpace(spaces.Space[str]):
 
 
 def minigrid_view() -> spaces.Dict:
-    parts = {"direction": spaces.Discrete(4), "image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "mission": MissionSpace()}
+    parts = {
+        "direction": spaces.Discrete(4),
+        "image": spaces.Box(0, 255, (7, 7, 3), np.uint8),
+        "mission": MissionSpace(),
+    }
     return spaces.Dict(parts)  # type: ignore[arg-type]
 
 
@@ -44,7 +48,9 @@ SPACES = {
     "choices from": spaces.MultiDiscrete([[2, 3], [4, 2]], start=[[1, 0], [-1, 5]]),
     "bits": spaces.MultiBinary((2, 3)),
     "text": spaces.Text(12),
-    "dict": spaces.Dict({"b": spaces.Discrete(3), "a": spaces.Dict({"x": spaces.Text(9), "y": spaces.Box(0, 1, (2,))})}),
+    "dict": spaces.Dict(
+        {"b": spaces.Discrete(3), "a": spaces.Dict({"x": spaces.Text(9), "y": spaces.Box(0, 1, (2,))})}
+    ),
     "tuple": spaces.Tuple((spaces.MultiBinary(2), spaces.Box(0, 255, (2,), np.uint8), spaces.Text(5))),
 }
 
@@ -141,7 +147,9 @@ def test_words_are_counted_and_others_share_buckets() -> None:
 def test_hashes_are_the_same_in_every_process() -> None:
     code = "from gymnasium.spaces import Text; from consensus_imitation.encoding import make_encoder;"
     code += "print(make_encoder(Text(9))('quokka').argmax())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
+    )
     assert int(done.stdout) == make_encoder(spaces.Text(9))("quokka").argmax()
 
 
