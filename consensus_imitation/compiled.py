@@ -98,19 +98,28 @@ def study(
     return learner.study(state, stream, observations, actions, starts, real)
 
 
-def _likeliest_one(learner: Learner, state: LearnerState, observation: Any) -> tuple[jax.Array, Carry]:
-    """The likeliest action of the rule's own law, and the members' memory after taking it."""
+def _alone_one(
+    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
+) -> tuple[jax.Array, Carry]:
+    """An action of the rule's own law, without asking, and the members' memory after taking it.
+
+    The likeliest for a NaN, else the one that the ``number`` in [0, 1) draws from the law scaled up to one.
+    """
     decision = learner.decide(state, observation)
     everybody = jnp.ones_like(decision.selected)
     mixture = PosteriorMixture()(decision.log_probs, state.posterior.log_weights, everybody)
     probs = jnp.where(jnp.sum(decision.min_probs) > 0, decision.min_probs, mixture.probs)
-    action = jnp.argmax(probs).astype(jnp.int32)
+    cumulative = jnp.cumsum(probs)
+    drawn = jnp.sum(cumulative <= number * cumulative[-1])
+    # Rounding may carry a number just below 1 past the last possible action.
+    certain = jnp.isnan(number) | (probs.at[drawn].get(mode="fill", fill_value=0.0) == 0)
+    action = jnp.where(certain, jnp.argmax(probs), drawn).astype(jnp.int32)
     unasked = decision._replace(queried=jnp.zeros((), bool), log_inflation=jnp.zeros(()))
     return action, learner.advance(state, observation, unasked, action).carry
 
 
-likeliest = jax.jit(_likeliest_one)
-likeliest_batch = jax.jit(jax.vmap(_likeliest_one, in_axes=(None, BATCH, 0)))
+alone = jax.jit(_alone_one)
+alone_batch = jax.jit(jax.vmap(_alone_one, in_axes=(None, BATCH, 0, 0)))
 
 
 @partial(jax.jit, static_argnames="batch")

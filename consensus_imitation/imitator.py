@@ -292,13 +292,14 @@ class ConsensusImitator:
             raise ValueError("members that run on the host cannot study recordings: let them answer queries instead")
         self._state = warm_start(self._learner, self._ensemble, self._state, observations, actions, starts)
 
-    def policy(self, num_envs: int | None = None) -> Policy:
-        """The likeliest actions, for evaluation: never asks, changes nothing, and promises nothing.
+    def policy(self, num_envs: int | None = None, seed: int = 0) -> Policy:
+        """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
 
         Args:
             num_envs: of the evaluation, which has its own memory; None for a single environment.
+            seed: of its own draws, if it is to draw.
         """
-        return Policy(lambda: self._state, self._ensemble, self._learner, num_envs)
+        return Policy(lambda: self._state, self._ensemble, self._learner, num_envs, seed)
 
     # --- one step ---
 

@@ -14,7 +14,7 @@ from consensus_imitation.learner import Learner, LearnerState, Stream
 
 
 class Policy:
-    """Takes the likeliest action of the rule's own law; of the posterior mixture where the rule would certainly ask.
+    """Follows the rule's own law without asking; the posterior mixture where the rule would certainly ask.
 
     It has a memory of its own and follows what the imitator learns. `ConsensusImitator.policy` makes one.
 
@@ -27,13 +27,14 @@ class Policy:
     """
 
     def __init__(
-        self, state: Callable[[], LearnerState], ensemble: Ensemble, learner: Learner, num_envs: int | None
+        self, state: Callable[[], LearnerState], ensemble: Ensemble, learner: Learner, num_envs: int | None, seed: int
     ) -> None:
         """Use `ConsensusImitator.policy`."""
         self._current = state
         self._ensemble = ensemble
         self._learner = learner
         self._num_envs = num_envs
+        self._rng = np.random.default_rng(seed)
         # Any key will do: nothing is drawn.
         self._stream = learner.init_streams(jax.random.key(0), num_envs)
 
@@ -48,14 +49,13 @@ class Policy:
             observation: as the imitator takes it.
             state: ignored; the policy keeps its own memory.
             episode_start: bool, or [B]: an episode begins with this observation.
-            deterministic: only True is possible.
+            deterministic: take the likeliest action; if False, draw from the law, scaled up to sum to one. Members
+                without memory may go round in circles for ever where the likeliest action leads back to the same view.
 
         Returns:
             The action, and None.
         """
         del state
-        if not deterministic:
-            raise ValueError("this policy takes the likeliest action: it cannot be sampled from")
         if episode_start is not None and np.any(episode_start):
             begins = np.asarray(episode_start, bool).reshape(np.shape(self._stream.step))
             self._stream = compiled.begin_episodes(
@@ -64,8 +64,10 @@ class Policy:
         observation = encoded(self._ensemble, observation, self._num_envs)
         posing = self._current().replace(stream=self._stream)
         core = core_observation(self._ensemble, posing, observation, self._num_envs)
-        likeliest = compiled.likeliest if self._num_envs is None else compiled.likeliest_batch
-        action, carry = likeliest(self._learner, posing, core)
+        size = self._num_envs or ()
+        number = np.full(size, np.nan, np.float32) if deterministic else self._rng.random(size, np.float32)
+        alone = compiled.alone if self._num_envs is None else compiled.alone_batch
+        action, carry = alone(self._learner, posing, core, np.float32(number))
         action = np.asarray(action)
         if not self._ensemble.pure and jax.tree.leaves(self._stream.carry):
             unasked = np.zeros(action.shape, bool)

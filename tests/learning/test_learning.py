@@ -180,8 +180,15 @@ def test_a_policy_takes_the_likeliest_action_and_changes_nothing() -> None:
     actions, _ = leader.policy(num_envs=2).predict(np.zeros(2, np.int32))
     np.testing.assert_array_equal(actions, [1, 1])
     assert imitator.state is before
-    with pytest.raises(ValueError, match="likeliest"):
-        imitator.policy().predict(0, deterministic=False)
+
+
+def test_a_policy_may_draw_from_the_law_scaled_up() -> None:
+    probs = np.array([[[0.7, 0.2, 0.1]], [[0.3, 0.6, 0.1]]])  # minimum 0.3, 0.2, 0.1, of sum 0.6
+    policy = ConsensusImitator(ensembles.tabular(probs), selection=TopK(2), seed=0).policy(num_envs=3000, seed=1)
+    actions, _ = policy.predict(np.zeros(3000, np.int32), deterministic=False)
+    counts = np.bincount(actions, minlength=A)
+    expected = 3000 * np.array([3, 2, 1]) / 6
+    assert np.all(np.abs(counts - expected) < 5 * np.sqrt(expected))
 
 
 def test_where_the_rule_would_certainly_ask_the_policy_follows_the_mixture() -> None:
