@@ -120,8 +120,9 @@ class PlanningDemonstrator:
             policy = np.exp((values - best) / temperature)
             policy /= policy.sum(axis=-1, keepdims=True)
         self.table: _Floats = (1 - epsilon) * policy + epsilon / values.shape[-1]
-        # Exactly one at the end, whatever the rounding, and no action of probability zero is ever drawn.
-        self._cumulative = np.cumsum(self.table, axis=-1) / self.table.sum(axis=-1, keepdims=True)
+        # Divided by its own last column: exactly one at the end, and no action of probability zero is ever drawn.
+        cumulative = np.cumsum(self.table, axis=-1)
+        self._cumulative = cumulative / cumulative[:, -1:]
         self._rng = np.random.default_rng(seed)
 
     @classmethod

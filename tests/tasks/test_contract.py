@@ -56,14 +56,14 @@ def test_environment_and_demonstrator(name: str) -> None:
 @pytest.mark.parametrize("name", tasks.names())
 def test_the_demonstrator_succeeds(name: str) -> None:
     task = tasks.make(name)
-    episodes = 30
+    expected = SUCCESS.get(name, 1.0)
+    episodes = 30 if expected == 1 else 120  # so many that succeeding always would be noticed, too
     measure = tasks.measure_demonstrator(task, episodes, seed=5)
     solved = sum(outcome.success for outcome in measure.outcomes)
-    expected = SUCCESS.get(name, 1.0)
-    # Two-sided, at a millionth: a rate of 1 allows no failure at all.
-    low, high = stats.binom.interval(1 - 1e-6, episodes, expected) if expected < 1 else (episodes, episodes)
+    # Two-sided, at one in 10,000: a rate of 1 allows no failure at all.
+    low, high = stats.binom.interval(1 - 1e-4, episodes, expected) if expected < 1 else (episodes, episodes)
     assert low <= solved <= high
-    assert high < episodes or low > 0
+    assert high < episodes or expected == 1
     assert max(outcome.length for outcome in measure.outcomes) <= task.max_episode_steps
     assert measure.success[1] <= measure.success[0] <= measure.success[2]
     if not task.rules.unsafe_step:
@@ -142,21 +142,14 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
         requirements.require("scipy.no_such_part")
 
 
-def test_the_names_are_known_without_the_packages() -> None:
+def test_nothing_is_imported_before_it_is_needed() -> None:
     code = (
         "import sys\nfrom consensus_imitation.experiments import tasks\ntasks.names()\n"
-        "print(sorted({'gymnasium', 'minigrid', 'pygame', 'Box2D'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_small_worlds_and_the_pole_do_without_pygame() -> None:
-    code = (
-        "import sys\nfrom consensus_imitation.experiments import tasks\n"
+        "heavy = {'gymnasium', 'minigrid', 'pygame', 'Box2D'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
         "for name in ('cartpole', 'frozenlake', 'taxi', 'cliffwalking'):\n"
         "    tasks.make(name).make_env(seed=0).step(0)\n"
-        "print('pygame' in sys.modules)"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split("\n")[:2] == ["[]", "['gymnasium']"]

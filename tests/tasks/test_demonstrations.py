@@ -10,6 +10,7 @@ import pytest
 
 from consensus_imitation import demonstrations
 from consensus_imitation.demonstrations import Demonstrations
+from consensus_imitation.demonstrators import Demonstrator
 from consensus_imitation.experiments import tasks
 
 
@@ -74,6 +75,30 @@ def test_the_bot_can_be_recorded_over_episodes() -> None:
     there = recorded("gotolocal", num_steps=100)
     assert there.starts.sum() > 5
     np.testing.assert_equal(recorded("gotolocal", num_steps=100).actions, there.actions)
+
+
+def test_the_demonstrator_is_told_of_every_episode_and_step() -> None:
+    class Clerk(Demonstrator):
+        def __init__(self) -> None:
+            self.log: list[str] = []
+
+        def __call__(self, observation: Any) -> int:
+            self.log.append("asked")
+            return 0
+
+        def reset(self) -> None:
+            self.log.append("reset")
+
+        def observe(self, action: int, who: str) -> None:
+            self.log.append(f"{action} by {who}")
+
+    clerk = Clerk()
+    there = demonstrations.record(tasks.make("cartpole").make_env(), clerk, num_steps=25, seed=0)
+    expected: list[str] = []
+    for starts in there.starts:
+        expected += ["reset"] * int(starts) + ["asked", "0 by demonstrator"]
+    assert clerk.log == expected
+    assert there.starts.sum() > 1
 
 
 def test_an_observation_that_the_environment_overwrites_is_copied() -> None:
@@ -203,7 +228,10 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         demonstrations.load(tmp_path / "nothing.npz")
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("module", "function"), [(np, "savez_compressed"), (os, "replace")])
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: Any, function: str
+) -> None:
     path = tmp_path / "kept.npz"
     small().save(path)
 
@@ -211,7 +239,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         raise OSError("no space left")
 
     with monkeypatch.context() as broken:
-        broken.setattr(np, "savez_compressed", full)
+        broken.setattr(module, function, full)
         with pytest.raises(OSError, match="no space left"):
             small(actions=np.array([1, 1, 1], np.int32)).save(path)
     assert os.listdir(tmp_path) == ["kept.npz"]

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 
 from consensus_imitation.demonstrators import TabularDemonstrator
-from consensus_imitation.demonstrators.planning import PlanningDemonstrator, Transitions, value_iteration
+from consensus_imitation.demonstrators.planning import Plan, PlanningDemonstrator, Transitions, value_iteration
 from consensus_imitation.experiments import tasks
 
 DISCOUNT = 0.99
@@ -99,6 +99,14 @@ def test_answers_follow_the_table() -> None:
     wrong = np.roll(probs, 1)
     assert not np.all(np.abs(counts - n * wrong) <= 4.5 * np.sqrt(n * wrong * (1 - wrong)))
     TabularDemonstrator.create(demonstrator.table)  # the table is one that rollouts take
+
+
+@pytest.mark.parametrize("number", [0.0, np.nextafter(1, 0)])
+def test_no_draw_yields_an_impossible_action(number: float) -> None:
+    values = np.array([[0.0, 1.0, 0.0]])
+    demonstrator = PlanningDemonstrator(Plan(values, values.max(axis=-1), 1))
+    demonstrator._rng = type("Fixed", (), {"random": lambda _: number})()
+    assert demonstrator(0) == 1
 
 
 def test_softmax_is_that_of_action_values() -> None:
