@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from consensus_imitation.experiments.compare_summary import Demonstrated, score_of
 from consensus_imitation.experiments.results import Row, mean_interval
 from consensus_imitation.tables import group_by_setting, share_harmed
 
@@ -140,6 +141,57 @@ def redteam_figure(rows: Sequence[Row]) -> "Figure":
     return figure
 
 
+def compare_figure(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) -> "Figure":
+    """Score and unsafe episodes against answers, and the query rate over time: medians, with bands over the seeds.
+
+    Unsafe episodes count until the answers are spent. The query rate is over the later half of the steps so far.
+
+    A band spans the middle half of the seeds. A method whose runs had different numbers of answers is drawn as far as
+    all of them went.
+
+    Args:
+        rows: of ``compare.csv``.
+        curve: of its ``curve.csv``.
+        demonstrator: of the same comparison.
+    """
+    figure = _figure(11.0, 7.6)
+    grid = figure.add_gridspec(2, 2)
+    score, harms, rate = figure.add_subplot(grid[0, :]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
+    lines = ("-", "--", ":")
+    for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+        style = {"color": _PALETTE[i % len(_PALETTE)], "linestyle": lines[i // len(_PALETTE) % len(lines)]}
+        own, points = (_runs_of(method, table) for table in (rows, curve))
+        answers = [np.array([row["answers"] for row in run]) for run in own]
+        shared = np.unique(np.concatenate(answers))
+        shared = shared[shared <= min(have[-1] for have in answers)]
+        scores = [[score_of(row, demonstrator) for row in run] for run in own]
+        counts = [[row["harms"] for row in run] for run in own]
+        _band(score, shared, _at(shared, answers, scores), style, method)
+        _band(harms, shared, _at(shared, answers, counts), style)
+        steps = np.array([row["step"] for row in points[0]])
+        asked = np.array([[row["answers"] for row in run] for run in points], float)
+        # Over the steps since the half of that step, so that the window grows with the time.
+        halves = np.searchsorted(steps, steps / 2, side="right") - 1
+        earlier = np.where(halves >= 0, asked[:, halves], 0.0)
+        rates = (asked - earlier) / (steps - np.where(halves >= 0, steps[halves], 0))
+        # Only while there were answers left: not asking for want of them says nothing.
+        free = np.all([[not row["spent"] for row in run] for run in points], axis=0)
+        _band(rate, steps[free], rates[:, free], style)
+    score.axhline(demonstrator.score, color="#777777", linewidth=1, label="demonstrator")
+    score.axhline(demonstrator.target, color="#777777", linewidth=1, linestyle="--", label="95% of it")
+    score.set(xlabel="answers", ylabel=f"{demonstrator.measure} of the learned policy")
+    score.set_title(f"{rows[0]['task']}: median of {_num_seeds(rows)} seeds, and the middle half of them")
+    score.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    harms.set(xlabel="answers", ylabel="unsafe episodes while learning")
+    harms.set_ylim(bottom=0)
+    rate.set(xlabel="step", ylabel="query rate, while answers are left", xscale="log")
+    rate.set_yscale("symlog", linthresh=0.01)
+    rate.set_yticks(_RATE_TICKS, [f"{100 * tick:g}%" for tick in _RATE_TICKS])
+    rate.minorticks_off()
+    rate.set_ylim(-0.0008, 1.3)
+    return figure
+
+
 def posterior_figure(
     weights: np.ndarray, queried: np.ndarray, names: Sequence[str], betray_at: int | None, title: str
 ) -> "Figure":
@@ -253,6 +305,26 @@ def _against_setting(
     ax.set_xticks(range(len(groups)), list(groups), rotation=30 if crowded else 0, ha="right" if crowded else "center")
     ax.set_ylabel(ylabel)
     ax.margins(x=0.12)
+
+
+def _runs_of(method: str, rows: Sequence[Row]) -> list[list[Row]]:
+    runs: dict[int, list[Row]] = {}
+    for row in rows:
+        if row["method"] == method:
+            runs.setdefault(row["seed"], []).append(row)
+    return list(runs.values())
+
+
+def _at(points: np.ndarray, places: Sequence[np.ndarray], values: Sequence[Sequence[float]]) -> np.ndarray:
+    """The latest value of each run at each of the points, or its first one: [runs, points]."""
+    at = [np.maximum(np.searchsorted(place, points, side="right") - 1, 0) for place in places]
+    return np.array([np.asarray(value, float)[own] for own, value in zip(at, values, strict=True)])
+
+
+def _band(ax: "Axes", x: np.ndarray, values: np.ndarray, style: Mapping[str, Any], label: str | None = None) -> None:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+    ax.plot(x, middle, label=label, linewidth=1.6, **style)
+    ax.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
 def _mean_of(column: str) -> Callable[[Sequence[Row]], tuple[float, float, float]]:

@@ -1,8 +1,10 @@
 """Tables of results for the terminal and for the page: the same numbers, worked out once."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from consensus_imitation.experiments.compare_summary import Demonstrated, MethodSummary, median_interval
 from consensus_imitation.experiments.results import Row, mean_interval, share_interval
 
 
@@ -117,6 +119,47 @@ def bench_table(rows: Sequence[Row]) -> Table:
     """Measured ratios against their targets."""
     columns = tuple(rows[0])
     return Table("speed, as ratios in one run", columns, [tuple(str(row[c]) for c in columns) for row in rows])
+
+
+def compare_table(task: str, summaries: Sequence[MethodSummary], demonstrator: Demonstrated) -> Table:
+    """Answers needed, harm on the way and afterwards, and how asking dies out: medians with intervals over seeds."""
+    body = [
+        (
+            summary.method,
+            _median(summary.to_target) + f" {sum(map(math.isfinite, summary.to_target))}/{summary.seeds}",
+            _median(summary.harms_at_equal),
+            _median(summary.harms),
+            _median(summary.all_harms),
+            _median(summary.score),
+            _median([100 * rate for rate in summary.late_rate if rate is not None]) or "spent",
+            _median([decay for decay in summary.decay if decay is not None], interval=False),
+        )
+        for summary in summaries
+    ]
+    seeds = max(summary.seeds for summary in summaries)
+    return Table(
+        f"{task}: {seeds} seeds, medians (intervals from order statistics). The demonstrator's {demonstrator.measure} "
+        f"is {demonstrator.score:.4g}, 95% of it {demonstrator.target:.4g}; {100 * demonstrator.harm:.3g}% of its "
+        "episodes are unsafe.\nto 95%: answers until an evaluation reaches that, and in how many runs one does; "
+        "at equal: unsafe episodes until as many answers as the minimum needs for it; learning: unsafe episodes while "
+        "learning; in all: in the whole run, which goes on without asking when the answers are spent; asks: % of the "
+        "last tenth of steps; decay: exponent of the query rate.",
+        ("method", "to 95%", "at equal", "learning", "in all", demonstrator.measure, "asks", "decay"),
+        body,
+    )
+
+
+def _median(values: Sequence[float], interval: bool = True) -> str:
+    if not values:
+        return ""
+    middle, low, high = median_interval(values)
+    if not interval or low == high:
+        return _number(middle)
+    return f"{_number(middle)} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    return "never" if math.isinf(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _plus_minus(scale: float, values: Sequence[float]) -> str:

@@ -1,7 +1,9 @@
 """A configuration in, tidy results on disk out."""
 
 from consensus_imitation.experiments.bounds import BoundsConfig, bounds, exceeded
+from consensus_imitation.experiments.compare import CompareConfig, Comparison, compare
 from consensus_imitation.experiments.demo import DemoConfig, DemoResults, demo, load_demo
+from consensus_imitation.experiments.gymnasium_run import GymnasiumRun, run_gymnasium
 from consensus_imitation.experiments.redteam import RedteamConfig, redteam
 from consensus_imitation.experiments.results import mean_interval, read_csv, share_interval, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
@@ -9,12 +11,16 @@ from consensus_imitation.experiments.sweep import SweepConfig, sweep
 
 __all__ = [
     "BoundsConfig",
+    "CompareConfig",
+    "Comparison",
     "DemoConfig",
     "DemoResults",
+    "GymnasiumRun",
     "RedteamConfig",
     "Setting",
     "SweepConfig",
     "bounds",
+    "compare",
     "demo",
     "exceeded",
     "load_demo",
@@ -22,6 +28,7 @@ __all__ = [
     "mean_interval",
     "read_csv",
     "redteam",
+    "run_gymnasium",
     "share_interval",
     "sweep",
     "write_csv",

@@ -58,7 +58,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
         FileNotFoundError: if there is no such file.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(file)]
+        return _parsed(file)
 
 
 class CsvLog:
@@ -88,9 +88,9 @@ class CsvLog:
         self._columns = tuple(columns)
         self.kept: list[Row] = []
         if keep is not None and path.exists():
-            # Cells that are missing from the last row are None under None; a row that is whole has every column.
-            whole = [row for row in read_csv(path) if None not in row and all(name in row for name in columns)]
-            self.kept = [row for row in whole if keep(row)]
+            # What comes behind the last end of a line is a row that was cut off.
+            whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+            self.kept = [row for row in _parsed(whole.splitlines()) if keep(row)]
         write_csv(path, self.kept, self._columns)
         self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
@@ -136,6 +136,10 @@ def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool) -> b
     if not same or overwrite:
         file.write_text(text, encoding="utf-8")
     return same and not overwrite
+
+
+def _parsed(lines: Iterable[str]) -> list[dict[str, Any]]:
+    return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(lines)]
 
 
 def _cell(value: Any) -> Any:

@@ -1,0 +1,198 @@
+"""One method on one task: it learns until its answers are spent, then goes on by itself; evaluated on the way."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from consensus_imitation import ensembles
+from consensus_imitation.experiments.methods import Apprentice, CountedDemonstrator, MakeEnsemble, Setup, make_method
+from consensus_imitation.experiments.results import Row
+from consensus_imitation.experiments.tasks import EpisodeOutcome, Task, evaluate
+
+COLUMNS = (
+    *("task", "method", "seed", "answers", "steps", "episodes", "failures", "harms"),
+    *("deployed_steps", "deployed_episodes", "deployed_failures", "deployed_harms"),
+    *("success", "harm", "mean_return", "query_rate", "log_loss", "seconds", "final"),
+)
+CURVE_COLUMNS = ("task", "method", "seed", "step", "answers", "spent")
+
+#: The curve of answers has points at every tenth of the run, and so many for each doubling of the step.
+POINTS_PER_DOUBLING = 2
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: see `CompareConfig`, whose fields these are, but for ``run``: its number, from 0."""
+
+    method: str
+    queries: int
+    num_steps: int
+    num_members: int
+    evaluations: int
+    episodes: int
+    run: int
+    seed: int
+
+
+def run_method(task: Task, config: RunConfig) -> tuple[list[Row], list[Row]]:
+    """Let one method learn and act.
+
+    The evaluations come as soon as the method has had a further share of its answers, and once more at the end. An
+    episode in the middle of which the answers are spent counts as one of learning.
+
+    Args:
+        task: what it learns.
+        config: of the run.
+
+    Returns:
+        Rows with `COLUMNS`, the last with ``final`` True, and rows with `CURVE_COLUMNS`. ``episodes``, ``failures``
+        (not solved) and ``harms`` (unsafe) count while learning, the ``deployed_`` ones afterwards; ``success``,
+        ``harm`` and ``mean_return`` are the evaluation's; ``query_rate`` and ``log_loss`` (nats per answer, predicted
+        before learning from it) are since the row before; ``seconds`` leave out the evaluations.
+    """
+    env = task.make_env()
+    try:
+        return _Run(task, config, env).play()
+    finally:
+        env.close()
+
+
+def edges(num_steps: int) -> list[int]:
+    """Steps at which the curve has a point: ascending, the last is ``num_steps``.
+
+    Example:
+        >>> from consensus_imitation.experiments.compare_run import edges
+        >>> edges(40)
+        [4, 8, 11, 12, 16, 20, 23, 24, 28, 32, 36, 40]
+    """
+    doublings = np.log2(max(num_steps, 8)) - 3
+    geometric = 8 * 2 ** (np.arange(0, POINTS_PER_DOUBLING * doublings + 1e-9) / POINTS_PER_DOUBLING)
+    tenths = num_steps * np.arange(1, 11) / 10
+    points = {int(point) for point in (*geometric, *tenths) if 1 <= point <= num_steps}
+    return sorted(points | {num_steps})
+
+
+class _Run:
+    def __init__(self, task: Task, config: RunConfig, env: Any) -> None:
+        self._task, self._config, self._env = task, config, env
+        # The same for every method, so that run s of all of them can be compared.
+        env_seed, demonstrator_seed, method_seed = (
+            int(word) for word in np.random.SeedSequence((config.seed, config.run)).generate_state(3)
+        )
+        self._env_seed = env_seed
+        self._demonstrator = CountedDemonstrator(task.make_demonstrator(env, demonstrator_seed), config.queries)
+        setup = Setup(members_for(task, env, config.num_members), self._demonstrator, config.num_steps, method_seed)
+        self._method: Apprentice = make_method(config.method, setup)
+        self._steps = self._deployed_steps = 0
+        self._learning: list[EpisodeOutcome] = []
+        self._deployed: list[EpisodeOutcome] = []
+        self._rows: list[Row] = []
+        self._curve: list[Row] = []
+        self._seconds = 0.0
+        self._evaluated_at = -1
+        self._evaluation: dict[str, float] = {}
+
+    def play(self) -> tuple[list[Row], list[Row]]:
+        """Run to the horizon."""
+        config, demonstrator, method = self._config, self._demonstrator, self._method
+        rungs = [-(-config.queries * i // config.evaluations) for i in range(1, config.evaluations + 1)]
+        points = edges(config.num_steps)
+        began = time.perf_counter()
+        observation, _ = self._env.reset(seed=self._env_seed)
+        method.begin_episode()
+        tracker, learning, begins, deployed_policy = self._task.track(), True, True, None
+        while self._steps < config.num_steps:
+            if demonstrator.spent:
+                if deployed_policy is None:
+                    deployed_policy, begins = method.policy(), True
+                action = deployed_policy.predict(observation, episode_start=begins)[0]
+                self._deployed_steps += 1
+            else:
+                action = method.act(observation)
+            observation, reward, terminated, truncated, _ = self._env.step(action)
+            self._steps += 1
+            tracker, begins = tracker.after(float(reward), terminated, truncated), False
+            if tracker.outcome is not None:
+                (self._learning if learning else self._deployed).append(tracker.outcome)
+                observation, _ = self._env.reset()
+                tracker, begins, learning = self._task.track(), True, not demonstrator.spent
+                if learning:
+                    method.begin_episode()
+            if self._steps == points[0]:
+                self._point(points.pop(0))
+            if rungs and demonstrator.answers >= rungs[0]:
+                while rungs and demonstrator.answers >= rungs[0]:
+                    rungs.pop(0)
+                self._seconds += time.perf_counter() - began
+                self._row(final=False)
+                began = time.perf_counter()
+        self._seconds += time.perf_counter() - began
+        self._row(final=True)
+        return self._rows, self._curve
+
+    def _point(self, step: int) -> None:
+        spent = self._demonstrator.spent
+        values = (self._task.name, self._config.method, self._config.run, step, self._demonstrator.answers, spent)
+        self._curve.append(dict(zip(CURVE_COLUMNS, values, strict=True)))
+
+    def _row(self, final: bool) -> None:
+        answers, losses = self._demonstrator.answers, self._method.log_losses
+        before: Row = self._rows[-1] if self._rows else {"answers": 0, "steps": 0}
+        new_losses = losses[before["answers"] :]
+        if self._evaluated_at != answers:
+            # Without further answers nothing is learned, and the same episodes would go the same way.
+            self._evaluated_at, self._evaluation = answers, self._evaluate()
+        new_steps = self._steps - before["steps"]
+        self._rows.append(
+            {
+                "task": self._task.name,
+                "method": self._config.method,
+                "seed": self._config.run,
+                "answers": answers,
+                "steps": self._steps,
+                **_counts("", self._learning),
+                "deployed_steps": self._deployed_steps,
+                **_counts("deployed_", self._deployed),
+                **self._evaluation,
+                "query_rate": (answers - before["answers"]) / new_steps if new_steps else None,
+                "log_loss": float(np.mean(new_losses)) if new_losses else None,
+                "seconds": self._seconds,
+                "final": final,
+            }
+        )
+
+    def _evaluate(self) -> dict[str, float]:
+        policy = self._method.policy(num_envs=self._config.episodes)
+        outcomes = evaluate(
+            self._task,
+            lambda observations: policy.predict(observations)[0],
+            self._config.episodes,
+            # Not a run's own episodes; the same for all methods and runs.
+            self._config.seed + 1_000_003,
+        )
+        return {
+            "success": float(np.mean([outcome.success for outcome in outcomes])),
+            "harm": float(np.mean([outcome.harm for outcome in outcomes])),
+            "mean_return": float(np.mean([outcome.episode_return for outcome in outcomes])),
+        }
+
+
+def members_for(task: Task, env: Any, num_members: int) -> MakeEnsemble:
+    """Makes the kind of members that fits a task, with the library's default settings."""
+
+    def make(num_outputs: int | None) -> Any:
+        outputs = env.action_space if num_outputs is None else num_outputs
+        family = ensembles.cnn if task.members == "grid" else ensembles.mlp
+        return family(env.observation_space, outputs, num_members=num_members)
+
+    return make
+
+
+def _counts(prefix: str, outcomes: list[EpisodeOutcome]) -> dict[str, int]:
+    return {
+        f"{prefix}episodes": len(outcomes),
+        f"{prefix}failures": sum(not outcome.success for outcome in outcomes),
+        f"{prefix}harms": sum(outcome.harm for outcome in outcomes),
+    }

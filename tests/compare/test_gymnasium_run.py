@@ -1,0 +1,266 @@
+"""The loop: single and vector environments, autoreset, records, checkpoints, interruptions."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from consensus_imitation import ConsensusImitator, TopK, ensembles
+from consensus_imitation.experiments import read_csv
+from consensus_imitation.experiments.checkpoint import load_checkpoint, save_checkpoint
+from consensus_imitation.experiments.gymnasium_records import EPISODE_COLUMNS, STEP_COLUMNS
+from consensus_imitation.experiments.gymnasium_run import run_gymnasium
+from tests.compare.tiny import LENGTH, ROOMS, Rooms, Watching, expert, rooms
+
+RIGHT = np.eye(2)[np.arange(ROOMS) % 2]
+MEMBERS = np.stack([0.95 * RIGHT + 0.025, 0.6 * RIGHT + 0.2])
+
+
+def imitator(demonstrator: Any = expert, num_envs: int | None = None, seed: int = 0) -> ConsensusImitator:
+    return ConsensusImitator(ensembles.tabular(MEMBERS), demonstrator, selection=TopK(2), seed=seed, num_envs=num_envs)
+
+
+def run(env: Any, one: ConsensusImitator, **settings: Any) -> Any:
+    return run_gymnasium(env, one, **{"num_steps": 100, "progress": False, **settings})
+
+
+def vector(size: int, mode: AutoresetMode) -> SyncVectorEnv:
+    return SyncVectorEnv([Rooms for _ in range(size)], autoreset_mode=mode)
+
+
+def test_a_single_environment_is_written_down_step_by_step(tmp_path: Path) -> None:
+    watching = Watching()
+    one = imitator(watching)
+    done = run(Rooms(), one, task=rooms(), out=tmp_path)
+    steps, episodes = read_csv(tmp_path / "steps.csv"), read_csv(tmp_path / "episodes.csv")
+    assert (done.steps, done.answers, done.interrupted) == (100, one.num_queries, False)
+    assert [row["step"] for row in steps] == list(range(100))
+    assert tuple(steps[0]) == STEP_COLUMNS
+    assert tuple(episodes[0]) == EPISODE_COLUMNS
+    assert sum(row["queried"] for row in steps) == len(watching.asked) == done.answers > 0
+    assert [row["action"] for row in steps] == [action for action, _ in watching.told]
+    assert [row["queried"] for row in steps] == [who == "demonstrator" for _, who in watching.told]
+    assert watching.resets == len(episodes) + 1
+    for row in episodes:
+        own = [step for step in steps if step["episode"] == row["episode"]]
+        assert len(own) == row["length"]
+        assert sum(step["reward"] for step in own) == row["return"]
+        assert sum(step["queried"] for step in own) == row["queries"]
+        assert [step["terminated"] or step["truncated"] for step in own] == [False] * (len(own) - 1) + [True]
+        assert own[-1]["terminated"] == row["terminated"] == row["harm"]
+        assert row["success"] == (row["return"] == LENGTH)
+    assert episodes == [dict(row) for row in done.episodes]
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
+def test_lanes_of_a_vector_environment_are_episodes_one_after_another(mode: AutoresetMode, tmp_path: Path) -> None:
+    """In every mode: all that is recorded, asked and told are real steps of episodes that start afresh."""
+    size, watching = 3, [Watching() for _ in range(3)]
+    envs = vector(size, mode)
+    done = run(envs, imitator(watching, size), task=rooms(), out=tmp_path, num_steps=60)
+    steps, episodes = read_csv(tmp_path / "steps.csv"), read_csv(tmp_path / "episodes.csv")
+    per_lane = [[row for row in steps if row["env"] == lane] for lane in range(size)]
+    for lane, own in enumerate(per_lane):
+        over = sum(row["terminated"] or row["truncated"] for row in own)
+        # A reset in the next step takes a step in which nothing counts, unless the run is over.
+        idle = 60 - len(own)
+        assert idle in ((over, over - 1) if mode is AutoresetMode.NEXT_STEP else (0,))
+        assert sum(row["queried"] for row in own) == len(watching[lane].asked)
+        begun = {row["episode"] for row in own}
+        # The last episode may have begun without a step of its own.
+        assert watching[lane].resets - len(begun) in (0, 1)
+        for number in begun:
+            rewards = [row["reward"] for row in own if row["episode"] == number]
+            assert len(rewards) <= LENGTH
+    assert sum(row["queried"] for row in steps) == done.answers
+    assert all(row["length"] == LENGTH or row["terminated"] for row in episodes)
+    assert len({row["episode"] for row in steps}) >= len(episodes) > 10
+
+
+def test_without_the_mask_reset_steps_would_be_asked_about() -> None:
+    """The control: what an unmasked loop would do with the same environment is not what the runner does."""
+    size = 3
+    one = imitator(expert, size)
+    envs = vector(size, AutoresetMode.NEXT_STEP)
+    observation, _ = envs.reset(seed=0)
+    over, asked_idle = np.zeros(size, bool), 0
+    for _ in range(60):
+        decision = one.act(observation)
+        asked_idle += int(np.sum(decision.queried & over))
+        observation, _, terminated, truncated, _ = envs.step(decision.action)
+        over = terminated | truncated
+    assert asked_idle > 0
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_the_budget_of_answers_is_never_exceeded(size: int | None) -> None:
+    env = Rooms() if size is None else vector(size, AutoresetMode.NEXT_STEP)
+    done = run(env, imitator(expert, size), num_steps=500, max_answers=20)
+    assert done.steps < 500
+    assert 20 - (size or 1) < done.answers <= 20
+
+
+def test_evaluations_are_the_same_episodes_each_time(tmp_path: Path) -> None:
+    """Members that do not learn: every evaluation must say the same, by task and by an environment of one's own."""
+    second = Rooms()
+    done = run(Rooms(), imitator(), evaluate=second, evaluate_every=40, evaluation_episodes=5, out=tmp_path)
+    assert [row["step"] for row in done.evaluations] == [40, 80, 100]
+    assert len({row["mean_return"] for row in done.evaluations}) == 1
+    assert second.seeds[:5] == second.seeds[5:10] == second.seeds[10:]
+    assert len(set(second.seeds)) == 5
+    assert done.evaluations[0]["success"] is None
+    assert read_csv(tmp_path / "evaluations.csv") == [dict(row) for row in done.evaluations]
+    judged = run(Rooms(), imitator(), task=rooms(), evaluate_every=50, evaluation_episodes=5)
+    assert [row["success"] for row in judged.evaluations] == [1.0, 1.0]
+
+
+def test_a_checkpoint_holds_all_that_was_learned(tmp_path: Path) -> None:
+    """A run in two parts has the posterior, counts and files of its parts; rows past the checkpoint are redone."""
+    one = imitator()
+    run(Rooms(), one, out=tmp_path, num_steps=50, checkpoint_every=25)
+    steps = (tmp_path / "steps.csv").read_text(encoding="utf-8")
+    (tmp_path / "steps.csv").write_text(steps + "50,0,99,1,False,0.1,1.0,False,False\n51,0,99", encoding="utf-8")
+
+    other = imitator(seed=7)
+    done = run(Rooms(), other, out=tmp_path, num_steps=80, checkpoint_every=25, resume=True)
+    assert (done.steps, other.num_steps) == (80, 80)
+    assert done.answers == other.num_queries > one.num_queries
+    rows = read_csv(tmp_path / "steps.csv")
+    assert [row["step"] for row in rows] == list(range(80))
+    assert sum(row["queried"] for row in rows) == other.num_queries
+    assert (tmp_path / "steps.csv").read_text(encoding="utf-8").startswith(steps)
+
+    again = imitator(seed=9)
+    nothing = run(Rooms(), again, out=tmp_path, num_steps=80, resume=True)
+    assert nothing.steps == 80
+    np.testing.assert_array_equal(again.weights, other.weights)
+    np.testing.assert_array_equal(again.decide(3).min_probs, other.decide(3).min_probs)
+
+
+def test_a_checkpoint_of_networks_goes_on_exactly(tmp_path: Path) -> None:
+    """Parameters, optimiser and replay: the same further answers lead to the same predictions."""
+
+    def make(seed: int) -> ConsensusImitator:
+        members = ensembles.mlp(ROOMS, 2, num_members=2, hidden=(4,))
+        return ConsensusImitator(members, expert, seed=seed)
+
+    one, other = make(0), make(5)
+    run(Rooms(), one, num_steps=60, out=tmp_path, checkpoint_every=60)
+    path = tmp_path / "checkpoint.msgpack"
+    run(Rooms(), other, num_steps=60, out=tmp_path, resume=True)
+    for room in range(ROOMS):
+        a, b = one.act(room), other.act(room)
+        np.testing.assert_array_equal(a.min_probs, b.min_probs)
+        assert (a.action, a.queried) == (b.action, b.queried)
+    with pytest.raises(ValueError, match="does not fit"):
+        load_checkpoint(path, like=imitator().state)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        load_checkpoint(path, like=one.state)
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.msgpack"
+    one = imitator()
+    save_checkpoint(path, one.state, {"step": 1})
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, one.state, {"step": 2})
+    assert load_checkpoint(path, like=one.state).header == {"step": 1}
+
+
+def test_an_interruption_leaves_whole_files_and_returns_what_there_is(tmp_path: Path) -> None:
+    class Interrupted(Rooms):
+        def step(self, action: int) -> Any:
+            if self.starts == 5:
+                raise KeyboardInterrupt
+            return super().step(action)
+
+    done = run(Interrupted(), imitator(), out=tmp_path, checkpoint_every=1000, num_steps=1000)
+    assert done.interrupted
+    assert len(done.episodes) == 4
+    assert len(read_csv(tmp_path / "steps.csv")) == done.steps == sum(row["length"] for row in done.episodes)
+    one = imitator(seed=3)
+    done = run(Rooms(), one, out=tmp_path, num_steps=60, resume=True)
+    assert done.steps == 60
+    assert [row["step"] for row in read_csv(tmp_path / "steps.csv")] == list(range(60))
+
+
+def test_event_files_and_the_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorboardX")
+    run(Rooms(), imitator(), out=tmp_path, tensorboard=True, progress=True)
+    (events,) = (tmp_path / "tensorboard").glob("events.*")
+    assert b"episode/query_rate" in events.read_bytes()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "100/100" in captured.err
+    assert "last return" in captured.err
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules["gymnasium"] = sys.modules["tensorboardX"] = None
+from contextlib import ExitStack
+from pathlib import Path
+import numpy as np
+from consensus_imitation import ConsensusImitator, ensembles
+from consensus_imitation.experiments import gymnasium_records, gymnasium_run
+one = ConsensusImitator(ensembles.tabular(np.full((1, 1, 2), 0.5)))
+for extra, call in (
+    ("gym", lambda: gymnasium_run.run_gymnasium(None, one, num_steps=1)),
+    ("tensorboard", lambda: gymnasium_records.open_writer(Path({str(tmp_path)!r}), ExitStack())),
+):
+    try:
+        call()
+    except ImportError as error:
+        assert "consensus_imitation[" + extra + "]" in str(error), error
+    else:
+        raise SystemExit("nothing was missed")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"num_steps": 0}, "num_steps must be at least 1"),
+        ({"max_answers": 0}, "max_answers must be at least 1"),
+        ({"evaluate_every": 10}, "pass evaluate= or task="),
+        ({"checkpoint_every": 10}, "checkpoints need out="),
+        ({"resume": True}, "need out="),
+        ({"tensorboard": True}, "need out="),
+        ({"seed": -1}, "seed must not be negative"),
+    ],
+)
+def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        run(Rooms(), imitator(), **settings)
+
+
+def test_environment_and_imitator_have_to_fit(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="num_envs=2"):
+        run(vector(2, AutoresetMode.SAME_STEP), imitator())
+    run(Rooms(), imitator(), out=tmp_path, num_steps=5)
+    with pytest.raises(ValueError, match="resume=True to go on"):
+        run(Rooms(), imitator(), out=tmp_path, num_steps=5)
+    with pytest.raises(ValueError, match="another configuration"):
+        run(Rooms(), imitator(), out=tmp_path, num_steps=5, seed=3)
+    assert run(Rooms(), imitator(), out=tmp_path, num_steps=5, overwrite=True).steps == 5
+
+
+def test_gymnasiums_own_environments_need_no_wrapper() -> None:
+    env = gymnasium.make("CartPole-v1")
+    members = ensembles.mlp(env.observation_space, env.action_space, num_members=2, hidden=(4,))
+    one = ConsensusImitator(members, lambda observation: int(observation[2] > 0), seed=0)
+    assert run(env, one, num_steps=30).steps == 30
+    env.close()
