@@ -26,6 +26,9 @@ Apply = Callable[[Any, Any], jax.Array]
 #: P(Poisson(1) <= n) for n = 0 .. 11; beyond that there is nothing left that a float32 could tell.
 _POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(n) for n in range(12)]).astype(np.float32)
 
+#: Mass that a member without any answer still hands out.
+_LEAST_TRUST = 1e-3
+
 #: A temperature stays within a factor of this of 1.
 _LARGEST_TEMPERATURE = 10.0
 
@@ -72,23 +75,27 @@ class Training:
         temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
             answers that the member has not been trained on yet.
         plateau: see `Plateau`; None to keep the rate.
+        caution: c, answers after which members know as much as they do not: of its probability mass each withholds
+            ``c / (c + answers so far)``, and what is withheld is asked about. Networks fresh from their initialisation
+            all say about the same of everything, so without this they would agree, and act, in ignorance. 0 for none.
 
     Raises:
         ValueError: on construction, if a number is out of range.
     """
 
-    learning_rate: float | Callable[[Any], Any] = 1e-3
+    learning_rate: float | Callable[[Any], Any] = 3e-3
     optimizer: Callable[[Any], optax.GradientTransformation] | None = None
     batch_size: int = 128
     updates: int = 8
     every: int = 4
     capacity: int = 16_384
     bootstrap: Literal["poisson", "bernoulli", "none"] = "poisson"
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.02
     weight_decay: float = 0.0
     prior_scale: float = 0.0
     temperature: bool = False
     plateau: Plateau | None = None
+    caution: float = 20.0
 
     def __post_init__(self) -> None:
         if not callable(self.learning_rate) and not self.learning_rate > 0:
@@ -100,8 +107,8 @@ class Training:
             raise ValueError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be in [0, 1); got {self.label_smoothing}")
-        if not self.weight_decay >= 0 or not self.prior_scale >= 0:
-            raise ValueError("weight_decay and prior_scale must not be negative")
+        if not self.weight_decay >= 0 or not self.prior_scale >= 0 or not 0 <= self.caution < math.inf:
+            raise ValueError("weight_decay, prior_scale and caution must not be negative, and caution must be finite")
         if self.optimizer is not None and self.weight_decay:
             raise ValueError("weight_decay belongs to the default optimizer: put it into the one you give")
 
@@ -183,6 +190,7 @@ class Temperature(struct.PyTreeNode):
         second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
         less, over some 200 of them, since the networks go on changing.
         """
+        log_probs = jax.nn.log_softmax(log_probs)  # without what caution withheld
         probs = jnp.exp(log_probs)
         expected = jnp.sum(probs * log_probs, axis=-1)
         variance = jnp.sum(probs * (log_probs - expected[:, None]) ** 2, axis=-1)
@@ -225,13 +233,20 @@ def init(
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
-    """Every member's prediction for one input: [N, A]."""
+    """Every member's prediction for one input: [N, A]; sums to less than one while there is `Training.caution`."""
     logits = jax.vmap(apply, in_axes=(0, None))(learned.params, inputs)
     if training.prior_scale:
         logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
     if training.temperature:
         logits *= jnp.exp(-learned.temperature.log)[:, None]
-    return jax.nn.log_softmax(logits)
+    return jax.nn.log_softmax(logits) + _log_trust(training, learned.replay.stored)
+
+
+def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
+    """Log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
+    if not training.caution:
+        return 0.0
+    return jnp.log(jnp.maximum(stored / (stored + training.caution), _LEAST_TRUST))
 
 
 def learn(
@@ -248,7 +263,7 @@ def learn(
         predicted: [N, A], what `log_probs` said of it.
     """
     if training.temperature:
-        learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
+        learned = learned.replace(temperature=learned.temperature.step(jax.nn.log_softmax(predicted), answer))
     learned = store(training, learned, inputs, answer)
     due = learned.replay.stored % training.every == 0
     if training.plateau is not None and training.plateau.stop:
