@@ -107,7 +107,8 @@ class _Run:
             if demonstrator.spent:
                 if deployed_policy is None:
                     deployed_policy, begins = method.policy(), True
-                action = deployed_policy.predict(observation, episode_start=begins)[0]
+                certain = self._task.deterministic
+                action = deployed_policy.predict(observation, episode_start=begins, deterministic=certain)[0]
                 self._deployed_steps += 1
             else:
                 action = method.act(observation)
@@ -167,7 +168,7 @@ class _Run:
         policy = self._method.policy(num_envs=self._config.episodes)
         outcomes = evaluate(
             self._task,
-            lambda observations: policy.predict(observations)[0],
+            lambda observations: policy.predict(observations, deterministic=self._task.deterministic)[0],
             self._config.episodes,
             # Not a run's own episodes; the same for all methods and runs.
             self._config.seed + 1_000_003,

@@ -308,7 +308,8 @@ def _evaluator(imitator: ConsensusImitator, task: Task | None, env: Any, episode
 
         def on_task() -> tuple[EpisodeOutcome, ...]:
             policy = imitator.policy(num_envs=episodes)
-            return evaluate_on_task(task, lambda observations: policy.predict(observations)[0], episodes, own)
+            certain = task.deterministic
+            return evaluate_on_task(task, lambda seen: policy.predict(seen, deterministic=certain)[0], episodes, own)
 
         return on_task
     rules = _NO_JUDGE if task is None else task.rules

@@ -50,6 +50,7 @@ def level(name: str) -> Task:
         build_env=partial(_build, env_id),
         build_demonstrator=lambda env, seed, epsilon: BabyAIDemonstrator(env, epsilon, seed),
         vocabulary=tuple(sorted(words)),
+        deterministic=False,
     )
 
 

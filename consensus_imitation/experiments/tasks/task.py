@@ -31,6 +31,8 @@ class Task:
             7 x 7 grid of tiles, a direction and a mission) or ``"one-hot"`` (the number of a state).
         epsilon: probability of a uniformly random action in the demonstrator's answers, unless another is asked for.
         vocabulary: every word that a mission may contain; empty where there are no missions.
+        deterministic: whether a policy is evaluated by its likeliest actions. Where an observation does not show the
+            whole state they lead members without memory round in circles, and it is evaluated by draws from its law.
         rules: the judgement itself.
     """
 
@@ -46,6 +48,7 @@ class Task:
     build_demonstrator: DemonstratorMaker = field(repr=False)
     epsilon: float = 0.0
     vocabulary: tuple[str, ...] = ()
+    deterministic: bool = True
 
     def make_env(self, seed: int | None = None, render_mode: str | None = None) -> Any:
         """A new Gymnasium environment.
