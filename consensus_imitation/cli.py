@@ -11,7 +11,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from consensus_imitation.experiments import collapse_cli, compare_cli
 
 if TYPE_CHECKING:
     from consensus_imitation.experiments.results import Row
@@ -99,11 +102,17 @@ def build_parser() -> argparse.ArgumentParser:
     bounds.add_argument("--seeds", type=int, default=256, help="independent runs per setting")
     bounds.add_argument("--steps", type=int, default=4000, help="steps per run")
 
+    for name, run, module, text in _STUDIES:
+        study = _command(commands, name, run, text)
+        _add_common(study, Path("out") / name)
+        module.add_arguments(study)
+
     bench = _command(commands, "bench", _bench, "speed, as ratios measured in one run")
     bench.add_argument("--cases", nargs="*", default=[], help="names of cases; none for all of them")
     bench.add_argument("--out", type=Path, help="directory for bench.csv; none is written without it")
 
-    _command(commands, "envs", _envs, "list the worlds")
+    _command(commands, "envs", _envs, "list the worlds of the suite")
+    _command(commands, "tasks", _tasks, "list the real tasks")
     return parser
 
 
@@ -184,6 +193,29 @@ def _bounds(arguments: argparse.Namespace) -> int:
     return EXIT_CHECK_FAILED if wrong else 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    return _study(arguments, compare_cli.run_compare)
+
+
+def _collapse(arguments: argparse.Namespace) -> int:
+    return _study(arguments, collapse_cli.run_collapse_command)
+
+
+def _study(arguments: argparse.Namespace, run: "Callable[..., tuple[Table, list[Path]]]") -> int:
+    _require_pictures()
+    with _progress() as stage:
+        table, written = run(arguments, stage)
+    _print_table(table)
+    print(f"written: {', '.join(str(path) for path in written)}")
+    return 0
+
+
+_STUDIES: Sequence[tuple[str, Callable[[argparse.Namespace], int], ModuleType, str]] = (
+    ("compare", _compare, compare_cli, "ways to imitate on a real task, at equal numbers of answers"),
+    ("collapse", _collapse, collapse_cli, "what becomes of the posterior when all members learn"),
+)
+
+
 def _bench(arguments: argparse.Namespace) -> int:
     from consensus_imitation import benchmarks, tables
     from consensus_imitation.experiments import write_csv
@@ -206,6 +238,16 @@ def _envs(arguments: argparse.Namespace) -> int:
     for name in envs.names():
         world = envs.make(name)
         print(f"{name:<24} {world.description}\n{'':<24} harm: {world.harm_description}")
+    return 0
+
+
+def _tasks(arguments: argparse.Namespace) -> int:
+    del arguments
+    from consensus_imitation.experiments import tasks
+
+    for name in tasks.names():
+        task = tasks.make(name)
+        print(f"{name:<24} {task.env_id}\n{'':<24} success: {task.success_means}\n{'':<24} harm: {task.harm_means}")
     return 0
 
 
