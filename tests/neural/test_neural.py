@@ -13,7 +13,7 @@ from consensus_imitation.ensembles import Context, Neural, Training
 
 from .streams import losses, prequential, separable
 
-SMALL = Training(batch_size=16, updates=2, every=2, capacity=128, learning_rate=1e-2)
+SMALL = Training(batch_size=16, updates=2, every=2, capacity=128, learning_rate=1e-2, caution=0.0)
 
 init = jax.jit(Learner.init, static_argnames="num_streams")
 decide = jax.jit(Learner.decide)

@@ -17,7 +17,7 @@ from consensus_imitation.ensembles import training as train
 
 from .streams import losses, prequential, separable
 
-SMALL = Training(batch_size=16, updates=2, every=3, capacity=64)
+SMALL = Training(learning_rate=1e-3, batch_size=16, updates=2, every=3, capacity=64, label_smoothing=0.0, caution=0.0)
 
 
 def members(training: Training = SMALL, num_members: int = 3) -> Neural:
@@ -32,7 +32,13 @@ def stacked_equal(first: Any, second: Any, atol: float = 0.0) -> None:
 def test_loss_falls(key: jax.Array) -> None:
     observations, answers = separable(np.random.default_rng(0), 600)
     found = losses(
-        prequential(members(Training(batch_size=32, learning_rate=3e-3)), observations, answers, key), answers
+        prequential(
+            members(replace(SMALL, batch_size=32, updates=8, learning_rate=3e-3, capacity=1024)),
+            observations,
+            answers,
+            key,
+        ),
+        answers,
     )
     assert np.all(found[:30].mean(0) > 1.0)
     assert np.all(found[-150:].mean(0) < 0.6)
@@ -180,7 +186,9 @@ def test_prediction_comes_before_learning(key: jax.Array) -> None:
 @pytest.mark.parametrize("truth", [0.25, 4.0])
 def test_temperature_mends_a_miscalibrated_network(truth: float, key: jax.Array) -> None:
     """Answers are drawn from the members' own logits divided by ``truth``; the fitted temperature is close to it."""
-    training = Training(temperature=True, capacity=8, every=10**9, updates=1)  # networks that are never trained
+    training = Training(
+        temperature=True, capacity=8, every=10**9, updates=1, caution=0.0
+    )  # networks that are never trained
     ensemble = ensembles.mlp((3,), 4, 1, hidden=(8,), training=training)
     rng = np.random.default_rng(0)
     observations = 4 * rng.normal(size=(2500, 3)).astype(np.float32)
@@ -267,13 +275,27 @@ def test_plateau_lowers_the_rate_and_can_stop(key: jax.Array) -> None:
         {"label_smoothing": 1.0},
         {"weight_decay": -1.0},
         {"prior_scale": math.nan},
+        {"caution": -1.0},
         {"optimizer": optax.sgd, "weight_decay": 0.1},
     ],
-    ids=str,
+    ids=lambda setting: next(iter(setting)),
 )
 def test_settings_are_checked(setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(setting)) if len(setting) == 1 else "weight_decay"):
         Training(**setting)
+
+
+def test_caution_withholds_mass_until_there_are_answers(key: jax.Array) -> None:
+    """And changes nothing else: what is left has the same proportions, and the same is learned."""
+    observations, answers = separable(np.random.default_rng(0), 30)
+    plain = prequential(members(), observations, answers, key)
+    careful = prequential(members(replace(SMALL, caution=10.0)), observations, answers, key)
+    stored = np.arange(30)
+    np.testing.assert_allclose(np.exp(careful.log_probs).sum(-1)[1:, 0], (stored / (stored + 10))[1:], rtol=1e-4)
+    assert 0 < np.exp(careful.log_probs[0]).sum(-1).max() <= 0.01
+    gap = careful.log_probs - plain.log_probs
+    np.testing.assert_allclose(gap, np.broadcast_to(gap[..., :1], gap.shape), atol=1e-4)
+    stacked_equal(careful.learned.params, plain.learned.params)
 
 
 def test_plateaus_are_checked() -> None:
