@@ -47,9 +47,8 @@ class Lanes:
     """
 
     def __init__(self, env: Any, imitator: ConsensusImitator) -> None:
-        vector = _gymnasium().vector
         self._env = env
-        self.single = not isinstance(env, vector.VectorEnv)
+        self.single = not isinstance(env, _vector_env())
         num_envs = None if self.single else int(env.num_envs)
         if imitator.num_envs != num_envs:
             raise ValueError(
@@ -99,10 +98,9 @@ def _mode_name(mode: Any) -> str:
     return "NEXT_STEP" if mode is None else str(getattr(mode, "name", mode))
 
 
-def _gymnasium() -> Any:
+def _vector_env() -> type:
     try:
-        import gymnasium
-        import gymnasium.vector
+        from gymnasium.vector import VectorEnv
     except ImportError as error:
         raise ImportError('this loop needs Gymnasium: pip install "consensus_imitation[gym]"') from error
-    return gymnasium
+    return VectorEnv

@@ -99,10 +99,14 @@ def test_without_the_mask_reset_steps_would_be_asked_about() -> None:
 
 @pytest.mark.parametrize("size", [None, 3])
 def test_the_budget_of_answers_is_never_exceeded(size: int | None) -> None:
-    env = Rooms() if size is None else vector(size, AutoresetMode.NEXT_STEP)
-    done = run(env, imitator(expert, size), num_steps=500, max_answers=20)
-    assert done.steps < 500
-    assert 20 - (size or 1) < done.answers <= 20
+    """Members that never agree, so that all environments ask at once."""
+    strangers = ensembles.tabular(np.stack([RIGHT, 1 - RIGHT]))
+    for budget in range(18, 22):
+        env = Rooms() if size is None else vector(size, AutoresetMode.SAME_STEP)
+        one = ConsensusImitator(strangers, expert, selection=TopK(2), seed=0, num_envs=size)
+        done = run(env, one, num_steps=500, max_answers=budget)
+        assert budget - (size or 1) < done.answers <= budget
+        assert done.steps == budget // (size or 1)
 
 
 def test_evaluations_are_the_same_episodes_each_time(tmp_path: Path) -> None:
