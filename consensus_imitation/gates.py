@@ -11,6 +11,9 @@ and one member's objection does not keep an action from being taken. None promis
 Two things are the same for all gates here. A member without a usable prediction (a row of ``-inf``), selected or not,
 makes every gate ask: they fail closed, as the minimum does. And the number that a gate is about is a pytree *leaf*:
 sweeping it does not recompile, and it can be ``vmap``ped over.
+
+Mass that members withhold, because they have seen little, is asked about by the gates on confidence and variance, as
+everywhere in this library. `RandomQueries` and `MinimumGate`, which are about how often to ask, ask exactly so often.
 """
 
 from typing import Any
@@ -210,9 +213,7 @@ class RandomQueries(_Gate):
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
         """Combine; ``selected`` matters only through ``base``."""
         law = self.base(log_probs, log_weights, selected)
-        rate = jnp.asarray(self.rate)
-        mixed = ActionLaw(law.probs * (1.0 - rate), rate + (1.0 - rate) * law.query_prob)
-        return _gated(mixed, jnp.asarray(True), log_probs)
+        return _at_rate(law, jnp.asarray(self.rate, jnp.float32), log_probs)
 
 
 class MinimumGate(_Gate):
@@ -246,11 +247,7 @@ class MinimumGate(_Gate):
         """Combine."""
         theta = Minimum()(log_probs, log_weights, selected).query_prob
         law = self.base(log_probs, log_weights, selected)
-        # What the base itself withholds would be asked about on top of theta, but equal questions are the point here.
-        mass = jnp.sum(law.probs)
-        able = mass > 0
-        probs = jnp.where(able, law.probs * (1.0 - theta) / jnp.where(able, mass, 1.0), 0.0)
-        return _gated(ActionLaw(probs, theta), able, log_probs)
+        return _at_rate(law, theta, log_probs)
 
 
 def doubt(log_probs: jax.Array) -> jax.Array:
@@ -260,6 +257,14 @@ def doubt(log_probs: jax.Array) -> jax.Array:
         log_probs: [N, A].
     """
     return jnp.mean(jnp.var(jnp.exp(log_probs), axis=0))
+
+
+def _at_rate(law: ActionLaw, rate: jax.Array, log_probs: jax.Array) -> ActionLaw:
+    """Ask with exactly that probability, else act by the law: what it withholds is not asked about on top."""
+    mass = jnp.sum(law.probs)
+    able = mass > 0
+    probs = jnp.where(able, law.probs * (1.0 - rate) / jnp.where(able, mass, 1.0), 0.0)
+    return _gated(ActionLaw(probs, rate), able, log_probs)
 
 
 def _gated(law: ActionLaw, acts: jax.Array, log_probs: jax.Array) -> ActionLaw:

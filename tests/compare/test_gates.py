@@ -168,6 +168,18 @@ def test_the_minimum_gate_asks_as_the_minimum_and_acts_as_its_base(base: Any) ->
     check()
 
 
+def test_mass_that_members_withhold() -> None:
+    """Asked about by gates on confidence, in proportion; not on top of a rate that was asked for."""
+    probs = 0.8 * np.tile([0.9, 0.1, 0.0], (N, 1))
+    assert asked(MaxProbGate(0.7), probs) == pytest.approx(0.2, abs=1e-6)
+    assert asked(VarianceGate(0.1), probs) == pytest.approx(0.2, abs=1e-6)
+    for rate in (0.0, 0.3):
+        law = apply(RandomQueries(rate), probs, np.zeros(N, np.float32), EVERYONE)
+        assert float(law.query_prob) == pytest.approx(rate)
+        np.testing.assert_allclose(law.probs, (1 - rate) * np.array([0.9, 0.1, 0.0]), atol=1e-6)
+    assert asked(MinimumGate(), probs) == asked(Minimum(), probs)
+
+
 def test_the_minimum_gate_acts_against_a_veto() -> None:
     """The control of what it isolates: a vetoed action has no mass under the minimum, and has some here."""
     probs = np.array([[0.5, 0.5], [1.0, 0.0]])

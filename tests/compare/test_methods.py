@@ -21,7 +21,8 @@ from consensus_imitation.experiments.methods import (
 )
 from tests.compare.tiny import ROOMS, Rooms, Watching, expert, rooms
 
-TRAINING = Training(learning_rate=0.02, batch_size=16, updates=2, every=2, capacity=256)
+#: Without caution: what a gate asks is then its own doing.
+TRAINING = Training(learning_rate=0.02, batch_size=16, updates=2, every=2, capacity=256, caution=0.0)
 RIGHT = np.eye(2)[np.arange(ROOMS) % 2]
 #: Three members that do not learn (nor take long to compile): careful, undecided, and unsure in one room.
 FIXED = np.stack([0.9 * RIGHT + 0.05, 0.4 * RIGHT + 0.3, 0.8 * RIGHT + 0.1])

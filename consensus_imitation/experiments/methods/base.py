@@ -175,10 +175,14 @@ class Apprentice:
 
 
 def foreseen(imitator: ConsensusImitator) -> np.ndarray:
-    """What the posterior mixture gives to each answer of the query that is open: [A]."""
+    """What the posterior mixture gives to each answer of the query that is open: [A], summing to one.
+
+    Members may withhold mass; how well an answer was foreseen is said by what they did give. Nothing at all: zeros.
+    """
     waiting = imitator._open  # pyright: ignore[reportPrivateUsage]
     assert waiting is not None
-    return imitator.weights @ np.exp(np.asarray(waiting.log_probs))
+    probs = imitator.weights @ np.exp(np.asarray(waiting.log_probs))
+    return probs / (probs.sum() or 1.0)
 
 
 def steer(imitator: ConsensusImitator, rule: Aggregation) -> None:
