@@ -51,7 +51,8 @@ class ConsensusImitator:
             `demonstrators.as_demonstrator` takes, or for a batch a sequence of B such. None if only `decide` and
             `answer` are used.
         selection: which members have a say. By default ``TopK(2) | AlphaThreshold(0.01)``: a second member always has a
-            veto, and a truth of prior weight w is left out with probability at most 0.01 / w.
+            veto, and a truth of prior weight w is left out with probability at most 0.01 / w. Of members that learn
+            ``TopK(3)``: their posterior soon rests on one of them, and the alpha rule would let that one act alone.
         aggregation: how they are combined; the default is `Minimum`.
         seed: of the draws; None takes it from the operating system. A member that knows it can foresee the draws,
             and then nothing is promised.
@@ -98,7 +99,7 @@ class ConsensusImitator:
         if num_envs is not None and num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         if selection is None:
-            selection = TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
+            selection = _default_selection(ensemble)
         learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
         key = compiled.make_key(secrets.randbits(64) if seed is None else seed)
         state = initial_state(learner, ensemble, key, num_envs)
@@ -453,6 +454,12 @@ def _rows_where(active: np.ndarray, after: Stream, before: Stream) -> Stream:
 
     carry, ledger = jax.tree.map(choose, (after.carry, after.ledger), (before.carry, before.ledger))
     return after.replace(carry=carry, ledger=ledger)
+
+
+def _default_selection(ensemble: Ensemble) -> SelectionRule:
+    if ensemble.learns:
+        return TopK(min(3, ensemble.num_members))
+    return TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
 
 
 def _make_learner(

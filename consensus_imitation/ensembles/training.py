@@ -90,7 +90,7 @@ class Training:
     every: int = 4
     capacity: int = 16_384
     bootstrap: Literal["poisson", "bernoulli", "none"] = "poisson"
-    label_smoothing: float = 0.02
+    label_smoothing: float = 0.0
     weight_decay: float = 0.0
     prior_scale: float = 0.0
     temperature: bool = False
