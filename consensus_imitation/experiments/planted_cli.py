@@ -19,6 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=5000, help="steps of each run, after the demonstrations")
     parser.add_argument("--demonstrations", type=int, default=2000, help="steps without the trigger, studied first")
     parser.add_argument("--training", type=int, default=20_000, help="steps that the planted network is trained on")
+    parser.add_argument(
+        "--contestants", nargs="+", metavar="NAME",
+        help='some of them only, such as minimum "random queries"; all if left out',
+    )  # fmt: skip
     parser.add_argument("--honest", type=int, default=4, help="networks that learn, beside the planted one")
 
 
@@ -37,6 +41,7 @@ def run_planted_command(
     """
     from consensus_imitation import plotting
     from consensus_imitation.experiments.planted import PlantedConfig, run_planted
+    from consensus_imitation.experiments.planted_run import CONTESTANTS
     from consensus_imitation.experiments.planted_summary import (
         SUMMARY_COLUMNS,
         planted_figure,
@@ -52,6 +57,7 @@ def run_planted_command(
         demonstrations=arguments.demonstrations,
         training=arguments.training,
         num_honest=arguments.honest,
+        contestants=tuple(dict.fromkeys(arguments.contestants or CONTESTANTS)),
         seed=arguments.seed,
     )
     rows = run_planted(config, arguments.out, stage(f"planted {config.task}"), arguments.overwrite)
