@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Bottom of the picture's axis.
+_LOWEST_RATE = 0.003
+
 
 def collapse_table(rows: Sequence[Row]) -> Table:
     """One line for each variant: medians over the seeds, with intervals where they are not a mere count."""
@@ -78,7 +81,7 @@ def collapse_figure(curve: Sequence[Row]) -> "Figure":
     """Effective members by weight over answers; query rate over steps: medians, and the middle half of the seeds.
 
     The rate is over the later half of the steps so far; no query at all counts as half a query, since zero has no
-    logarithm. A variant is drawn as far as all of its runs had answers.
+    logarithm, and what is below 0.3% is off the axis. A variant is drawn as far as all of its runs had answers.
 
     Args:
         curve: of ``curve.csv``.
@@ -88,21 +91,24 @@ def collapse_figure(curve: Sequence[Row]) -> "Figure":
     """
     runs = {name: _runs(own) for name, own in groups(curve).items()}
     columns = panels(list(runs))
-    figure = new_figure(3.6 * len(columns) + 0.6, 6.6)
+    figure = new_figure(3.0 * len(columns) + 0.6, 5.6)
     axes = figure.subplots(2, len(columns), squeeze=False, sharey="row")
-    for column, (title, names) in enumerate(columns.items()):
-        above, below = axes[0, column], axes[1, column]
+    for (title, names), above, below in zip(columns.items(), *axes, strict=True):
         for i, name in enumerate(names):
             lines = ("-", "--", ":")
             style = {"color": PALETTE[i % len(PALETTE)], "linestyle": lines[i // len(PALETTE) % len(lines)]}
-            _effective(above, runs[name], style, name if column == 0 else name.removeprefix(f"{title}/"))
+            rest = name.removeprefix(title)
+            _effective(
+                above, runs[name], style, name if rest == name else rest.removeprefix("/") or "defaults otherwise"
+            )
             _rate(below, runs[name], style)
         above.set(xlabel="answers", title=title, xscale="log")
         above.legend(frameon=False, fontsize=7, loc="upper right")
         below.set(xlabel="step", xscale="log", yscale="log")
     members = curve[0]["members"]
-    axes[0, 0].set(ylabel="effective members by weight", ylim=(0.9, members + 0.1 + 0.35 * members))
-    axes[1, 0].set_ylabel("query rate")
+    axes[0, 0].set(ylabel="effective members by weight", ylim=(0.9, 1.25 * members))
+    # Rates below are as good as none, and would flatten all others.
+    axes[1, 0].set(ylabel="query rate", ylim=(_LOWEST_RATE, 1.3))
     seeds = len({row["seed"] for row in curve})
     figure.suptitle(f"{curve[0]['task']}: {members} members, {seeds} seeds", fontsize=10)
     return figure

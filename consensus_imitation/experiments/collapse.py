@@ -1,7 +1,7 @@
 """How a posterior over members that all learn collapses onto one of them, and what the remedies change.
 
 A `Variant` says which members have a say, how their weights follow the answers, and how cautious they are while they
-know little. Everything else is the library's default.
+know little (and their label smoothing). Everything else is the library's default.
 """
 
 import re
@@ -41,7 +41,7 @@ IN_CHARGE = 0.9
 #: Unsafe episodes until so many answers count as early.
 EARLY_ANSWERS = 500
 
-_PART = re.compile(r"(top|alpha|temper|forget|share|caution)([0-9][0-9.e-]*)")
+_PART = re.compile(r"(top|alpha|temper|forget|share|caution|smooth)([0-9][0-9.e-]*)")
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,20 @@ class Variant:
         selection: which members have a say; None for the imitator's default.
         reweighting: None for the imitator's default.
         caution: of the members' `Training`; None for its default.
+        smoothing: of labels, of the members' `Training`; None for its default.
     """
 
     selection: SelectionRule | None = None
     reweighting: Reweighting | None = None
     caution: float | None = None
+    smoothing: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
         """From a short name: ``default``, or parts joined by ``/``.
 
         A part is a selection rule (``top2``, ``alpha0.01``, ``top2+alpha0.01``), a number of the `Reweighting` or
-        ``bayes``, or the caution.
+        ``bayes``, the caution, or the label smoothing (``smooth0.02``).
 
         Raises:
             ValueError: if the text does not say what it means, or a number is out of range.
@@ -105,7 +107,7 @@ class Variant:
         if reweighting is not None:
             reweighting.check()
         selection = rules[0] if len(rules) == 1 else rules[0] | rules[1] if rules else None  # type: ignore[operator]
-        return cls(selection, reweighting, numbers.get("caution"))
+        return cls(selection, reweighting, numbers.get("caution"), numbers.get("smooth"))
 
 
 @dataclass(frozen=True)
@@ -238,8 +240,9 @@ def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tup
 
 
 def make_members(task: Task, env: Any, num_members: int, variant: Variant) -> Any:
-    """The kind of members that fits the task, with the library's settings but for the caution."""
-    training = Training() if variant.caution is None else Training(caution=variant.caution)
+    """The kind of members that fits the task, with the library's settings but for what the variant says."""
+    named = {"caution": variant.caution, "label_smoothing": variant.smoothing}
+    training = Training(**{name: value for name, value in named.items() if value is not None})
     family = ensembles.cnn if task.members == "grid" else ensembles.mlp
     return family(env.observation_space, env.action_space, num_members=num_members, training=training)
 

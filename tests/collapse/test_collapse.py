@@ -68,6 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[Any],
         ("top2+alpha0.01/bayes", Variant(TopK(2) | AlphaThreshold(0.01), Reweighting())),
         ("alpha1e-3/temper0.1/forget0.9/share0.2", Variant(AlphaThreshold(1e-3), Reweighting(0.1, 0.9, 0.2))),
         ("default/caution0", Variant(caution=0.0)),
+        ("top2/caution5/smooth0.02", Variant(TopK(2), caution=5.0, smoothing=0.02)),
     ],
 )
 def test_names_mean_what_they_say(text: str, meant: Variant) -> None:
