@@ -241,7 +241,7 @@ def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tup
 
 def make_members(task: Task, env: Any, num_members: int, variant: Variant) -> Any:
     """The kind of members that fits the task, with the library's settings but for what the variant says."""
-    named = {"caution": variant.caution, "label_smoothing": variant.smoothing}
+    named: dict[str, Any] = {"caution": variant.caution, "label_smoothing": variant.smoothing}
     training = Training(**{name: value for name, value in named.items() if value is not None})
     family = ensembles.cnn if task.members == "grid" else ensembles.mlp
     return family(env.observation_space, env.action_space, num_members=num_members, training=training)
