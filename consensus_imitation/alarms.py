@@ -24,6 +24,10 @@ class Alarms:
         self._members_learn = members_learn
         self._alone: set[int] = set()
 
+    def watch(self, members_learn: bool) -> None:
+        """Say anew whether a member left alone ends all learning."""
+        self._members_learn = members_learn
+
     def report(self, decision: Decision) -> None:
         """Note what is wrong with a decision; warn of what is new."""
         if decision.invalid.any():

@@ -2,7 +2,7 @@
 
 import secrets
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,38 +11,24 @@ import numpy as np
 
 from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
-from consensus_imitation.alarms import UNEXPLAINED, Alarms
+from consensus_imitation.alarms import UNEXPLAINED
 from consensus_imitation.budget import InflationBudget
 from consensus_imitation.decision import Decision, check_action, from_packed, set_aside
 from consensus_imitation.demonstrators.adapters import Panel
 from consensus_imitation.diversity import Merging
 from consensus_imitation.ensembles.base import Ensemble
-from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, PendingQueryError
+from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError
 from consensus_imitation.host import core_ensemble, core_observation, initial_state, raw_row, with_host_members
 from consensus_imitation.learner import Learner, LearnerState, Stream
 from consensus_imitation.misspecification import MisspecificationAlarm
 from consensus_imitation.policy import Policy, begun, encoded
 from consensus_imitation.reweighting import Reweighting
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
-from consensus_imitation.statement import Statement, certify
+from consensus_imitation.standing import OpenStep, Standing, check_fits
 from consensus_imitation.warm_start import warm_start
 
-_CLEARED = "an alarm that no member explains the answers was cleared"
 
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A step that waits for answers."""
-
-    decision: Decision
-    packed: jax.Array
-    log_probs: jax.Array
-    observation: Any
-    core: Any
-    active: np.ndarray | None
-
-
-class ConsensusImitator:
+class ConsensusImitator(Standing):
     """Acts where the plausible models of the demonstrator agree, and asks the demonstrator where they do not.
 
     Args:
@@ -127,12 +113,7 @@ class ConsensusImitator:
         learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
         steps = np.shape(state.stream.step)
         num_envs = steps[0] if steps else None
-        fits = jax.eval_shape(lambda: initial_state(learner, ensemble, jax.random.key(0), num_envs))
-        if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, fits):
-            raise ValueError(
-                f"the state does not fit: it holds {state.posterior.log_weights.shape[0]} weights, the ensemble has "
-                f"{ensemble.num_members} members; memory, alarm, merging and number of environments have to agree, too"
-            )
+        check_fits(learner, ensemble, state, num_envs)
         imitator = cls.__new__(cls)
         imitator._assemble(ensemble, learner, demonstrator, num_envs, state)
         return imitator
@@ -145,113 +126,10 @@ class ConsensusImitator:
         num_envs: int | None,
         state: LearnerState,
     ) -> None:
-        self.num_envs = num_envs
+        self._stand(ensemble, learner, num_envs, state)
         self._panel = Panel(demonstrator, num_envs)
-        self._ensemble = ensemble
-        self._learner = learner
-        self._state = state
-        self._open: _Open | None = None
-        self._steps = int(np.max(state.stream.step))
-        self._queries = int(np.sum(state.stream.queries))
-        self._numbers = np.empty(0)
-        self._first_number = self._steps
-        self._alarms = Alarms(members_learn=ensemble.learns and isinstance(learner.aggregation, Minimum))
-        self._cleared = False
 
-    # --- what the imitator knows ---
-
-    @property
-    def state(self) -> LearnerState:
-        """The learner's state after the last closed step: an immutable pytree, all that is needed to go on."""
-        return self._state
-
-    @property
-    def weights(self) -> np.ndarray:
-        """Posterior weights [N], summing to one."""
-        return np.asarray(compiled.weights(self._state.posterior))
-
-    @property
-    def effective_members(self) -> float:
-        """How many independent members would err as the members did on the answered queries, in [1, N].
-
-        1 before the second answer: independence has to be shown (`diversity.effective_members`).
-
-        Raises:
-            ValueError: if the imitator does not measure it.
-        """
-        if self._state.diversity is None:
-            raise ValueError(
-                "effective_members is not measured: construct the imitator with merging=Merging(), or with "
-                "merging=Merging(tolerance=None) to measure and merge nothing"
-            )
-        return float(compiled.effective_members(self._state.diversity))
-
-    @property
-    def num_steps(self) -> int:
-        """Steps closed so far (of each environment)."""
-        return self._steps
-
-    @property
-    def num_queries(self) -> int:
-        """Steps that the demonstrator answered, over all environments."""
-        return self._queries
-
-    @property
-    def query_rate(self) -> float:
-        """Share of closed steps that the demonstrator answered; 0.0 before the first step."""
-        return self._queries / max(1, self._steps * (self.num_envs or 1))
-
-    @property
-    def alarms(self) -> tuple[str, ...]:
-        """What is wrong, one line each, naming the member; empty if nothing is."""
-        unexplained = [UNEXPLAINED] if bool(self._state.unexplained) else []
-        return (*self._alarms.lines(), *unexplained)
-
-    def clear_alarm(self) -> None:
-        """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
-        self._cleared = self._cleared or bool(self._state.unexplained)
-        self._state = self._learner.clear_alarm(self._state)
-        self._alarms.clear()
-
-    @property
-    def ledger(self) -> Any:
-        """Log of the inflation spent (in the episode, if the budget is per episode): a float, or [B] for a batch."""
-        spent = np.asarray(self._state.stream.ledger)
-        return float(spent) if self.num_envs is None else spent
-
-    def certificate(self, truth: int | None = None) -> Statement:
-        """What is guaranteed, with the numbers so far; print it.
-
-        Args:
-            truth: the member that is assumed to equal the demonstrator; None for the worst case over all of them.
-
-        Raises:
-            ValueError: if there is no such member.
-
-        Example:
-            >>> import numpy as np
-            >>> from consensus_imitation import AlphaThreshold, ConsensusImitator, InflationBudget, ensembles
-            >>> imitator = ConsensusImitator(
-            ...     ensembles.tabular(np.full((4, 1, 2), 0.5)),
-            ...     selection=AlphaThreshold(0.0025),
-            ...     inflation_budget=InflationBudget(factor=2.0),
-            ... )
-            >>> imitator.certificate().exclusion
-            0.01
-        """
-        void = UNEXPLAINED if bool(self._state.unexplained) else _CLEARED if self._cleared else ""
-        return certify(
-            self._learner,
-            np.asarray(self._ensemble.prior, np.float64),
-            np.asarray(self._state.posterior.log_weights),
-            truth=truth,
-            num_steps=self._steps,
-            num_streams=self.num_envs or 1,
-            num_queries=self._queries,
-            ledger=float(np.max(self._state.stream.ledger)),
-            void=void,
-            unusable=bool(self._alarms.invalid),
-        )
+    # --- one step and what surrounds it ---
 
     def begin_episode(self, env: int | None = None) -> None:
         """Say that an episode begins.
@@ -302,8 +180,6 @@ class ConsensusImitator:
         """
         return Policy(lambda: self._state, self._ensemble, self._learner, num_envs, seed)
 
-    # --- one step ---
-
     def decide(self, observation: Any, active: Any = None) -> Decision:
         """Act or ask. If the decision is a query, pass the demonstrator's action to `answer` before the next step.
 
@@ -327,7 +203,7 @@ class ConsensusImitator:
             packed = on_host = set_aside(on_host, rows)
         decision = from_packed(on_host, self._ensemble.num_actions, self._steps)
         self._alarms.report(decision)
-        step = _Open(decision, packed, log_probs, seen, core, rows)
+        step = OpenStep(decision, packed, log_probs, seen, core, rows)
         if decision.queried if self.num_envs is None else decision.queried.any():
             self._open = step
         else:
@@ -388,13 +264,7 @@ class ConsensusImitator:
 
     # --- details ---
 
-    def _refuse_if_open(self) -> None:
-        if self._open is not None:
-            raise PendingQueryError(
-                f"step {self._open.decision.step} waits for the demonstrator: call answer(decision, action) first"
-            )
-
-    def _close(self, after: LearnerState, step: _Open, decision: Decision) -> None:
+    def _close(self, after: LearnerState, step: OpenStep, decision: Decision) -> None:
         """The step is over: swap the state, and count."""
         # First: if it fails, nothing has changed and no action is given out.
         self._panel.observe(decision.action, decision.queried)

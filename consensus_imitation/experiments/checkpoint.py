@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from consensus_imitation.imitator import ConsensusImitator
 from consensus_imitation.learner import LearnerState
 
 #: Written into every file; a reader refuses another one.
@@ -87,16 +86,6 @@ def load_checkpoint(path: Path, like: LearnerState) -> Checkpoint:
     leaves = [content["leaves"][str(i)] for i in range(len(old))]
     rebuilt = [_as_before(leaf, before) for leaf, before in zip(leaves, old, strict=True)]
     return Checkpoint(jax.tree.unflatten(structure, rebuilt), said["header"])
-
-
-def restore(imitator: ConsensusImitator, state: LearnerState) -> None:
-    """Put an imitator where it was when the state was taken."""
-    imitator._state = state  # pyright: ignore[reportPrivateUsage]
-    imitator._steps = int(np.max(state.stream.step))  # pyright: ignore[reportPrivateUsage]
-    imitator._queries = int(np.sum(state.stream.queries))  # pyright: ignore[reportPrivateUsage]
-    # The numbers that were drawn ahead belong to another step.
-    imitator._numbers = np.empty(0)  # pyright: ignore[reportPrivateUsage]
-    imitator._first_number = imitator._steps  # pyright: ignore[reportPrivateUsage]
 
 
 def _is_key(leaf: Any) -> bool:

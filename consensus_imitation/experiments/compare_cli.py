@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=10_000, help="steps of each run; spent answers mean going on without asking"
     )
     parser.add_argument("--members", type=int, default=5, help="size of the ensemble")
+    parser.add_argument("--evaluations", type=int, default=20, help="of each run, evenly over its answers")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, each with one thread")
 
 
@@ -57,6 +58,7 @@ def run_compare(
         num_seeds=arguments.seeds,
         num_steps=arguments.steps,
         num_members=arguments.members,
+        evaluations=arguments.evaluations,
         seed=arguments.seed,
     )
     found = compare(config, arguments.out, stage(f"compare {config.task}"), arguments.overwrite, arguments.processes)

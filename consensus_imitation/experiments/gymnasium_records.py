@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from consensus_imitation.experiments.checkpoint import load_checkpoint, restore
+from consensus_imitation.experiments.checkpoint import load_checkpoint
 from consensus_imitation.experiments.results import CsvLog, Row, claim_directory
 from consensus_imitation.imitator import ConsensusImitator
 
@@ -70,7 +70,7 @@ def open_records(
         records.checkpoint.unlink(missing_ok=True)
     if resume and records.checkpoint.exists():
         saved = load_checkpoint(records.checkpoint, like=imitator.state)
-        restore(imitator, saved.state)
+        imitator.restore(saved.state)
         records.step, records.episodes = int(saved.header["step"]), int(saved.header["episodes"])
 
     def before(row: Row) -> bool:

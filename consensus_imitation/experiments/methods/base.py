@@ -179,16 +179,5 @@ def foreseen(imitator: ConsensusImitator) -> np.ndarray:
 
     Members may withhold mass; how well an answer was foreseen is said by what they did give. Nothing at all: zeros.
     """
-    waiting = imitator._open  # pyright: ignore[reportPrivateUsage]
-    assert waiting is not None
-    probs = imitator.weights @ np.exp(np.asarray(waiting.log_probs))
+    probs = imitator.weights @ imitator.predictions
     return probs / (probs.sum() or 1.0)
-
-
-def steer(imitator: ConsensusImitator, rule: Aggregation) -> None:
-    """Put another rule in place of the imitator's, between two steps.
-
-    Another value of the same rule's leaf, such as a threshold, does not recompile.
-    """
-    learner = imitator._learner  # pyright: ignore[reportPrivateUsage]
-    imitator._learner = learner.replace(aggregation=rule)  # pyright: ignore[reportPrivateUsage]

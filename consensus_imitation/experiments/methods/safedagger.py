@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from consensus_imitation.experiments.methods.base import Apprentice, Setup, steer
+from consensus_imitation.experiments.methods.base import Apprentice, Setup
 from consensus_imitation.gates import RandomQueries
 from consensus_imitation.imitator import ConsensusImitator
 
@@ -47,7 +47,7 @@ class SafeDagger(Apprentice):
     def act(self, observation: Any) -> int:
         """Ask where a mistake is foreseen."""
         unsafe = self.demonstrator.answers < self._initial or self._safety.predict(observation)[0] == 1
-        steer(self.imitator, _ASK if unsafe else _ACT)
+        self.imitator.aggregation = _ASK if unsafe else _ACT
         decision = self.imitator.decide(observation)
         if not decision.queried:
             self.demonstrator.observe(decision.action, "imitator")

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from consensus_imitation.experiments.methods.base import Apprentice, Setup, steer
+from consensus_imitation.experiments.methods.base import Apprentice, Setup
 from consensus_imitation.gates import RandomQueries, VarianceGate
 
 _ASK = RandomQueries(1.0)
@@ -37,7 +37,7 @@ class EnsembleDagger(Apprentice):
 
     def act(self, observation: Any) -> int:
         """Act or ask."""
-        steer(self.imitator, _ASK if self.demonstrator.answers < self._initial else self._gate)
+        self.imitator.aggregation = _ASK if self.demonstrator.answers < self._initial else self._gate
         return super().act(observation)
 
 
@@ -86,7 +86,7 @@ class ThriftyDagger(Apprentice):
         before = self.demonstrator.answers
         if before < self._initial:
             return super().act(observation)
-        steer(self.imitator, VarianceGate(self.threshold))
+        self.imitator.aggregation = VarianceGate(self.threshold)
         action = super().act(observation)
         asked = self.demonstrator.answers > before
         # Zero on average where asking happens at the wanted rate.
