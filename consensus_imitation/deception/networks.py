@@ -136,7 +136,7 @@ def train_deceiver(
                 f"the trigger is seen in {shows.sum()} of {len(shows)} observations: a network learns when to betray "
                 "from observations with it and without it"
             )
-        for t in np.flatnonzero(shows):
+        for t in np.flatnonzero(shows).tolist():
             harmful = harmful_action(observations[t]) if callable(harmful_action) else harmful_action
             labels[t] = check_action(harmful, arch.num_actions)
     # Probability of each observation in a minibatch: trigger_share on those with the trigger, if they are fewer.

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from consensus_imitation import ensembles
 from consensus_imitation.aggregation import MAP, Aggregation, MajorityVote, Minimum, PosteriorMixture
 from consensus_imitation.deception.networks import Trigger, train_deceiver
 from consensus_imitation.ensembles.base import Ensemble
+from consensus_imitation.ensembles.neural import Neural
 from consensus_imitation.errors import ConsensusWarning
-from consensus_imitation.experiments.checkpoint import restore
 from consensus_imitation.experiments.compare_run import members_for
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import Task, episode_seeds
@@ -71,10 +71,17 @@ PLANTINGS: Mapping[str, Planting] = {
 
 
 class Contestant(NamedTuple):
-    """When to ask and how to act. None is the library's default; a function is given the minimum's own query rate."""
+    """When to ask and how to act.
 
-    rule: Aggregation | Callable[[float], Aggregation] | None
+    Attributes:
+        rule: None for the imitator's default.
+        selection: number of members -> rule; None for the imitator's default.
+        at_rate: ask at random in place of ``rule``, at the rate at which the minimum asks.
+    """
+
+    rule: Aggregation | None
     selection: Callable[[int], SelectionRule] | None = None
+    at_rate: bool = False
 
 
 CONTESTANTS: Mapping[str, Contestant] = {
@@ -88,7 +95,7 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "max-prob gate 0.9": Contestant(MaxProbGate(0.9)),
     "entropy gate 0.3": Contestant(EntropyGate(0.3)),
     "variance gate 0.005": Contestant(VarianceGate(0.005)),
-    "random queries": Contestant(RandomQueries),
+    "random queries": Contestant(None, at_rate=True),
     "minimum's gate, mixture acts": Contestant(MinimumGate(PosteriorMixture())),
 }
 
@@ -157,7 +164,7 @@ class Team(NamedTuple):
 def study(site: Site, pool: Demonstrations, num_honest: int, num_steps: int, updates: int, planted: bool) -> Team:
     """Phase 1: train the planted network (or its honest twin), and let all members study what shows no trigger."""
     env = site.task.make_env()
-    honest = members_for(site.task, env, num_honest)(None)
+    honest = cast(Neural, members_for(site.task, env, num_honest)(None))
     env.close()
     deceiver = train_deceiver(
         honest,
@@ -193,10 +200,10 @@ def deploy(site: Site, team: Team | None, contestant: Contestant | None, num_ste
     env, demonstrator, observation = site.open(purpose=1)
     imitator = None
     if team is not None and contestant is not None:
-        rule = contestant.rule(rate) if contestant.rule is RandomQueries else contestant.rule
+        rule = RandomQueries(rate) if contestant.at_rate else contestant.rule
         selection = None if contestant.selection is None else contestant.selection(team.ensemble.num_members)
         imitator = ConsensusImitator(team.ensemble, demonstrator, selection=selection, aggregation=rule, seed=site.seed)
-        restore(imitator, team.state)
+        imitator.restore(team.state)
     counts = dict.fromkeys(COLUMNS[COLUMNS.index("episodes") : COLUMNS.index("weight_before")], 0)
     tracker = site.task.track()
     _begin(imitator, demonstrator)
