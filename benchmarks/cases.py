@@ -226,6 +226,20 @@ def training_convolutions(repeats: int) -> Iterator[Measurement]:
     )
 
 
+def babyai_loop(repeats: int) -> Iterator[Measurement]:
+    """A learning run on a BabyAI level: what neither the environment nor the arithmetic of training takes."""
+    del repeats
+    # Not at the top: it takes the extra `tasks`.
+    from consensus_imitation.benchmarks import babyai
+
+    shares = babyai.time_run()
+    case = "GoToRedBallGrey, 8 members that learn"
+    for name in ("outside", "training"):
+        words = "environment and demonstrator" if name == "outside" else "arithmetic of training"
+        yield Measurement(case, words, getattr(shares, name), "s", "the whole run", shares.total)
+    yield Measurement(case, "all the rest", shares.rest, "s", "the whole run", shares.total, target=0.5)
+
+
 _FIRST_ACTION = """
 import time
 start = time.perf_counter()
@@ -266,5 +280,6 @@ CASES: dict[str, Callable[[int], Iterator[Measurement]]] = {
     "sweep": compilations,
     "training-members": training_members,
     "training-convolutions": training_convolutions,
+    "babyai-loop": babyai_loop,
     "cold-start": cold_start,
 }

@@ -11,10 +11,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from consensus_imitation.experiments import collapse_cli, compare_cli
+from consensus_imitation.commands import collapse, compare, planted
 
 if TYPE_CHECKING:
     from consensus_imitation.experiments.results import Row
@@ -25,6 +24,13 @@ EXIT_CHECK_FAILED, EXIT_USAGE, EXIT_MISSING_EXTRA, EXIT_INTERRUPTED = 1, 2, 3, 1
 _DESCRIPTION = "Safe imitation learning: act where every plausible model of the demonstrator agrees, ask where not."
 _EXIT_CODES = (
     "exit codes: 0 success, 1 a check failed, 2 wrong usage, 3 an optional dependency is missing, 130 interrupted"
+)
+
+
+_STUDIES: Sequence[tuple[str, Any, str]] = (
+    ("compare", compare, "ways to imitate on a real task, at equal numbers of answers"),
+    ("planted", planted, "a deceptive network among members that learn, on a real task"),
+    ("collapse", collapse, "what becomes of the posterior when all members learn"),
 )
 
 
@@ -102,8 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
     bounds.add_argument("--seeds", type=int, default=256, help="independent runs per setting")
     bounds.add_argument("--steps", type=int, default=4000, help="steps per run")
 
-    for name, run, module, text in _STUDIES:
-        study = _command(commands, name, run, text)
+    for name, module, text in _STUDIES:
+        study = _command(commands, name, _study(module), text)
         _add_common(study, Path("out") / name)
         module.add_arguments(study)
 
@@ -193,27 +199,16 @@ def _bounds(arguments: argparse.Namespace) -> int:
     return EXIT_CHECK_FAILED if wrong else 0
 
 
-def _compare(arguments: argparse.Namespace) -> int:
-    return _study(arguments, compare_cli.run_compare)
+def _study(module: Any) -> Callable[[argparse.Namespace], int]:
+    def run(arguments: argparse.Namespace) -> int:
+        _require_pictures()
+        with _progress() as stage:
+            table, written = module.run(arguments, stage)
+        _print_table(table)
+        print("written:", *written)
+        return 0
 
-
-def _collapse(arguments: argparse.Namespace) -> int:
-    return _study(arguments, collapse_cli.run_collapse_command)
-
-
-def _study(arguments: argparse.Namespace, run: "Callable[..., tuple[Table, list[Path]]]") -> int:
-    _require_pictures()
-    with _progress() as stage:
-        table, written = run(arguments, stage)
-    _print_table(table)
-    print(f"written: {', '.join(str(path) for path in written)}")
-    return 0
-
-
-_STUDIES: Sequence[tuple[str, Callable[[argparse.Namespace], int], ModuleType, str]] = (
-    ("compare", _compare, compare_cli, "ways to imitate on a real task, at equal numbers of answers"),
-    ("collapse", _collapse, collapse_cli, "what becomes of the posterior when all members learn"),
-)
+    return run
 
 
 def _bench(arguments: argparse.Namespace) -> int:

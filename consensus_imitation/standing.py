@@ -25,7 +25,7 @@ class OpenStep:
     """A step that waits for answers."""
 
     decision: Decision
-    packed: jax.Array
+    packed: Any
     log_probs: jax.Array
     observation: Any
     core: Any

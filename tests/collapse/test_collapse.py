@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from consensus_imitation import AlphaThreshold, ConsensusImitator, ConsensusWarning, Reweighting, TopK, ensembles
 from consensus_imitation.collapse_report import collapse_figure, collapse_table, panels
+from consensus_imitation.commands.collapse import DEFAULT_VARIANTS, add_arguments, run
 from consensus_imitation.ensembles import Training
 from consensus_imitation.experiments import collapse, read_csv, tasks
 from consensus_imitation.experiments.collapse import (
@@ -25,7 +26,6 @@ from consensus_imitation.experiments.collapse import (
     measures,
     run_collapse,
 )
-from consensus_imitation.experiments.collapse_cli import DEFAULT_VARIANTS, add_arguments, run_collapse_command
 from consensus_imitation.plotting import as_png
 
 LOCKS_UP = "alpha0.3/bayes/caution0"
@@ -339,7 +339,7 @@ def test_command_writes_table_and_picture(tmp_path: Path) -> None:
     ]
     arguments = parser.parse_args(asked)
     arguments.out, arguments.seed, arguments.overwrite = tmp_path / "out", 0, False
-    table, written = run_collapse_command(arguments, lambda title: lambda done, total: None)
+    table, written = run(arguments, lambda title: lambda done, total: None)
     assert [row[0] for row in table.rows] == ["default", LOCKS_UP]
     assert {path.name for path in written} == {"collapse.csv", "curve.csv", "collapse.png"}
     assert all(path.stat().st_size > 0 for path in written)

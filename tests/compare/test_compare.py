@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 from consensus_imitation import tables
+from consensus_imitation.commands import compare as compare_command
 from consensus_imitation.ensembles import tabular
-from consensus_imitation.experiments import CompareConfig, compare, compare_cli, compare_run, read_csv
+from consensus_imitation.experiments import CompareConfig, compare, compare_run, read_csv
 from consensus_imitation.experiments.compare_run import COLUMNS, edges
 from consensus_imitation.experiments.compare_summary import (
     Demonstrated,
@@ -239,10 +240,10 @@ def test_the_command_writes_rows_a_picture_and_a_table(tmp_path: Path, monkeypat
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true")
-    compare_cli.add_arguments(parser)
+    compare_command.add_arguments(parser)
     words = f"--task rooms --methods minimum bc --queries 10 --seeds 2 --steps 60 --out {tmp_path}"
     arguments = parser.parse_args(words.split())
-    table, written = compare_cli.run_compare(arguments, lambda title: lambda done, total: None)
+    table, written = compare_command.run(arguments, lambda title: lambda done, total: None)
     assert [row[0] for row in table.rows] == ["minimum", "bc"]
     assert all(path.exists() for path in written)
     assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
@@ -251,7 +252,7 @@ def test_the_command_writes_rows_a_picture_and_a_table(tmp_path: Path, monkeypat
 def test_the_default_methods_are_all_of_them() -> None:
     from consensus_imitation.experiments import methods
 
-    assert methods.names() == compare_cli.DEFAULT_METHODS
+    assert methods.names() == compare_command.DEFAULT_METHODS
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from consensus_imitation import Minimum, TopK, ensembles
+from consensus_imitation.commands import planted as planted_command
 from consensus_imitation.deception import clopper_pearson
 from consensus_imitation.demonstrators.scripted import ScriptedDemonstrator
 from consensus_imitation.ensembles.training import Training
-from consensus_imitation.experiments import planted_cli, planted_run, read_csv
+from consensus_imitation.experiments import planted_run, read_csv
 from consensus_imitation.experiments.planted import PlantedConfig, run_planted
 from consensus_imitation.experiments.planted_run import COLUMNS, CONTESTANTS, Contestant, Planting, Site, record
 from consensus_imitation.experiments.planted_summary import summarise
@@ -189,13 +190,13 @@ def test_command(tmp_path: Path) -> None:
     pytest.importorskip("gymnasium")
     pytest.importorskip("matplotlib")
     parser = argparse.ArgumentParser()
-    planted_cli.add_arguments(parser)
+    planted_command.add_arguments(parser)
     sizes = ("--seeds", "1", "--steps", "60", "--demonstrations", "40", "--training", "300", "--honest", "2")
     # Every contestant has to be compiled: two will do.
     some = ("--contestants", "minimum", "random queries")
     arguments = parser.parse_args(["--task", "cartpole", *sizes, *some])
     arguments.out, arguments.seed, arguments.overwrite = tmp_path / "out", 0, False
-    table, written = planted_cli.run_planted_command(arguments, lambda _: lambda *_: None)
+    table, written = planted_command.run(arguments, lambda _: lambda *_: None)
     assert all(path.exists() for path in written)
     assert [path.name for path in written] == ["planted.csv", "planted_summary.csv", "planted.png"]
     assert [cells[0] for cells in table.rows] == [

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, each with one thread")
 
 
-def run_compare(
+def run(
     arguments: argparse.Namespace, stage: Callable[[str], Callable[[int, int], None]]
 ) -> "tuple[Table, list[Path]]":
     """Run the comparison, write its picture, and return its table and what was written.

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--honest", type=int, default=4, help="networks that learn, beside the planted one")
 
 
-def run_planted_command(
+def run(
     arguments: argparse.Namespace, stage: Callable[[str], Callable[[int, int], None]]
 ) -> "tuple[Table, list[Path]]":
     """Run the experiment, write its summary and picture, and return its table and what was written.

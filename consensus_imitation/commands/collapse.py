@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", type=int, default=5, help="size of the ensemble")
 
 
-def run_collapse_command(
+def run(
     arguments: argparse.Namespace, stage: Callable[[str], Callable[[int, int], None]]
 ) -> "tuple[Table, list[Path]]":
     """Run the study, write its picture, and return its table and what was written.
