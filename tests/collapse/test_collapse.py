@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from consensus_imitation import AlphaThreshold, ConsensusImitator, ConsensusWarning, Reweighting, TopK, ensembles
 from consensus_imitation.collapse_report import collapse_figure, collapse_table, panels
-from consensus_imitation.commands.collapse import DEFAULT_VARIANTS, add_arguments, run
+from consensus_imitation.commands import collapse as collapse_command
 from consensus_imitation.ensembles import Training
 from consensus_imitation.experiments import collapse, read_csv, tasks
 from consensus_imitation.experiments.collapse import (
@@ -320,10 +320,10 @@ def test_table_shows_medians_and_pooled_harm() -> None:
 
 def test_command_writes_table_and_picture(tmp_path: Path) -> None:
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    collapse_command.add_arguments(parser)
     default = parser.parse_args(["--task", "frozenlake"])
     CollapseConfig(default.task, tuple(default.variants), default.seeds, default.steps, default.members)
-    assert tuple(default.variants) == DEFAULT_VARIANTS
+    assert tuple(default.variants) == collapse_command.DEFAULT_VARIANTS
     asked = [
         "--task",
         "frozenlake",
@@ -339,7 +339,7 @@ def test_command_writes_table_and_picture(tmp_path: Path) -> None:
     ]
     arguments = parser.parse_args(asked)
     arguments.out, arguments.seed, arguments.overwrite = tmp_path / "out", 0, False
-    table, written = run(arguments, lambda title: lambda done, total: None)
+    table, written = collapse_command.run(arguments, lambda title: lambda done, total: None)
     assert [row[0] for row in table.rows] == ["default", LOCKS_UP]
     assert {path.name for path in written} == {"collapse.csv", "curve.csv", "collapse.png"}
     assert all(path.stat().st_size > 0 for path in written)
