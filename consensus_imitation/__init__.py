@@ -21,6 +21,7 @@ from consensus_imitation.errors import (
     NoDemonstratorError,
     PendingQueryError,
 )
+from consensus_imitation.gates import EntropyGate, MaxProbGate, MinimumGate, RandomQueries, VarianceGate
 from consensus_imitation.imitator import ConsensusImitator, Decision
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
@@ -36,22 +37,27 @@ __all__ = [
     "ConsensusSampling",
     "ConsensusWarning",
     "Decision",
+    "EntropyGate",
     "InflationBudget",
     "InvalidAnswerError",
     "Learner",
     "LearnerState",
     "MajorityVote",
+    "MaxProbGate",
     "Merging",
     "Minimum",
+    "MinimumGate",
     "MisspecificationAlarm",
     "NoDemonstratorError",
     "OrderStatistic",
     "PendingQueryError",
     "PointwiseMedian",
     "PosteriorMixture",
+    "RandomQueries",
     "Reweighting",
     "TopK",
     "UniformMixture",
+    "VarianceGate",
     "aggregation",
     "ensembles",
     "posterior",
