@@ -16,7 +16,7 @@ class Alarms:
     """Counts of unusable predictions, and members that were left alone.
 
     Args:
-        members_learn: whether the members learn from answers, so that a member left alone ends all learning.
+        members_learn: whether the members learn from answers, so that a member left alone all but ends learning.
     """
 
     def __init__(self, members_learn: bool) -> None:
@@ -25,17 +25,25 @@ class Alarms:
         self._alone: set[int] = set()
 
     def watch(self, members_learn: bool) -> None:
-        """Say anew whether a member left alone ends all learning."""
+        """Say anew whether a member left alone all but ends learning."""
         self._members_learn = members_learn
 
-    def report(self, decision: Decision) -> None:
-        """Note what is wrong with a decision; warn of what is new."""
-        if decision.invalid.any():
-            for member in np.flatnonzero(np.atleast_2d(decision.invalid).any(axis=0)).tolist():
+    def report(self, decision: Decision, active: np.ndarray | None = None) -> None:
+        """Note what is wrong with a decision; warn of what is new.
+
+        Args:
+            decision: for one environment or B.
+            active: bool [B], rows that count; None for all.
+        """
+        invalid, selected = np.atleast_2d(decision.invalid), np.atleast_2d(decision.selected)
+        if active is not None:
+            invalid, selected = invalid[active], selected[active]
+        if invalid.any():
+            for member in np.flatnonzero(invalid.any(axis=0)).tolist():
                 self._report_invalid(member, decision.step)
-        if self._members_learn and (decision.selected.sum(axis=-1) == 1).any():
-            rows = np.atleast_2d(decision.selected)
-            for member in np.unique(rows[rows.sum(axis=-1) == 1].argmax(axis=-1)).tolist():
+        alone = selected.sum(axis=-1) == 1
+        if self._members_learn and alone.any():
+            for member in np.unique(selected[alone].argmax(axis=-1)).tolist():
                 self._report_alone(member, decision.step)
 
     def lines(self) -> list[str]:
@@ -45,7 +53,8 @@ class Alarms:
             "on which it is selected is a query"
             for member, count in sorted(self.invalid.items())
         ] + [
-            f"member {member} was selected alone: nobody could disagree, so nothing was asked and nothing learned"
+            f"member {member} was selected alone: nobody could disagree, so nothing was asked about, and learned, but "
+            "what it withheld itself"
             for member in sorted(self._alone)
         ]
 
@@ -66,8 +75,9 @@ class Alarms:
         if member not in self._alone:
             self._alone.add(member)
             _warn(
-                f"at step {step} member {member} is selected alone: nobody can disagree with it, so nothing is asked, "
-                "and nothing learned, any more; select two members at least, e.g. with TopK(2) | rule"
+                f"at step {step} member {member} is selected alone: nobody can disagree with it, so that nothing is "
+                "asked about, and learned, any more but what it withholds itself; select two members at least, e.g. "
+                "with TopK(2) | rule"
             )
 
 

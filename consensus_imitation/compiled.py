@@ -98,10 +98,8 @@ def study(
     return learner.study(state, stream, observations, actions, starts, real)
 
 
-def _alone_one(
-    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
-) -> tuple[jax.Array, Carry]:
-    """An action of the rule's own law, without asking, and the members' memory after taking it.
+def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: jax.Array) -> tuple[jax.Array, Stream]:
+    """An action of the rule's own law, without asking, and the stream after taking it.
 
     The likeliest for a NaN, else the one that the ``number`` in [0, 1) draws from the law scaled up to one.
     """
@@ -115,7 +113,7 @@ def _alone_one(
     certain = jnp.isnan(number) | (probs.at[drawn].get(mode="fill", fill_value=0.0) == 0)
     action = jnp.where(certain, jnp.argmax(probs), drawn).astype(jnp.int32)
     unasked = decision._replace(queried=jnp.zeros((), bool), log_inflation=jnp.zeros(()))
-    return action, learner.advance(state, observation, unasked, action).carry
+    return action, learner.advance(state, observation, unasked, action)
 
 
 alone = jax.jit(_alone_one)

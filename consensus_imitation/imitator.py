@@ -38,7 +38,8 @@ class ConsensusImitator(Standing):
             `answer` are used.
         selection: which members have a say. By default ``TopK(2) | AlphaThreshold(0.01)``: a second member always has a
             veto, and a truth of prior weight w is left out with probability at most 0.01 / w. Of members that learn
-            ``TopK(3)``: their posterior soon rests on one of them, and the alpha rule would let that one act alone.
+            ``TopK(3)``: their posterior soon rests on one of them, and the alpha rule would let that one act alone. A
+            smaller ensemble takes as many as it has.
         aggregation: how they are combined; the default is `Minimum`.
         seed: of the draws; None takes it from the operating system. A member that knows it can foresee the draws,
             and then nothing is promised.
@@ -148,8 +149,9 @@ class ConsensusImitator(Standing):
             raise ValueError(f"there is no environment {env}; num_envs is {self.num_envs}")
         begins = np.ones(self.num_envs or (), bool) if env is None else np.arange(self.num_envs or 0) == env
         stream = begun(self._learner, self._ensemble, self._state.stream, np.asarray(begins))
-        self._state = self._state.replace(stream=stream)
+        # First: if it fails, no ledger has started afresh.
         self._panel.reset(env)
+        self._state = self._state.replace(stream=stream)
 
     def study(self, observations: Any, actions: Any, starts: Any = None) -> None:
         """Learn from recorded demonstrations, each as if it had been the answer to a query: a warm start.
@@ -169,7 +171,9 @@ class ConsensusImitator(Standing):
         self._refuse_if_open()
         if not self._ensemble.pure:
             raise ValueError("members that run on the host cannot study recordings: let them answer queries instead")
-        self._state = warm_start(self._learner, self._ensemble, self._state, observations, actions, starts)
+        after = warm_start(self._learner, self._ensemble, self._state, observations, actions, starts)
+        self._warn_if_unexplained(after)
+        self._state = after
 
     def policy(self, num_envs: int | None = None, seed: int = 0) -> Policy:
         """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
@@ -202,7 +206,7 @@ class ConsensusImitator(Standing):
         if rows is not None:
             packed = on_host = set_aside(on_host, rows)
         decision = from_packed(on_host, self._ensemble.num_actions, self._steps)
-        self._alarms.report(decision)
+        self._alarms.report(decision, rows)
         step = OpenStep(decision, packed, log_probs, seen, core, rows)
         if decision.queried if self.num_envs is None else decision.queried.any():
             self._open = step
@@ -233,9 +237,7 @@ class ConsensusImitator(Standing):
         waiting = self._open
         observe = compiled.observe if self.num_envs is None else compiled.observe_batch
         after = observe(self._learner, self._state, waiting.core, waiting.packed, waiting.log_probs, answers)
-        if bool(after.unexplained) and not bool(self._state.unexplained):
-            # Before anything changes: where warnings are errors, the query stays open.
-            warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=2)
+        self._warn_if_unexplained(after)
         closed = replace(decision, action=int(answers) if self.num_envs is None else answers)
         self._close(after, waiting, closed)
         return closed
@@ -266,17 +268,22 @@ class ConsensusImitator(Standing):
 
     def _close(self, after: LearnerState, step: OpenStep, decision: Decision) -> None:
         """The step is over: swap the state, and count."""
-        # First: if it fails, nothing has changed and no action is given out.
-        self._panel.observe(decision.action, decision.queried)
         if not self._ensemble.pure:
             taken = (decision.action, decision.queried, self.num_envs)
             after = with_host_members(self._ensemble, self._state, after, step.observation, step.log_probs, *taken)
         if step.active is not None:
             after = after.replace(stream=_rows_where(step.active, after.stream, self._state.stream))
+        # The last thing that can fail: until then nothing has changed, and no action is given out.
+        self._panel.observe(decision.action, decision.queried, step.active)
         self._state = after
         self._open = None
         self._steps += 1
         self._queries += int(np.sum(decision.queried))
+
+    def _warn_if_unexplained(self, after: LearnerState) -> None:
+        """Before anything changes: where warnings are errors, a query stays open, and a recording is not learned."""
+        if bool(after.unexplained) and not bool(self._state.unexplained):
+            warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=3)
 
     def _ask(self, decision: Decision, observation: Any) -> Any:
         if self.num_envs is None:

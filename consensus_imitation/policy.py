@@ -58,21 +58,20 @@ class Policy:
         del state
         if episode_start is not None and np.any(episode_start):
             begins = np.asarray(episode_start, bool).reshape(np.shape(self._stream.step))
-            self._stream = compiled.begin_episodes(
-                self._learner, self._stream, begins, batch=self._num_envs is not None
-            )
+            self._stream = begun(self._learner, self._ensemble, self._stream, begins)
         observation = encoded(self._ensemble, observation, self._num_envs)
         posing = self._current().replace(stream=self._stream)
         core = core_observation(self._ensemble, posing, observation, self._num_envs)
         size = self._num_envs or ()
         number = np.full(size, np.nan, np.float32) if deterministic else self._rng.random(size, np.float32)
         alone = compiled.alone if self._num_envs is None else compiled.alone_batch
-        action, carry = alone(self._learner, posing, core, np.float32(number))
+        action, stream = alone(self._learner, posing, core, np.float32(number))
         action = np.asarray(action)
         if not self._ensemble.pure and jax.tree.leaves(self._stream.carry):
             unasked = np.zeros(action.shape, bool)
             carry = advanced_carry(self._ensemble, posing, observation, action, unasked, self._num_envs)
-        self._stream = self._stream.replace(carry=carry)
+            stream = stream.replace(carry=carry)
+        self._stream = stream
         return int(action) if self._num_envs is None else action, None
 
 

@@ -5,14 +5,15 @@ every moment, and the noise adds up: after some dozens of answers one member hol
 worth later. Each remedy gives up something for keeping the others in play:
 
 ==============================  ==================================================================================
-``temper`` (exponent at most 1)  likelihoods count less. T2 holds as it stands; the bound on queries (T3) grows.
-``forget`` (factor at most 1)    old answers fade. T2 holds at each single step, but no longer over all steps at once.
+``temper`` (exponent at most 1)  likelihoods count less. T2 holds as it stands.
+``forget`` (factor at most 1)    old answers fade. T2 bounds what one answer can have done, the k-th say, and no more.
 ``share`` (floor, from 0)        after each answer a share of all weight is dealt out by the prior: nobody falls below
                                  ``share`` times its prior weight, so an `AlphaThreshold` below that leaves nobody
-                                 out, ever. T2 holds at each single step.
+                                 out, ever. For other thresholds it is as with ``forget``.
 ==============================  ==================================================================================
 
-The proofs are in docs/theory.md.
+None of them leaves the bound on queries (T3). Proofs, and why an imitator that forgets may end with the truth left out
+for good, are in docs/theory.md.
 """
 
 import jax
@@ -81,7 +82,9 @@ class Reweighting(struct.PyTreeNode):
         faded = self.forget * (state.log_weights - jnp.where(possible, log_prior, 0.0)) + log_prior
         # 0 * -inf: a member that was ruled out has no weight to remember, and comes back by its prior.
         faded = jnp.where(jnp.isnan(faded), log_prior, faded)
-        before = post.PosteriorState(log_weights=faded - jnp.max(faded), residual=self.forget * state.residual)
+        # Where nothing fades the weights are left alone: taking the prior off and putting it back would round them.
+        faded = jnp.where(jnp.asarray(self.forget) == 1, state.log_weights, faded - jnp.max(faded))
+        before = post.PosteriorState(log_weights=faded, residual=self.forget * state.residual)
         # 0 * -inf cannot arise here: the exponent is positive.
         after, _ = post.update(before, self.temper * log_likelihood, asleep)
         dealt = jnp.log((1.0 - self.share) * post.weights(after) + self.share * prior)

@@ -18,6 +18,7 @@ from consensus_imitation.learner import Learner, LearnerState, check
 from consensus_imitation.statement import Statement, certify
 
 _CLEARED = "an alarm that no member explains the answers was cleared"
+_CHANGED = "the aggregation rule was changed, and what is guaranteed is guaranteed of one rule from the first step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Standing:
         self._open: OpenStep | None = None
         self._alarms = Alarms(members_learn=ensemble.learns and isinstance(learner.aggregation, Minimum))
         self._cleared = False
+        self._changed = False
         self._go_on_from(state)
 
     def _go_on_from(self, state: LearnerState) -> None:
@@ -72,7 +74,8 @@ class Standing:
         """The rule that combines the members.
 
         Another may be put in its place between two steps; one that differs in traced parameters only, such as the
-        threshold of a gate, does not recompile. What `certificate` says holds from the start under one rule only.
+        threshold of a gate, does not recompile. What is guaranteed is guaranteed of one rule from the first step: a
+        `certificate` for the minimum is void if another rule came before it.
         """
         return self._learner.aggregation
 
@@ -80,6 +83,9 @@ class Standing:
     def aggregation(self, rule: Aggregation) -> None:
         self._refuse_if_open()
         check(self._ensemble, self._learner.selection, rule, self._learner.budget)
+        before = self._learner.aggregation
+        same = isinstance(before, Minimum) and before == rule
+        self._changed = self._changed or (self._steps > 0 and isinstance(rule, Minimum) and not same)
         self._learner = self._learner.replace(aggregation=rule)
         self._alarms.watch(members_learn=self._ensemble.learns and isinstance(rule, Minimum))
 
@@ -170,7 +176,7 @@ class Standing:
             >>> imitator.certificate().exclusion
             0.01
         """
-        void = UNEXPLAINED if bool(self._state.unexplained) else _CLEARED if self._cleared else ""
+        reasons = {UNEXPLAINED: bool(self._state.unexplained), _CLEARED: self._cleared, _CHANGED: self._changed}
         return certify(
             self._learner,
             np.asarray(self._ensemble.prior, np.float64),
@@ -180,8 +186,9 @@ class Standing:
             num_streams=self.num_envs or 1,
             num_queries=self._queries,
             ledger=float(np.max(self._state.stream.ledger)),
-            void=void,
+            void=next((reason for reason, holds in reasons.items() if holds), ""),
             unusable=bool(self._alarms.invalid),
+            learns=self._ensemble.learns,
         )
 
     def _refuse_if_open(self) -> None:

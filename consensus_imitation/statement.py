@@ -80,6 +80,7 @@ def certify(
     ledger: float,
     void: str = "",
     unusable: bool = False,
+    learns: bool | None = None,
 ) -> Statement:
     """The statement for a learner's rules and a posterior.
 
@@ -95,6 +96,7 @@ def certify(
         ledger: so far.
         void: why nothing is guaranteed any more; empty if something is.
         unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
+        learns: whether members learn; None if the learner's own ensemble says so (it does not of members on the host).
 
     Raises:
         ValueError: if ``truth`` is no member of positive prior weight.
@@ -116,12 +118,13 @@ def certify(
     candidates = np.flatnonzero(weights > 0).tolist() if truth is None else [truth]
     cubed = max(certificate.cubed_query_bound(rule, weights.tolist(), one) for one in candidates)
     prior_weight = float(min(weights[one] for one in candidates))
-    at_one_step = rule.exclusion_bound(prior_weight)
-    exclusion = at_one_step if _bounds_all_steps(learner) else 1.0
+    by_one_answer = rule.exclusion_bound(prior_weight)
+    exclusion = by_one_answer if _bounds_all_steps(learner) else 1.0
+    learns = learner.ensemble.learns if learns is None else learns
     current = jnp.asarray(log_weights, jnp.float32)
     margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
     return Statement(
-        promise=_promise(learner, prior_weight, exclusion, at_one_step, num_streams),
+        promise=_promise(learner, prior_weight, exclusion, by_one_answer, num_streams, learns),
         prior_weight=prior_weight,
         exclusion=exclusion,
         tolerated_members=rule.tolerated_members,
@@ -142,17 +145,22 @@ def _bounds_all_steps(learner: Learner) -> bool:
     return rule is None or (float(np.asarray(rule.forget)) == 1.0 and float(np.asarray(rule.share)) == 0.0)
 
 
-def _promise(learner: Learner, prior_weight: float, exclusion: float, at_one_step: float, num_streams: int) -> str:
+def _promise(
+    learner: Learner, prior_weight: float, exclusion: float, by_one_answer: float, num_streams: int, learns: bool
+) -> str:
     """The sentence that T4 to T6 allow for these rules, and no more."""
     rule = learner.aggregation
     if not isinstance(rule, Minimum):
         return f"nothing is promised of the rule {rule.name!r}: it has no veto"
     given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
-    if learner.ensemble.learns:
+    if learns:
         given += " (which no network is: read this as what the rules can do, not as a guarantee)"
     left_out = _vacuous(exclusion, 1.0)
     if not _bounds_all_steps(learner):
-        given += f"; that member is left out at any one step with probability at most {_vacuous(at_one_step, 1.0)}"
+        given += (
+            f"; the k-th answer, for any one k, leaves that member out with probability at most "
+            f"{_vacuous(by_one_answer, 1.0)}, but nothing bounds for how long"
+        )
     if learner.budget is not None:
         scope = "within one episode" if learner.budget.per == "episode" else "at every horizon"
         where = "" if num_streams == 1 else " in any one environment"

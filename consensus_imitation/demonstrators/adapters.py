@@ -146,13 +146,18 @@ class Panel:
             )
         return self._members[env](observation)
 
-    def observe(self, actions: Any, queried: Any) -> None:
-        """Tell everybody what is about to be done in their environment, and who chose it: [] or [B] each."""
+    def observe(self, actions: Any, queried: Any, active: Any = None) -> None:
+        """Tell everybody what is about to be done in their environment, and who chose it: [] or [B] each.
+
+        Nobody is told of a step that is none: in rows that are not ``active`` ([B]; None for all) nothing is done.
+        """
         if self._members is None:
             return
-        told = zip(self._members, np.atleast_1d(actions).tolist(), np.atleast_1d(queried).tolist(), strict=True)
-        for member, action, asked in told:
-            member.observe(action, "demonstrator" if asked else "imitator")
+        rows = np.ones(len(self._members), bool) if active is None else active
+        told = zip(*(np.atleast_1d(column).tolist() for column in (actions, queried, rows)), strict=True)
+        for member, (action, asked, done) in zip(self._members, told, strict=True):
+            if done:
+                member.observe(action, "demonstrator" if asked else "imitator")
 
     def reset(self, env: int | None = None) -> None:
         """An episode begins in one environment, or in all."""

@@ -263,7 +263,7 @@ def learn(
         predicted: [N, A], what `log_probs` said of it.
     """
     if training.temperature:
-        learned = learned.replace(temperature=learned.temperature.step(jax.nn.log_softmax(predicted), answer))
+        learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
     learned = store(training, learned, inputs, answer)
     due = learned.replay.stored % training.every == 0
     if training.plateau is not None and training.plateau.stop:

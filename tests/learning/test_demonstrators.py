@@ -1,11 +1,12 @@
 """Whoever answers: functions, objects with a memory, policies that predict; one for all environments or one each."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 
-from consensus_imitation import ConsensusImitator, InvalidAnswerError, TopK, ensembles
+from consensus_imitation import ConsensusImitator, InflationBudget, InvalidAnswerError, Minimum, TopK, ensembles
 from consensus_imitation.demonstrators import Demonstrator, Panel, as_demonstrator
 
 #: Two members that agree on observation 0, and hardly at all on observation 1.
@@ -118,3 +119,59 @@ def test_what_cannot_answer_is_refused() -> None:
     imitator = ConsensusImitator(ensembles.tabular(PROBS), lambda observation: 7, selection=TopK(2), seed=0)
     with pytest.raises(InvalidAnswerError):
         imitator.act(1)
+
+
+def test_nobody_is_told_of_a_row_that_was_set_aside() -> None:
+    bots = [Diary(), Diary()]
+    imitator = ConsensusImitator(ensembles.tabular(PROBS), bots, selection=TopK(1), seed=0, num_envs=2)
+    for _ in range(5):
+        imitator.act(np.array([0, 1]), active=np.array([True, False]))
+    imitator.act(np.array([0, 1]))
+    assert [len([1 for said in bot.entries if said[0] != "asked"]) for bot in bots] == [6, 1]
+
+
+def test_what_a_set_aside_row_would_have_seen_raises_no_alarm() -> None:
+    def fussy(observation: Any) -> list[float]:
+        return [0.5, 0.5] if observation >= 0 else [np.nan, np.nan]
+
+    imitator = ConsensusImitator(ensembles.callables([fussy], 2), selection=TopK(1), seed=0, num_envs=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        imitator.decide(np.array([1, -1]), active=np.array([True, False]))
+    assert imitator.alarms == ()
+
+
+def test_a_demonstrator_that_fails_to_reset_starts_no_ledger_afresh() -> None:
+    class Stubborn(Diary):
+        def reset(self) -> None:
+            raise RuntimeError("not now")
+
+    members = ensembles.tabular(np.array([[[0.6, 0.4]], [[0.5, 0.5]]]))
+    budget = InflationBudget(factor=100.0, per="episode")
+    imitator = ConsensusImitator(members, Stubborn(), selection=TopK(2), seed=0, inflation_budget=budget)
+    while imitator.ledger == 0.0:
+        imitator.act(0)
+    before = imitator.state
+    with pytest.raises(RuntimeError, match="not now"):
+        imitator.begin_episode()
+    assert imitator.state is before
+
+
+def test_a_demonstrator_is_not_told_of_a_step_that_came_to_nothing() -> None:
+    """Members on the host may fail when they are to learn: the step is withdrawn, and asked about again."""
+
+    class Forgetful(type(ensembles.callables([lambda observation: [0.5, 0.4]], 2))):  # type: ignore[misc]
+        learns = True
+
+        def learn(self, *operands: Any) -> Any:
+            raise RuntimeError("cannot learn")
+
+    bot = Diary()
+    asks = Forgetful([lambda observation: [0.0, 0.0]], 2, None)
+    imitator = ConsensusImitator(asks, bot, selection=TopK(1), aggregation=Minimum(), seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match="cannot learn"):
+            imitator.act(0)
+    assert bot.entries == [("asked", 0)]
+    assert imitator.num_steps == 0

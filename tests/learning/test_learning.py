@@ -14,6 +14,7 @@ from consensus_imitation import (
     ConsensusWarning,
     InvalidAnswerError,
     Learner,
+    Minimum,
     PendingQueryError,
     TopK,
     ensembles,
@@ -209,6 +210,34 @@ def test_a_policy_follows_what_is_learned_and_keeps_its_own_memory() -> None:
     assert int(remembering.state.stream.carry[0]) == 0
 
 
+def test_a_policy_counts_its_own_steps() -> None:
+    """A member that bides its time does so in an evaluation, too."""
+
+    class Turncoat(type(ensembles.tabular(np.full((1, 1, 2), 0.5)))):  # type: ignore[misc]
+        def log_probs(self, carry: Any, observation: Any, context: Any) -> jax.Array:
+            return jnp.log(jnp.where(context.step < 2, jnp.array([[0.9, 0.1]]), jnp.array([[0.1, 0.9]])))
+
+    members = Turncoat(table=jnp.zeros((1, 1, 2)), prior=jnp.ones(1))
+    imitator = ConsensusImitator(members, selection=TopK(1), seed=0)
+    policy = imitator.policy()
+    assert [policy.predict(0)[0] for _ in range(4)] == [0, 0, 1, 1]
+    assert imitator.num_steps == 0
+
+
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_a_policy_of_members_on_the_host_forgets_when_an_episode_begins(num_envs: int | None) -> None:
+    host = ensembles.union(tape(), ensembles.callables([python_member], A))
+    policy = ConsensusImitator(host, aggregation=MAP(), selection=TopK(1), seed=0).policy(num_envs)
+    observation = np.zeros(num_envs or (), np.int32)
+
+    def last(**more: Any) -> Any:
+        return np.asarray(policy.predict(observation, **more)[0]).reshape(-1)[-1]
+
+    assert [last() for _ in range(2)] == [0, 1]
+    start = True if num_envs is None else np.array([False, True])
+    assert [last(episode_start=start), last()] == [0, 1]
+
+
 def python_member(observation: Any) -> list[float]:
     return [1 / A] * A
 
@@ -232,6 +261,28 @@ def test_a_union_with_python_members_learns_alike() -> None:
     imitator = ConsensusImitator(host, scripted, selection=TopK(4))
     with pytest.raises(ValueError, match="run on the host"):
         imitator.study([0], [0])
+
+
+def test_a_recording_that_nobody_explains_is_warned_of() -> None:
+    imitator = ConsensusImitator(ensembles.tabular(np.array([[[1.0, 0.0]], [[1.0, 0.0]]])), selection=TopK(2), seed=0)
+    with pytest.warns(ConsensusWarning, match="no member explains"):
+        imitator.study([0, 0], [0, 1])
+    assert imitator.decide(0).queried
+
+
+def test_a_certificate_is_void_if_another_rule_came_before_the_minimum() -> None:
+    imitator = ConsensusImitator(ensembles.tabular(np.full((2, 1, 2), 0.5)), aggregation=MAP(), seed=0)
+    imitator.aggregation = Minimum()
+    assert imitator.certificate().void == ""  # nothing had been done yet
+    imitator.act(0)
+    imitator.aggregation = Minimum()
+    assert imitator.certificate().void == ""  # the same
+    imitator.aggregation = MAP()
+    assert "no veto" in imitator.certificate().promise
+    imitator.aggregation = Minimum()
+    assert "rule was changed" in imitator.certificate().void
+    host = ensembles.union(counters(SMOOTHING, S, A), ensembles.callables([python_member], A))
+    assert "no network" in ConsensusImitator(host, seed=0).certificate().promise
 
 
 # --- lock-up ---
