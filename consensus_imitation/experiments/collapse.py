@@ -328,7 +328,13 @@ def _watch(
     seconds = time.perf_counter() - began
     policy = imitator.policy(num_envs=config.episodes)
     # Not a run's own episodes; the same for all variants and runs.
-    ends = evaluate(task, lambda seen: policy.predict(seen)[0], config.episodes, config.seed + 1_000_003)
+    certain = task.deterministic
+    ends = evaluate(
+        task,
+        lambda seen: policy.predict(seen, deterministic=certain)[0],
+        config.episodes,
+        config.seed + 1_000_003,
+    )
     row = {
         **label,
         **measures(queried, alone, np.array(weights).reshape(len(weights), -1), curve),

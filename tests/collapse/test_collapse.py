@@ -27,6 +27,7 @@ from consensus_imitation.experiments.collapse import (
     run_collapse,
 )
 from consensus_imitation.plotting import as_png
+from consensus_imitation.policy import Policy
 
 LOCKS_UP = "alpha0.3/bayes/caution0"
 LAKE = CollapseConfig("frozenlake", ("default", LOCKS_UP), num_seeds=2, num_steps=600, num_members=3, episodes=4)
@@ -55,6 +56,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[Any],
     Counted.asked = 0
     rows, curve = run_collapse(LAKE, out, task=counted)
     return rows, curve, out, Counted.asked
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_policies_are_evaluated_as_the_task_says(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    predict = Policy.predict
+
+    def noted(self: Policy, observation: Any, **how: Any) -> Any:
+        drawn.append(how["deterministic"])
+        return predict(self, observation, **how)
+
+    monkeypatch.setattr(Policy, "predict", noted)
+    task = replace(tasks.make("frozenlake"), deterministic=deterministic)
+    run_collapse(CollapseConfig("frozenlake", num_seeds=1, num_steps=3, num_members=2, episodes=2), task=task)
+    assert set(drawn) == {deterministic}
 
 
 # --- names ---
