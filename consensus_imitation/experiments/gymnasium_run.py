@@ -115,7 +115,11 @@ def run_gymnasium(
     _check(num_steps, max_answers, task, evaluate, evaluate_every, evaluation_episodes, seed, out, checkpoint_every)
     if (tensorboard or resume) and out is None:
         raise ValueError("tensorboard and resume need out=, the directory of the run")
+    if resume and overwrite:
+        raise ValueError("resume goes on with what is in out, overwrite replaces it: choose one")
     lanes = Lanes(env, imitator)
+    if evaluate is not None:
+        _check_evaluation(evaluate, env)
     with ExitStack() as stack:
         records = open_records(out, imitator, lanes.size, seed, resume, overwrite, stack)
         run = _Run(imitator, lanes, records, task)
@@ -137,7 +141,7 @@ def run_gymnasium(
                     records.flush()
                     if show is not None:
                         show(run)
-            if evaluate_every is not None and run.done.steps % evaluate_every != 0:
+            if evaluate_every is not None and not run.is_evaluated:
                 run.evaluated(judge())
         except KeyboardInterrupt:
             run.done.interrupted = True
@@ -170,6 +174,11 @@ class _Run:
     def recent_rate(self) -> float:
         """Share of the recent steps on which the demonstrator was asked."""
         return sum(self._recent) / max(1, len(self._recent))
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether what has been learned by now was evaluated; by an earlier part of the run, perhaps."""
+        return bool(self.done.evaluations) and self.done.evaluations[-1]["step"] == self.done.steps
 
     def begin(self, seed: int) -> None:
         self._lanes.reset(seed)
@@ -288,12 +297,23 @@ def _check(
     for name, value in counts.items():
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+        if value is not None and value % 1 != 0:
+            raise ValueError(f"{name} must be an integer, got {value}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     if checkpoint_every is not None and out is None:
         raise ValueError("checkpoints need out=, the directory that they are written to")
     if evaluate_every is not None and task is None and evaluate is None:
         raise ValueError("evaluation needs an environment of its own: pass evaluate= or task=")
+
+
+def _check_evaluation(evaluate: Any, env: Any) -> None:
+    if evaluate is env:
+        raise ValueError("evaluation would disturb the run: pass evaluate= an environment of its own")
+    if getattr(evaluate, "num_envs", None) is not None:
+        raise ValueError(
+            "evaluation plays one episode after another: pass evaluate= a single environment, not a vector"
+        )
 
 
 def _affordable(imitator: ConsensusImitator, max_answers: int | None, size: int) -> bool:
@@ -312,20 +332,22 @@ def _evaluator(imitator: ConsensusImitator, task: Task | None, env: Any, episode
             return evaluate_on_task(task, lambda seen: policy.predict(seen, deterministic=certain)[0], episodes, own)
 
         return on_task
-    rules = _NO_JUDGE if task is None else task.rules
+    rules, certain = (_NO_JUDGE, True) if task is None else (task.rules, task.deterministic)
 
     def in_env() -> tuple[EpisodeOutcome, ...]:
         policy = imitator.policy()
-        return tuple(_episode(env, policy, EpisodeTracker(rules), each) for each in episode_seeds(own, episodes))
+        trackers = [EpisodeTracker(rules)] * episodes
+        seeds = episode_seeds(own, episodes)
+        return tuple(_episode(env, policy, *each, certain) for each in zip(trackers, seeds, strict=True))
 
     return in_env
 
 
-def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int) -> EpisodeOutcome:
+def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int, deterministic: bool) -> EpisodeOutcome:
     observation, _ = env.reset(seed=seed)
     begins = True
     while tracker.outcome is None:
-        action, _ = policy.predict(observation, episode_start=begins)
+        action, _ = policy.predict(observation, episode_start=begins, deterministic=deterministic)
         begins = False
         observation, reward, terminated, truncated, _ = env.step(action)
         tracker = tracker.after(float(reward), terminated, truncated)

@@ -244,11 +244,29 @@ for extra, call in (
         ({"resume": True}, "need out="),
         ({"tensorboard": True}, "need out="),
         ({"seed": -1}, "seed must not be negative"),
+        ({"num_steps": 10.5}, "num_steps must be an integer"),
+        ({"evaluate": vector(2, AutoresetMode.SAME_STEP), "evaluate_every": 5}, "not a vector"),
+        ({"out": Path("nowhere"), "resume": True, "overwrite": True}, "choose one"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         run(Rooms(), imitator(), **settings)
+
+
+def test_the_environment_of_the_run_is_not_evaluated_in() -> None:
+    env = Rooms()
+    with pytest.raises(ValueError, match="an environment of its own"):
+        run(env, imitator(), evaluate=env, evaluate_every=5)
+
+
+def test_what_was_evaluated_is_not_evaluated_again_when_a_run_goes_on(tmp_path: Path) -> None:
+    """The last evaluation is of the run's last step: neither left out nor made twice."""
+    settings: dict[str, Any] = {"out": tmp_path, "evaluate": Rooms(), "evaluation_episodes": 2, "checkpoint_every": 25}
+    for num_steps, evaluated in ((50, [40, 50]), (50, [40, 50]), (80, [40, 50, 80])):
+        done = run(Rooms(), imitator(), num_steps=num_steps, evaluate_every=40, resume=True, **settings)
+        assert [row["step"] for row in done.evaluations] == evaluated
+        assert [row["step"] for row in read_csv(tmp_path / "evaluations.csv")] == evaluated
 
 
 def test_environment_and_imitator_have_to_fit(tmp_path: Path) -> None:
