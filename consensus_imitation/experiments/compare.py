@@ -119,7 +119,7 @@ def compare(
         task: a task of your own in place of the one that ``config.task`` names; for one process only.
 
     Returns:
-        The `Comparison`; of the methods and seeds of ``config`` only, whatever else ``out`` holds.
+        The `Comparison`; of the methods and seeds of ``config`` only, whatever else ``out`` holds, and in their order.
 
     Raises:
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
@@ -155,7 +155,12 @@ def compare(
             kept.add(rows, curve)
             if progress is not None:
                 progress(done, total)
-    return Comparison(kept.rows, kept.curve, demonstrator)
+    # Several processes end their runs in any order, which must not decide that of tables and colours.
+    place = {method: i for i, method in enumerate(config.methods)}
+    rows, curve = (
+        sorted(found, key=lambda row: (row["seed"], place[row["method"]])) for found in (kept.rows, kept.curve)
+    )
+    return Comparison(rows, curve, demonstrator)
 
 
 class _Kept:

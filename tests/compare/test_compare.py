@@ -260,6 +260,10 @@ def test_the_default_methods_are_all_of_them() -> None:
     [
         ({"methods": ()}, "nothing to compare"),
         ({"methods": ("minimun",)}, "did you mean 'minimum'"),
+        ({"methods": ("minimum-0",)}, "k must be at least 1"),
+        ({"methods": ("minimum-",)}, "comes a number"),
+        ({"methods": ("maxprob-7",)}, "must lie in"),
+        ({"methods": ("thriftydagger-1",)}, "must lie in"),
         ({"methods": ("bc", "bc")}, "named once"),
         ({"queries": 0}, "queries must be at least 1"),
         ({"num_seeds": 0}, "num_seeds must be at least 1"),
@@ -276,6 +280,15 @@ def test_a_task_of_ones_own_needs_one_process() -> None:
         compare(small("bc"), processes=2, task=rooms())
     with pytest.raises(ValueError, match="no task 'rooms'"):
         compare(small("bc"))
+
+
+def test_the_order_of_methods_is_that_of_the_configuration(tmp_path: Path) -> None:
+    """Not that in which the runs were made: tables and colours should not depend on it."""
+    compare(small("random", "bc"), tmp_path, task=rooms())
+    found = compare(small("bc", "minimum", "random"), tmp_path, task=rooms())
+    for rows in (found.rows, found.curve):
+        assert list(dict.fromkeys(row["method"] for row in rows)) == ["bc", "minimum", "random"]
+        assert [row["seed"] for row in rows] == sorted(row["seed"] for row in rows)
 
 
 @pytest.mark.long

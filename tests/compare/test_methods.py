@@ -185,7 +185,7 @@ def test_log_losses_are_of_predictions_made_before_learning() -> None:
         ("minimum-2.5", "k must be an integer"),
         ("maxprob-1.5", "threshold must lie in"),
         ("dagger-2", "decay must lie in"),
-        ("safedagger-2", "initial must be a share"),
+        ("safedagger-2", "initial must lie in"),
         ("thriftydagger-1", "rate must lie in"),
     ],
 )

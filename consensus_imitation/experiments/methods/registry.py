@@ -9,7 +9,7 @@ from consensus_imitation.experiments.methods.base import Apprentice, Setup
 from consensus_imitation.experiments.methods.dagger import Dagger
 from consensus_imitation.experiments.methods.safedagger import SafeDagger
 from consensus_imitation.experiments.methods.variance import EnsembleDagger, ThriftyDagger
-from consensus_imitation.gates import EntropyGate, MaxProbGate, MinimumGate, RandomQueries
+from consensus_imitation.gates import EntropyGate, MaxProbGate, MinimumGate, RandomQueries, VarianceGate
 from consensus_imitation.selection import TopK
 
 
@@ -17,6 +17,8 @@ class _Entry(NamedTuple):
     make: Callable[..., Apprentice]
     text: str
     number: str | None = None
+    #: Raises ValueError for a number out of range, before anything is run.
+    check: Callable[[float], Any] = lambda _: None
 
 
 def _ruled(rule: Callable[[], Aggregation]) -> Callable[[Setup], Apprentice]:
@@ -26,9 +28,26 @@ def _ruled(rule: Callable[[], Aggregation]) -> Callable[[Setup], Apprentice]:
 def _minimum(setup: Setup, number: float | None = None) -> Apprentice:
     if number is None:
         return Apprentice(setup, Minimum())
+    return Apprentice(setup, Minimum(), _top(number))
+
+
+def _top(number: float) -> TopK:
     if number % 1 != 0:
         raise ValueError(f"k must be an integer, got {number:g}")
-    return Apprentice(setup, Minimum(), TopK(int(number)))
+    return TopK(int(number))
+
+
+def _share(what: str) -> Callable[[float], None]:
+    def check(number: float) -> None:
+        if not 0 <= number <= 1:
+            raise ValueError(f"{what} must lie in [0, 1], got {number:g}")
+
+    return check
+
+
+def _rate(number: float) -> None:
+    if not 0 < number < 1:
+        raise ValueError(f"rate must lie in (0, 1), got {number:g}")
 
 
 def _random(setup: Setup, number: float | None = None) -> Apprentice:
@@ -37,21 +56,31 @@ def _random(setup: Setup, number: float | None = None) -> Apprentice:
 
 
 _METHODS = {
-    "minimum": _Entry(_minimum, "the library's own, with its defaults; minimum-4 for TopK(4)", "k"),
+    "minimum": _Entry(_minimum, "the library's own, with its defaults; minimum-4 for TopK(4)", "k", _top),
     "bc": _Entry(_ruled(lambda: RandomQueries(1.0)), "behavioural cloning: the demonstrator acts for the whole budget"),
-    "dagger": _Entry(Dagger, "labels every state visited; the demonstrator acts ever less", "decay of beta"),
-    "safedagger": _Entry(SafeDagger, "a classifier foresees the novice's mistakes", "share of unconditional answers"),
-    "ensembledagger": _Entry(EnsembleDagger, "a limit on the members' variance and discrepancy", "largest variance"),
-    "thriftydagger": _Entry(ThriftyDagger, "the members' variance at a wanted rate, without the risk critic", "rate"),
+    "dagger": _Entry(
+        Dagger, "labels every state visited; the demonstrator acts ever less", "decay of beta", _share("decay"),
+    ),
+    "safedagger": _Entry(
+        SafeDagger, "a classifier foresees the novice's mistakes", "share of unconditional answers", _share("initial"),
+    ),
+    "ensembledagger": _Entry(
+        EnsembleDagger, "a limit on the members' variance and discrepancy", "largest variance", VarianceGate,
+    ),
+    "thriftydagger": _Entry(
+        ThriftyDagger, "the members' variance at a wanted rate, without the risk critic", "rate", _rate,
+    ),
     "maxprob": _Entry(
         lambda setup, number=0.9: Apprentice(setup, MaxProbGate(number)), "asks where the likeliest action is unlikely",
-        "least probability",
+        "least probability", MaxProbGate,
     ),
     "entropy": _Entry(
         lambda setup, number=0.3: Apprentice(setup, EntropyGate(number)), "asks where the mixture's entropy is high",
-        "nats",
+        "nats", EntropyGate,
     ),
-    "random": _Entry(_random, "asks at random, at the rate that the budget allows over the horizon", "rate"),
+    "random": _Entry(
+        _random, "asks at random, at the rate that the budget allows over the horizon", "rate", RandomQueries,
+    ),
     "mixture": _Entry(_ruled(lambda: MinimumGate(PosteriorMixture())), "asks as the minimum, acts as the mixture"),
     "map": _Entry(_ruled(lambda: MinimumGate(MAP())), "asks as the minimum, acts as the heaviest member"),
     "vote": _Entry(_ruled(lambda: MinimumGate(MajorityVote())), "asks as the minimum, acts by majority vote"),
@@ -80,7 +109,7 @@ def describe(name: str) -> str:
 
 
 def check_method(name: str) -> None:
-    """Raise ValueError if there is no such method, or if it takes no parameter and is given one.
+    """Raise ValueError if there is no such method, or its parameter is out of range or one that it does not take.
 
     Example:
         >>> from consensus_imitation.experiments import methods
@@ -104,17 +133,22 @@ def make_method(name: str, setup: Setup) -> Apprentice:
 
 
 def _find(name: str) -> tuple[_Entry, float | None]:
-    stem, _, text = name.partition("-")
+    stem, dash, text = name.partition("-")
     entry: Any = _METHODS.get(stem)
     if entry is None:
         close = difflib.get_close_matches(stem, _METHODS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(_METHODS)}"
         raise ValueError(f"there is no method {name!r}: {hint}")
-    if not text:
+    if not dash:
         return entry, None
     if entry.number is None:
         raise ValueError(f"the method {stem!r} takes no number, got {name!r}")
     try:
-        return entry, float(text.removeprefix("k"))
+        number = float(text.removeprefix("k"))
     except ValueError:
         raise ValueError(f"after {stem!r} and a dash comes a number ({entry.number}), got {name!r}") from None
+    try:
+        entry.check(number)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name!r}: {error}") from None
+    return entry, number
