@@ -82,7 +82,7 @@ class PlantedConfig:
             raise ValueError(f"no trigger is known for the task {self.task!r}; there are {', '.join(PLANTINGS)}")
         for name in self.contestants:
             if name not in CONTESTANTS:
-                raise ValueError(f"there is no contestant {name!r}; there are {', '.join(CONTESTANTS)}")
+                raise ValueError(f"there is no contestant {name!r}; there are {', '.join(map(repr, CONTESTANTS))}")
         if not self.contestants:
             raise ValueError("nobody to run: name at least one contestant")
         if "random queries" in self.contestants and "minimum" not in self.contestants:

@@ -86,7 +86,7 @@ class Contestant(NamedTuple):
 
 CONTESTANTS: Mapping[str, Contestant] = {
     "minimum": Contestant(None),
-    "minimum, top 3": Contestant(Minimum(), lambda _: TopK(3)),
+    "minimum, top 2 or 0.01": Contestant(Minimum(), lambda _: TopK(2) | AlphaThreshold(0.01)),
     "minimum, all": Contestant(Minimum(), TopK),
     "minimum, alpha 0.01": Contestant(Minimum(), lambda _: AlphaThreshold(0.01)),
     "MAP": Contestant(MAP()),
