@@ -33,6 +33,9 @@ CAUTION = (0.5, 0.1, 0.01)
 
 _NUM_PREDICTORS = 3 + len(CAUTION)
 
+#: Log-mass that a proper prediction may lack.
+_ROUNDING = 1e-5
+
 
 class AlarmState(struct.PyTreeNode):
     """What the alarm has seen.
@@ -92,12 +95,15 @@ class MisspecificationAlarm(struct.PyTreeNode):
         Args:
             state: before the answer.
             observation: what it was given to; an integer if ``num_contexts`` exceeds 1, else ignored.
-            log_probs: float [N, A], the validated predictions.
+            log_probs: float [N, A], the validated predictions; what is left of one that withholds mass is scaled up.
             answer: int [], in ``0 .. A-1``.
             asleep: bool [N], members whose prediction was unusable: no bet is made against them.
         """
         chex.assert_rank(log_probs, 2)
         num_actions = log_probs.shape[-1]
+        # What a member withholds is asked about, and claims nothing: only what is left is held against it.
+        total = jax.nn.logsumexp(log_probs, axis=-1, keepdims=True)
+        log_probs = jnp.where((total > -jnp.inf) & (total < -_ROUNDING), log_probs - total, log_probs)
         known = jnp.clip(jnp.asarray(observation), 0, self.num_contexts - 1) if self.num_contexts > 1 else 0
         counts = state.counts[known]
         universal = jnp.log(counts[answer] + 0.5) - jnp.log(jnp.sum(counts) + 0.5 * num_actions)

@@ -120,7 +120,7 @@ def certify(
     prior_weight = float(min(weights[one] for one in candidates))
     by_one_answer = rule.exclusion_bound(prior_weight)
     exclusion = by_one_answer if _bounds_all_steps(learner) else 1.0
-    learns = learner.ensemble.learns if learns is None else learns
+    learns = bool(learner.ensemble.learns) if learns is None else learns
     current = jnp.asarray(log_weights, jnp.float32)
     margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
     return Statement(

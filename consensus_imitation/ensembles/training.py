@@ -78,6 +78,13 @@ class Training:
         caution: c, answers after which members know as much as they do not: of its probability mass each withholds
             ``c / (c + answers so far)``, and what is withheld is asked about. Networks fresh from their initialisation
             all say about the same of everything, so without this they would agree, and act, in ignorance. 0 for none.
+            All members of one ensemble withhold the same; against fixed members in a `union`, which withhold nothing,
+            every answer costs them ``answers / (c + answers)`` of their weight.
+
+    Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
+    because members that are never certain are asked about for ever; bootstrap, because members that see the same
+    answers in the same way disagree less than they should. What was measured of caution and smoothing is in
+    docs/learning.md. The other numbers are common ones and were not tuned.
 
     Raises:
         ValueError: on construction, if a number is out of range.

@@ -535,3 +535,18 @@ def test_members_that_run_on_the_host_can_have_an_alarm() -> None:
 def test_an_alarm_with_contexts_is_refused_for_members_that_run_on_the_host() -> None:
     with pytest.raises(ValueError, match="num_contexts=1"):
         on_the_host(num_contexts=2)
+
+
+def test_mass_that_is_withheld_is_not_held_against_a_member() -> None:
+    """Members that know little withhold most of their mass: that asks, and is no reason to think the truth absent."""
+    alarm, awake = MisspecificationAlarm(delta=0.01), jnp.array([False, False])
+    whole = jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]]))
+    cautious = whole + jnp.log(jnp.array([[1e-3], [0.5]]))
+    plain = held_back = alarm.init(2, 2)
+    for answer in np.random.default_rng(0).choice(2, 50, p=[0.7, 0.3]):
+        plain = alarm.update(plain, 0, whole, int(answer), awake)
+        held_back = alarm.update(held_back, 0, cautious, int(answer), awake)
+    np.testing.assert_allclose(alarm.log_evidence(held_back), alarm.log_evidence(plain), atol=1e-3)
+    assert not bool(alarm.raised(held_back, jnp.zeros(2)))
+    nothing = jnp.full((2, 2), -jnp.inf)  # the control: no mass anywhere explains nothing
+    assert bool(alarm.raised(alarm.update(held_back, 0, nothing, 0, awake), jnp.zeros(2)))
