@@ -28,6 +28,7 @@ def collapse_table(rows: Sequence[Row]) -> Table:
     for name, own in groups(rows).items():
         in_charge = [np.inf if row["one_in_charge_at"] is None else row["one_in_charge_at"] for row in own]
         episodes, harms = (sum(row[column] for row in own) for column in ("episodes", "harms"))
+        returns = [row["mean_return"] for row in own]
         unsafe = share_interval(harms, episodes) if episodes else None
         body.append(
             (
@@ -40,7 +41,8 @@ def collapse_table(rows: Sequence[Row]) -> Table:
                 _median(_known(own, "decay"), 2),
                 _median([row["early_harms"] for row in own], 1),
                 f"{harms}/{episodes}" + (f" [{100 * unsafe[1]:.0f}, {100 * unsafe[2]:.0f}]%" if unsafe else ""),
-                _median([row["mean_return"] for row in own], interval=True),
+                # Where 1 is the goal, whole numbers would say that all reach it.
+                _median(returns, 0 if max(map(abs, returns)) >= 10 else 2, interval=True),
                 _median([100 * row["success"] for row in own]),
             )
         )

@@ -331,7 +331,7 @@ def test_table_shows_medians_and_pooled_harm() -> None:
     assert named["asks"] == "1.0"
     assert named["alone"] == "25"
     assert named["unsafe"].startswith("6/30 [8, 39]")
-    assert (named["return"], named["solved"], named["early"]) == ("7", "50", "1.0")
+    assert (named["return"], named["solved"], named["early"]) == ("7.00", "50", "1.0")
 
 
 def test_command_writes_table_and_picture(tmp_path: Path) -> None:
@@ -367,3 +367,9 @@ def test_nothing_is_written_for_a_bad_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is no task"):
         run_collapse(CollapseConfig("nowhere", ("top2",)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_returns_below_one_are_not_rounded_to_it(run: tuple[list[Any], list[Any], Path, int]) -> None:
+    own = [{**row, "mean_return": 0.9} for row in run[0]]
+    assert {line[9] for line in collapse_table(own).rows} == {"0.90"}
+    assert {line[9] for line in collapse_table([{**row, "mean_return": -212.4} for row in own]).rows} == {"-212"}
