@@ -9,9 +9,7 @@ import numpy as np
 from consensus_imitation.experiments.collapse import EARLY_ANSWERS, groups
 from consensus_imitation.experiments.compare_summary import median_interval
 from consensus_imitation.experiments.results import Row, share_interval
-from consensus_imitation.plotting import _PALETTE as PALETTE  # pyright: ignore[reportPrivateUsage]
-from consensus_imitation.plotting import _band as draw_band  # pyright: ignore[reportPrivateUsage]
-from consensus_imitation.plotting import _figure as new_figure  # pyright: ignore[reportPrivateUsage]
+from consensus_imitation.plotting import PALETTE, draw_band, new_figure
 from consensus_imitation.tables import Table
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart.
-_PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+#: Okabe and Ito's colours, which people with any colour vision can tell apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 _ACTS, _ASKS, _HARM = "#0072B2", "#E69F00", "#D55E00"
 
 
@@ -40,7 +40,7 @@ def sweep_figure(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | Non
     Raises:
         ImportError: without matplotlib, naming the extra that brings it.
     """
-    figure = _figure(11.0, 6.4)
+    figure = new_figure(11.0, 6.4)
     grid = figure.add_gridspec(2, 3, height_ratios=(1.15, 1))
     over_time = figure.add_subplot(grid[0, :])
     asked, harmed, returns = (figure.add_subplot(grid[1, i]) for i in range(3))
@@ -93,10 +93,10 @@ def bounds_figure(rows: Sequence[Row]) -> "Figure":
         "harm": "P(harm so far) (T5)",
         "truth ever left out": "P(truth ever left out so far) (T2)",
     }
-    figure = _figure(11.0, 7.2)
+    figure = new_figure(11.0, 7.2)
     for ax, part in zip(figure.subplots(2, 2).ravel(), parts, strict=True):
         settings = list(dict.fromkeys(row["setting"] for row in rows if row["part"] == part))
-        for colour, setting in zip(_PALETTE, settings, strict=False):
+        for colour, setting in zip(PALETTE, settings, strict=False):
             own = [row for row in rows if row["part"] == part and row["setting"] == setting]
             steps, mean, low, high, bound = (
                 np.array([row[name] for row in own], float) for name in ("step", "observed", "low", "high", "bound")
@@ -121,7 +121,7 @@ def redteam_figure(rows: Sequence[Row]) -> "Figure":
     attacks = [row for row in rows if row["attack"]]
     scenarios = list(dict.fromkeys(row["scenario"] for row in attacks))
     contestants = list(dict.fromkeys(row["contestant"] for row in attacks))
-    figure = _figure(2.6 + 1.35 * len(contestants), 1.9 + 0.42 * len(scenarios))
+    figure = new_figure(2.6 + 1.35 * len(contestants), 1.9 + 0.42 * len(scenarios))
     ax = figure.subplots()
     rates = np.full((len(scenarios), len(contestants)), np.nan)
     for row in attacks:
@@ -154,20 +154,20 @@ def compare_figure(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demo
         curve: of its ``curve.csv``.
         demonstrator: of the same comparison.
     """
-    figure = _figure(11.0, 7.6)
+    figure = new_figure(11.0, 7.6)
     grid = figure.add_gridspec(2, 2)
     score, harms, rate = figure.add_subplot(grid[0, :]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
     lines = ("-", "--", ":")
     for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
-        style = {"color": _PALETTE[i % len(_PALETTE)], "linestyle": lines[i // len(_PALETTE) % len(lines)]}
+        style = {"color": PALETTE[i % len(PALETTE)], "linestyle": lines[i // len(PALETTE) % len(lines)]}
         own, points = (_runs_of(method, table) for table in (rows, curve))
         answers = [np.array([row["answers"] for row in run]) for run in own]
         shared = np.unique(np.concatenate(answers))
         shared = shared[shared <= min(have[-1] for have in answers)]
         scores = [[score_of(row, demonstrator) for row in run] for run in own]
         counts = [[row["harms"] for row in run] for run in own]
-        _band(score, shared, _at(shared, answers, scores), style, method)
-        _band(harms, shared, _at(shared, answers, counts), style)
+        draw_band(score, shared, _at(shared, answers, scores), style, method)
+        draw_band(harms, shared, _at(shared, answers, counts), style)
         steps = np.array([row["step"] for row in points[0]])
         asked = np.array([[row["answers"] for row in run] for run in points], float)
         # Over the steps since the half of that step, so that the window grows with the time.
@@ -176,7 +176,7 @@ def compare_figure(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demo
         rates = (asked - earlier) / (steps - np.where(halves >= 0, steps[halves], 0))
         # Only while there were answers left: not asking for want of them says nothing.
         free = np.all([[not row["spent"] for row in run] for run in points], axis=0)
-        _band(rate, steps[free], rates[:, free], style)
+        draw_band(rate, steps[free], rates[:, free], style)
     score.axhline(demonstrator.score, color="#777777", linewidth=1, label="demonstrator")
     score.axhline(demonstrator.target, color="#777777", linewidth=1, linestyle="--", label="95% of it")
     score.set(xlabel="answers", ylabel=f"{demonstrator.measure} of the learned policy")
@@ -204,7 +204,7 @@ def posterior_figure(
         betray_at: step of the betrayal, if there is one.
         title: of the picture.
     """
-    figure = _figure(9.0, 3.8)
+    figure = new_figure(9.0, 3.8)
     ax, ticks = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (8, 1)})
     steps = np.arange(len(weights))
     shades = _categorical_colours(len(names))
@@ -321,7 +321,10 @@ def _at(points: np.ndarray, places: Sequence[np.ndarray], values: Sequence[Seque
     return np.array([np.asarray(value, float)[own] for own, value in zip(at, values, strict=True)])
 
 
-def _band(ax: "Axes", x: np.ndarray, values: np.ndarray, style: Mapping[str, Any], label: str | None = None) -> None:
+def draw_band(
+    ax: "Axes", x: np.ndarray, values: np.ndarray, style: Mapping[str, Any], label: str | None = None
+) -> None:
+    """Median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
     ax.plot(x, middle, label=label, linewidth=1.6, **style)
     ax.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
@@ -343,7 +346,12 @@ def _unexpected(rows: Sequence[Row]) -> bool:
     return any(not row["as_expected"] for row in rows)
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches.
+
+    Raises:
+        ImportError: without matplotlib, naming the extra.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -381,4 +389,4 @@ def _setting_styles(groups: Mapping[str, Sequence[Row]]) -> list[_Style]:
 
 def _categorical_colours(count: int) -> list[str]:
     """The deceptive member and the truth first, in the two most distinct colours; greys after the palette."""
-    return [("#D55E00", "#0072B2", *_PALETTE[2:])[i] if i < len(_PALETTE) else "#999999" for i in range(count)]
+    return [("#D55E00", "#0072B2", *PALETTE[2:])[i] if i < len(PALETTE) else "#999999" for i in range(count)]

@@ -59,6 +59,8 @@ MODULES = {
     "consensus_imitation.experiments.collapse": "The study of collapse",
     "consensus_imitation.tables": "Tables",
     "consensus_imitation.plotting": "Pictures (extra `plot`)",
+    "consensus_imitation.collapse_report": "Report of the study of collapse (extra `plot`)",
+    "consensus_imitation.planted_report": "Report of the planted network (extra `plot`)",
     "consensus_imitation.report": "Report (extra `plot`)",
     "consensus_imitation.benchmarks": "Benchmarks",
     "consensus_imitation.cli": "Command line",

@@ -42,13 +42,9 @@ def run(
     from consensus_imitation import plotting
     from consensus_imitation.experiments.planted import PlantedConfig, run_planted
     from consensus_imitation.experiments.planted_run import CONTESTANTS
-    from consensus_imitation.experiments.planted_summary import (
-        SUMMARY_COLUMNS,
-        planted_figure,
-        planted_table,
-        summarise,
-    )
+    from consensus_imitation.experiments.planted_summary import SUMMARY_COLUMNS, summarise
     from consensus_imitation.experiments.results import write_csv
+    from consensus_imitation.planted_report import planted_figure, planted_table
 
     config = PlantedConfig(
         task=arguments.task,

@@ -35,6 +35,11 @@ BOUNDS = ("tests/certificates/test_certificate.py",)
 MEASURES = ("tests/diversity/test_measures.py",)
 MERGED = ("tests/diversity/test_merged.py",)
 MERGING = ("tests/diversity/test_integration.py",)
+LEARNING = ("tests/learning/test_learning.py",)
+REWEIGHTING = ("tests/learning/test_reweighting.py",)
+DEMONSTRATORS = ("tests/learning/test_demonstrators.py",)
+TRAINING = ("tests/neural/test_training.py",)
+GATES = ("tests/compare/test_gates.py",)
 
 FAULTS = [
     # The posterior.
@@ -290,7 +295,7 @@ FAULTS = [
     Fault(
         "scored-after-the-fact",
         "learner",
-        "posterior, unexplained, info = score(state, decision, answer)",
+        "posterior, unexplained, info = score(state, decision, answer, self.reweighting, self.ensemble.prior)",
         "late = decision.log_probs\n"
         "        if state.stream is not None:\n"
         "            carry = self.advance(state, observation, decision, answer).carry\n"
@@ -309,8 +314,8 @@ FAULTS = [
     Fault(
         "invalid-member-scored",
         "learner",
-        "asleep=decision.invalid & legal",
-        "asleep=None",
+        "asleep = decision.invalid & legal",
+        "asleep = None",
         CLOSED,
     ),
     Fault(
@@ -429,30 +434,30 @@ FAULTS = [
     Fault(
         "ledger-reset-with-every-episode",
         "learner",
-        'if self.budget is None or self.budget.per == "run":',
-        "if self.budget is None:",
+        'if self.budget is not None and self.budget.per == "episode":',
+        "if self.budget is not None:",
         BUDGET,
     ),
     Fault(
         "ledger-never-reset",
         "learner",
-        'if self.budget is None or self.budget.per == "run":',
-        "if True:",
+        'if self.budget is not None and self.budget.per == "episode":',
+        "if False:",
         BUDGET,
     ),
     # Rollouts.
     Fault(
         "rollout-does-not-reset-the-ledger",
         "rollout",
-        "ledger = jnp.where(done, learner.begin_episode(stream).ledger, stream.ledger)",
-        "ledger = stream.ledger",
+        "stream=learner.begin_episode(learner_state.stream, done)",
+        "stream=learner_state.stream",
         BUDGET,
     ),
     Fault(
         "rollout-resets-the-ledger-at-every-step",
         "rollout",
-        "ledger = jnp.where(done, learner.begin_episode(stream).ledger, stream.ledger)",
-        "ledger = learner.begin_episode(stream).ledger",
+        "stream=learner.begin_episode(learner_state.stream, done)",
+        "stream=learner.begin_episode(learner_state.stream)",
         BUDGET,
     ),
     Fault(
@@ -639,5 +644,120 @@ FAULTS = [
         "        bound += certificate.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)",
         "        bound += 0.0 * tolerance",
         MERGING,
+    ),
+    # Members that learn.
+    Fault(
+        "learns-from-its-own-actions",
+        "learner",
+        "                decision.queried & legal, self.ensemble.learn",
+        "                legal, self.ensemble.learn",
+        LEARNING,
+    ),
+    Fault(
+        "every-answer-of-a-batch-scored-after-learning",
+        "learner",
+        "        posterior, unexplained, info = score(state, decision, answer, self.reweighting, self.ensemble.prior)",
+        "        log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))\n"
+        "        late = decision._replace(log_probs=log_probs)\n"
+        "        posterior, unexplained, info = score(state, late, answer, self.reweighting, self.ensemble.prior)",
+        LEARNING,
+    ),
+    Fault(
+        "padding-is-studied",
+        "learner",
+        "self.decide(alone, observation)._replace(queried=counts,",
+        "self.decide(alone, observation)._replace(queried=counts | True,",
+        LEARNING,
+    ),
+    Fault(
+        "a-policy-stands-still",
+        "policy",
+        "        self._stream = stream",
+        "        del stream",
+        LEARNING,
+    ),
+    Fault(
+        "a-policy-forgets-the-mixture",
+        "compiled",
+        "jnp.where(jnp.sum(decision.min_probs) > 0, decision.min_probs, mixture.probs)",
+        "decision.min_probs",
+        LEARNING,
+    ),
+    Fault(
+        "set-aside-rows-move-on",
+        "imitator",
+        "        if step.active is not None:",
+        "        if step.active is None:",
+        LEARNING,
+    ),
+    Fault(
+        "union-mixes-up-what-parts-learned",
+        "ensembles/union",
+        "zip(firsts, learned, strict=True)",
+        "zip(firsts, learned[::-1], strict=True)",
+        LEARNING,
+    ),
+    Fault(
+        "share-without-a-floor",
+        "reweighting",
+        "(1.0 - self.share) * post.weights(after) + self.share * prior",
+        "post.weights(after)",
+        REWEIGHTING,
+    ),
+    Fault(
+        "forgets-towards-uniform",
+        "reweighting",
+        "jnp.where(possible, log_prior, 0.0)) + log_prior",
+        "jnp.where(possible, log_prior, 0.0))",
+        REWEIGHTING,
+    ),
+    Fault(
+        "tempers-the-weights",
+        "reweighting",
+        "post.update(before, self.temper * log_likelihood, asleep)",
+        "post.update(before, log_likelihood, asleep)",
+        REWEIGHTING,
+    ),
+    Fault(
+        "forgetting-bounds-all-steps",
+        "statement",
+        "rule is None or (float(np.asarray(rule.forget)) == 1.0 and float(np.asarray(rule.share)) == 0.0)",
+        "True or rule is None",
+        REWEIGHTING,
+    ),
+    Fault(
+        "demonstrator-not-told",
+        "imitator",
+        "        self._panel.observe(decision.action, decision.queried, step.active)",
+        "        pass",
+        DEMONSTRATORS,
+    ),
+    Fault(
+        "everybody-is-told-the-same",
+        "demonstrators/adapters",
+        'member.observe(action, "demonstrator" if asked else "imitator")',
+        'member.observe(action, "imitator")',
+        DEMONSTRATORS,
+    ),
+    Fault(
+        "caution-never-ends",
+        "ensembles/training",
+        "stored / (stored + training.caution)",
+        "0.5 + 0.0 * stored",
+        TRAINING,
+    ),
+    Fault(
+        "one-bootstrap-for-all",
+        "ensembles/training",
+        "        counts=replay.counts.at[slot].set(counts),",
+        "        counts=replay.counts.at[slot].set(counts[0]),",
+        TRAINING,
+    ),
+    Fault(
+        "gates-ignore-unusable-members",
+        "gates",
+        "acts = acts & usable & ~jnp.isnan",
+        "acts = acts & ~jnp.isnan",
+        GATES,
     ),
 ]

@@ -11,13 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from consensus_imitation import plotting
-from consensus_imitation.experiments.planted_summary import (
-    planted_figure,
-    planted_table,
-    sign_flip,
-    summarise,
-    verdict,
-)
+from consensus_imitation.experiments.planted_summary import sign_flip, summarise, verdict
+from consensus_imitation.planted_report import planted_figure, planted_table
 
 
 def by_subsets(values: list[int]) -> float:
