@@ -24,6 +24,7 @@ K = 4
 ALPHA = 0.002
 
 
+@jax.tree_util.register_static
 @dataclass(frozen=True)
 class AsksAtRandom:
     """Another rule that also asks with a fixed probability, whatever the members say: learning without a veto.

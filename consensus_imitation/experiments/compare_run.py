@@ -65,7 +65,7 @@ def edges(num_steps: int) -> list[int]:
     Example:
         >>> from consensus_imitation.experiments.compare_run import edges
         >>> edges(40)
-        [4, 8, 11, 12, 16, 20, 23, 24, 28, 32, 36, 40]
+        [4, 8, 11, 12, 16, 20, 22, 24, 28, 32, 36, 40]
     """
     doublings = np.log2(max(num_steps, 8)) - 3
     geometric = 8 * 2 ** (np.arange(0, POINTS_PER_DOUBLING * doublings + 1e-9) / POINTS_PER_DOUBLING)
