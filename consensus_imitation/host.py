@@ -51,15 +51,10 @@ def core_observation(ensemble: Ensemble, state: LearnerState, observation: Any, 
     """What the pure core is fed: the observation itself, or predictions made on the host ([N, A] or [B, N, A])."""
     if ensemble.pure:
         return observation
-    stream, log_weights = state.stream, state.posterior.log_weights
+    carry = state.stream.carry
     if num_envs is None:
-        return ensemble.log_probs(stream.carry, observation, Context(stream.step, log_weights, learned=state.learned))
-    rows = [
-        ensemble.log_probs(
-            row(stream.carry, b), row(observation, b), Context(stream.step[b], log_weights, learned=state.learned)
-        )
-        for b in range(num_envs)
-    ]
+        return ensemble.log_probs(carry, observation, _context(state))
+    rows = [ensemble.log_probs(row(carry, b), row(observation, b), _context(state, b)) for b in range(num_envs)]
     return jnp.stack(rows)
 
 
@@ -67,15 +62,14 @@ def advanced_carry(
     ensemble: Ensemble, state: LearnerState, observation: Any, action: Any, queried: Any, num_envs: int | None
 ) -> Carry:
     """The members' memory after a step that was taken in ``state``."""
-    stream, log_weights = state.stream, state.posterior.log_weights
+    carry = state.stream.carry
     if num_envs is None:
-        context = Context(stream.step, log_weights, learned=state.learned)
-        return ensemble.advance(stream.carry, observation, context, jnp.int32(action), jnp.asarray(queried))
+        return ensemble.advance(carry, observation, _context(state), jnp.int32(action), jnp.asarray(queried))
     rows = [
         ensemble.advance(
-            row(stream.carry, b),
+            row(carry, b),
             row(observation, b),
-            Context(stream.step[b], log_weights, learned=state.learned),
+            _context(state, b),
             jnp.int32(action[b]),
             jnp.asarray(queried[b]),
         )
@@ -131,3 +125,9 @@ def raw_row(observations: Any, b: int) -> Any:
     if isinstance(observations, tuple) and not all(isinstance(one, str) for one in observations):
         return tuple(raw_row(part, b) for part in observations)
     return observations[b]
+
+
+def _context(state: LearnerState, b: int | None = None) -> Context:
+    """What a member is told of the history, in the only environment or in one of a batch."""
+    step = state.stream.step if b is None else state.stream.step[b]
+    return Context(step, state.posterior.log_weights, learned=state.learned)
