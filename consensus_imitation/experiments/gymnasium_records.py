@@ -4,9 +4,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from consensus_imitation.experiments.checkpoint import load_checkpoint
 from consensus_imitation.experiments.results import CsvLog, Row, claim_directory
 from consensus_imitation.imitator import ConsensusImitator
+from consensus_imitation.journal.checkpoint import load_checkpoint
 
 STEP_COLUMNS = (
     *("step", "env", "episode", "action", "queried", "query_prob", "reward", "terminated", "truncated"),

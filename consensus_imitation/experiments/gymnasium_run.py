@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.experiments.checkpoint import save_checkpoint
 from consensus_imitation.experiments.gymnasium_lanes import Lanes, Step
 from consensus_imitation.experiments.gymnasium_records import STEP_COLUMNS, Records, open_records, open_writer
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import EpisodeOutcome, EpisodeTracker, Rules, Task, episode_seeds
 from consensus_imitation.experiments.tasks import evaluate as evaluate_on_task
 from consensus_imitation.imitator import ConsensusImitator, Decision
+from consensus_imitation.journal.checkpoint import save_checkpoint
 
 #: Steps over which the query rate that is shown is taken.
 RECENT = 1000

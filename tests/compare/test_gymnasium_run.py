@@ -11,10 +11,11 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from consensus_imitation import ConsensusImitator, TopK, ensembles
+from consensus_imitation.errors import DamagedError
 from consensus_imitation.experiments import read_csv
-from consensus_imitation.experiments.checkpoint import load_checkpoint, save_checkpoint
 from consensus_imitation.experiments.gymnasium_records import EPISODE_COLUMNS, STEP_COLUMNS
 from consensus_imitation.experiments.gymnasium_run import run_gymnasium
+from consensus_imitation.journal.checkpoint import load_checkpoint, save_checkpoint
 from tests.compare.tiny import LENGTH, ROOMS, Rooms, Watching, expert, rooms
 
 RIGHT = np.eye(2)[np.arange(ROOMS) % 2]
@@ -164,7 +165,10 @@ def test_a_checkpoint_of_networks_goes_on_exactly(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not fit"):
         load_checkpoint(path, like=imitator().state)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(DamagedError, match="is damaged"):
+        load_checkpoint(path, like=one.state)
+    path.write_bytes(b"")
+    with pytest.raises(DamagedError, match="is no checkpoint"):
         load_checkpoint(path, like=one.state)
 
 

@@ -1,10 +1,11 @@
 """An imitator's state on disk: parameters, posterior, memory and counters in one file, written whole or not at all.
 
-The file holds arrays and a line of JSON in MessagePack, nothing that is executed when it is read.
+The file holds arrays and a line of JSON in MessagePack, behind a checksum over all of it. Nothing is executed when it
+is read: the structure comes from the imitator that the user constructs.
 """
 
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -13,10 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
+from consensus_imitation.errors import ConfigurationError, DamagedError
+from consensus_imitation.journal.files import write_whole
 from consensus_imitation.learner import LearnerState
 
-#: Written into every file; a reader refuses another one.
-FORMAT = "consensus-imitation-state-1"
+#: The first bytes of every file; a reader refuses another one.
+FORMAT = b"consensus-imitation-state-2\n"
+_OLDER = b"consensus-imitation-state-1"
+_BODY = len(FORMAT) + hashlib.sha256().digest_size
 
 
 class Checkpoint(NamedTuple):
@@ -27,18 +32,21 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(path: Path, state: LearnerState, header: dict[str, Any]) -> None:
-    """Write a state, replacing the file in one go.
+    """Write a state, replacing the file in one go; it is on the disk when this returns.
 
     Args:
-        path: of the file.
+        path: of the file, which only its owner may read: the key of the draws is in it.
         state: from `ConsensusImitator.state`.
         header: whatever else is needed to go on; anything that JSON can hold.
+
+    Raises:
+        OSError: if it cannot be written. The file is then the old one or the new one, and whole.
 
     Example:
         >>> import tempfile
         >>> import numpy as np
         >>> from consensus_imitation import ConsensusImitator, ensembles
-        >>> from consensus_imitation.experiments.checkpoint import load_checkpoint, save_checkpoint
+        >>> from consensus_imitation.journal.checkpoint import load_checkpoint, save_checkpoint
         >>> imitator = ConsensusImitator(ensembles.tabular(np.full((2, 1, 2), 0.5)), seed=0)
         >>> path = Path(tempfile.mkdtemp()) / "state.msgpack"
         >>> save_checkpoint(path, imitator.state, {"step": 0})
@@ -46,14 +54,10 @@ def save_checkpoint(path: Path, state: LearnerState, header: dict[str, Any]) -> 
         {'step': 0}
     """
     leaves = [np.asarray(_plain(leaf)) for leaf in jax.tree.leaves(state)]
-    text = json.dumps({"format": FORMAT, "structure": _structure(state), "header": header})
+    text = json.dumps({"structure": _structure(state), "header": header})
     content = {"json": text, "leaves": {str(i): leaf for i, leaf in enumerate(leaves)}}
-    part = path.with_suffix(path.suffix + ".part")
-    with part.open("wb") as file:
-        file.write(serialization.msgpack_serialize(content))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    body = serialization.msgpack_serialize(content)
+    write_whole(path, FORMAT + hashlib.sha256(FORMAT + body).digest() + body)
 
 
 def load_checkpoint(path: Path, like: LearnerState) -> Checkpoint:
@@ -65,27 +69,43 @@ def load_checkpoint(path: Path, like: LearnerState) -> Checkpoint:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no checkpoint, or one of another ensemble.
+        DamagedError: if it is no checkpoint, or not what was written.
+        ConfigurationError: if it is one of another ensemble.
     """
-    try:
-        content = cast(dict[str, Any], serialization.msgpack_restore(path.read_bytes()))
-        said = json.loads(content["json"])
-        known = said["format"] == FORMAT
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is no checkpoint of this library: {error}") from error
-    if not known:
-        raise ValueError(f"{path} is a checkpoint in another format: {said['format']!r}, expected {FORMAT!r}")
+    said, saved = _read(path)
     if said["structure"] != _structure(like):
-        raise ValueError(
+        raise ConfigurationError(
             f"{path} does not fit: it was saved by an imitator with another ensemble, other rules or another number of "
             "environments; construct the imitator as it was then"
         )
     old, structure = jax.tree.flatten(like)
-    leaves = [content["leaves"][str(i)] for i in range(len(old))]
+    leaves = [saved[str(i)] for i in range(len(old))]
     rebuilt = [_as_before(leaf, before) for leaf, before in zip(leaves, old, strict=True)]
     return Checkpoint(jax.tree.unflatten(structure, rebuilt), said["header"])
+
+
+def load_header(path: Path) -> dict[str, Any]:
+    """The run's own numbers of a checkpoint, all of which is checked.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedError: if it is no checkpoint, or not what was written.
+    """
+    return _read(path)[0]["header"]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is said, and the leaves."""
+    data = path.read_bytes()
+    if not data.startswith(FORMAT):
+        older = " (it is in an older format: start the run anew)" if _OLDER in data[:200] else ""
+        raise DamagedError(f"{path} is no checkpoint of this library{older}")
+    checksum, body = data[len(FORMAT) : _BODY], data[_BODY:]
+    # Nothing is parsed before it is known to be what was written.
+    if hashlib.sha256(FORMAT + body).digest() != checksum:
+        raise DamagedError(f"{path} is damaged: its content does not give its checksum; delete it, an older one may do")
+    content = cast(dict[str, Any], serialization.msgpack_restore(body))
+    return json.loads(content["json"]), content["leaves"]
 
 
 def _is_key(leaf: Any) -> bool:

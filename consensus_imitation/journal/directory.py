@@ -1,0 +1,243 @@
+"""A run's directory: the journal, checkpoints, and the lock of the only writer."""
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from consensus_imitation.errors import ConfigurationError, DamagedError, JournalError
+from consensus_imitation.journal import disk
+from consensus_imitation.journal.checkpoint import Checkpoint, load_checkpoint, load_header, save_checkpoint
+from consensus_imitation.journal.lock import Lock
+from consensus_imitation.journal.record import Record
+from consensus_imitation.journal.recovery import Report, mend
+from consensus_imitation.journal.store import Store
+from consensus_imitation.learner import LearnerState
+
+_NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
+#: Checkpoints that are kept: the newest, and one to fall back on.
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Journal:
+    """How an imitator is to be recorded.
+
+    Args:
+        path: of the run's directory, which is made if need be.
+        observations: keep every observation for good, not only its hash. The recent ones are kept in any case, for
+            going on after a crash.
+        group: calls per transaction. 1: every step is on the disk before its action is given out. More is faster, and a
+            crash may forget that many of the imitator's own last steps; questions and answers are always on the disk.
+        checkpoint_every: calls between checkpoints of the imitator's state.
+
+    Raises:
+        ConfigurationError: if a number is below 1.
+
+    Example:
+        >>> Journal("runs/one", group=100).checkpoint_every
+        1000
+    """
+
+    path: str | Path
+    observations: bool = field(default=False, kw_only=True)
+    group: int = field(default=1, kw_only=True)
+    checkpoint_every: int = field(default=1000, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("group", "checkpoint_every"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"{name} of a journal must be an integer of at least 1, got {value!r}")
+
+
+class _Saved(NamedTuple):
+    """A checkpoint on the disk: after which call, and the calls whose queries waited then."""
+
+    call: int
+    path: Path
+    waiting: tuple[int, ...]
+
+
+class RunDirectory:
+    """A run's directory, open for writing; made by `create` or `open`.
+
+    Attributes:
+        path: of the directory.
+        settings: how it is recorded.
+        run: the run's identity.
+        store: the journal.
+        report: what was found when it was opened.
+    """
+
+    def __init__(self, path: Path, settings: Journal, lock: Lock, store: Store, report: Report) -> None:
+        self.path, self.settings, self.store, self.report = path, settings, store, report
+        self._lock = lock
+        self.run: str = store.meta["run"]
+        self._whole: list[_Saved] = []
+
+    @classmethod
+    def create(cls, journal: Journal, meta: dict[str, Any]) -> "RunDirectory":
+        """Start a run.
+
+        Args:
+            journal: where, and how it is to be recorded.
+            meta: the run's description, anything that JSON can hold, with ``num_members`` and ``num_actions``. The
+                run's identity and the settings are added.
+
+        Raises:
+            JournalError: if the directory holds a run, or cannot be made.
+            LockedError: if somebody else writes it.
+            ConfigurationError: if the description is not one.
+        """
+        path = Path(journal.path)
+        try:
+            disk.make_directory(path)
+            disk.make_directory(path / "checkpoints")
+        except OSError as error:
+            raise JournalError(f"the directory {path} cannot be made: {error}") from error
+        lock = Lock(path / "lock.sqlite")
+        try:
+            file = path / "journal.sqlite"
+            if file.exists() or any(_checkpoints(path)):
+                raise JournalError(
+                    f"{path} holds a run already: go on with it by ConsensusImitator.resume({str(path)!r}, ...), or "
+                    "choose another directory"
+                )
+            settings = {name: getattr(journal, name) for name in ("observations", "group", "checkpoint_every")}
+            store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)
+            return cls(path, journal, lock, store, Report(path=file, entries=0, calls=0))
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def open(cls, journal: "Journal | str | Path") -> "RunDirectory":
+        """Go on with a run: take the lock, read all of the journal, and cut back a torn tail.
+
+        Args:
+            journal: where; a `Journal` also says how it is to be recorded from now on.
+
+        Raises:
+            JournalError: if there is no run.
+            LockedError: if somebody else writes it.
+            DamagedError: if the journal is damaged in the middle, naming the place.
+        """
+        path = Path(journal.path if isinstance(journal, Journal) else journal)
+        file = path / "journal.sqlite"
+        if not file.is_file():
+            raise JournalError(f"{path} holds no run: there is no {file.name}")
+        lock = Lock(path / "lock.sqlite")
+        try:
+            report = mend(file)
+            store = Store.open(file)
+            try:
+                settings = journal if isinstance(journal, Journal) else Journal(path, **store.meta["settings"])
+                store.group = settings.group
+                opened = cls(path, settings, lock, store, report)
+                opened._find_checkpoints()
+            except (KeyError, TypeError) as error:
+                raise DamagedError(f"{file} is no journal of a run: {error}") from error
+            except BaseException:
+                store.close()
+                raise
+            return opened
+        except BaseException:
+            lock.close()
+            raise
+
+    def append(self, records: Sequence[Record], observation: bytes | None = None) -> int:
+        """Write one call: see `Store.append`."""
+        return self.store.append(records, observation)
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Whether as many calls as the settings say have been written since the newest checkpoint."""
+        newest = self._whole[-1].call if self._whole else 0
+        return self.store.last_call - newest >= self.settings.checkpoint_every
+
+    def checkpoint(
+        self, state: LearnerState, header: dict[str, Any], *, waiting: Sequence[int] = (), ahead: bool = False
+    ) -> None:
+        """Save the imitator's state after the last call; keep the one before, too, and what is needed to go on from it.
+
+        Args:
+            state: of the learner.
+            header: whatever else is needed to go on; anything that JSON can hold.
+            waiting: numbers of the queries that wait for an answer; the observations that they are about are kept.
+            ahead: the state is that after the next call, which will be a ``study``: of that, nothing else is kept.
+
+        Raises:
+            FailedError: if it cannot be written, or something could not be before.
+        """
+        self.store.flush()
+        call = self.store.last_call + ahead
+        path = self.path / "checkpoints" / f"{call:012d}.msgpack"
+        bound = {"call": call, "run": self.run, "chain": self.store.chain.hex(), "ahead": ahead}
+        saved = _Saved(call, path, self._asked_in(waiting))
+        try:
+            save_checkpoint(path, state, {**header, **bound, "waiting": list(waiting)})
+            self._whole = [*(one for one in self._whole if one.call != call), saved][-_KEPT:]
+            for old in _checkpoints(self.path):
+                if old not in [one.path for one in self._whole]:
+                    disk.remove(old)
+        except BaseException as error:
+            self.store.fail(error)
+        if len(self._whole) == _KEPT and not self.settings.observations:
+            oldest = self._whole[0]
+            self.store.forget_observations(oldest.call, oldest.waiting)
+
+    def checkpoints(self, like: LearnerState) -> Iterator[Checkpoint]:
+        """The checkpoints that are whole and of this history, newest first.
+
+        Args:
+            like: a state of the same kind.
+
+        Raises:
+            ConfigurationError: if one is of another ensemble or other rules.
+        """
+        for saved in reversed(self._whole):
+            yield load_checkpoint(saved.path, like)
+
+    def close(self) -> None:
+        """Bring everything to the disk, and let go of the directory.
+
+        Raises:
+            FailedError: if it cannot be written now.
+        """
+        try:
+            self.store.close()
+        finally:
+            self._lock.close()
+
+    def _find_checkpoints(self) -> None:
+        """Those that are whole and of this history; why the others are not used goes into the report."""
+        skipped: list[str] = []
+        for path in sorted(_checkpoints(self.path)):
+            if path.suffix != ".msgpack":
+                continue
+            try:
+                header = load_header(path)
+            except (DamagedError, OSError) as error:
+                skipped.append(f"not used: {error}")
+                continue
+            call, ahead = header.get("call", -1), header.get("ahead", False)
+            chain = self.store.chain_at(call - ahead) if call >= 0 else None
+            foreign = header.get("run") != self.run or chain is None or chain.hex() != header.get("chain")
+            if foreign or (ahead and self.store.kind_of(call) != "study"):
+                skipped.append(f"not used: {path} is of call {call}, which the journal does not hold")
+            else:
+                self._whole.append(_Saved(call, path, self._asked_in(header.get("waiting", ()))))
+        self.report = replace(self.report, skipped=tuple(skipped))
+
+    def _asked_in(self, queries: Sequence[int]) -> tuple[int, ...]:
+        """The calls that posed these queries."""
+        return tuple(self.store.of_query(query)[0].call for query in queries)
+
+
+def _checkpoints(path: Path) -> list[Path]:
+    """The files of checkpoints that are there, whole or not."""
+    directory = path / "checkpoints"
+    return [file for file in directory.iterdir() if _NAME.fullmatch(file.name)] if directory.is_dir() else []

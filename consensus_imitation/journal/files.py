@@ -1,0 +1,58 @@
+"""Files that are written whole or not at all."""
+
+import os
+from pathlib import Path
+
+from consensus_imitation.journal import disk
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put ``data`` into a file, replacing what was there in one go; it is on the disk when this returns.
+
+    Args:
+        path: of the file; its directory has to be there. Only its owner may read it (mode 0600).
+        data: all of the new content.
+
+    Raises:
+        OSError: if something cannot be written. The file is then the old one or the new one, and whole.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "state"
+        >>> write_whole(path, b"old")
+        >>> write_whole(path, b"new")
+        >>> path.read_bytes()
+        b'new'
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        descriptor = disk.create(part)
+        try:
+            rest = memoryview(data)
+            while rest:
+                # A full disk may take a part of it without an error; the next call then has one.
+                rest = rest[disk.write(descriptor, rest) :]
+            disk.sync(descriptor)
+        finally:
+            os.close(descriptor)
+        disk.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Wait until the names in a directory are on the disk.
+
+    Raises:
+        OSError: if that cannot be said.
+    """
+    if os.name != "posix":
+        # Elsewhere a directory cannot be opened, and renaming is journalled by the file system.
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        disk.sync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,128 @@
+"""Canonical bytes of an observation: MessagePack, with types of its own for arrays, NumPy's scalars and tuples.
+
+Equal observations have equal bytes, whatever the order of a dict's keys. Nothing is executed when they are read.
+"""
+
+import hashlib
+import math
+from typing import Any, cast
+
+import jax
+import msgpack
+import numpy as np
+
+from consensus_imitation.errors import DamagedError, ObservationError
+
+_TUPLE, _ARRAY, _SCALAR = 1, 2, 3
+#: Kinds of NumPy types whose name in bytes says all: numbers, text, bytes, times.
+_KINDS = frozenset("biufcSUmM")
+
+
+def pack(value: Any) -> bytes:
+    """The canonical bytes of an observation.
+
+    Args:
+        value: None, a bool, int (of 64 bits), float, str or bytes, a NumPy or JAX array or scalar, or a list, tuple or
+            dict with str keys of such.
+
+    Raises:
+        ObservationError: for anything else, naming its place.
+
+    Example:
+        >>> import numpy as np
+        >>> observation = {"image": np.zeros((2, 2), np.uint8), "mission": "go to the red ball"}
+        >>> pack(observation) == pack(dict(reversed(observation.items())))
+        True
+        >>> unpack(pack(observation))["mission"]
+        'go to the red ball'
+    """
+    return _bytes(value, "the observation")
+
+
+def unpack(data: bytes) -> Any:
+    """What was packed. Arrays are NumPy's and may be written to; JAX's scalars are arrays.
+
+    Raises:
+        DamagedError: for bytes that `pack` does not write.
+    """
+    try:
+        value = msgpack.unpackb(data, ext_hook=_read, strict_map_key=True)
+        canonical = pack(value) == data
+    except Exception as error:
+        raise DamagedError(f"these {len(data)} bytes are no packed observation: {error}") from error
+    if not canonical:
+        raise DamagedError(f"these {len(data)} bytes are no packed observation: not in canonical form")
+    return value
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of some bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bytes(value: Any, place: str) -> bytes:
+    try:
+        return cast(bytes, msgpack.packb(_plain(value, place), strict_types=True))
+    except ObservationError:
+        raise
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ObservationError(f"{place} cannot be recorded: {error}") from error
+
+
+def _plain(value: Any, place: str) -> Any:
+    """The same in MessagePack's own types."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str, bytes):
+        return value
+    if isinstance(value, dict):
+        names = list(cast(dict[Any, Any], value))
+        for name in names:
+            if type(name) is not str:
+                raise ObservationError(f"{place} has the key {name!r}: the keys of a dict have to be str")
+        return {name: _plain(value[name], f"{place}[{name!r}]") for name in sorted(names)}
+    if kind is list:
+        return [_plain(part, f"{place}[{i}]") for i, part in enumerate(value)]
+    if kind is tuple:
+        return msgpack.ExtType(_TUPLE, _bytes(list(value), place))
+    if isinstance(value, np.generic):
+        return msgpack.ExtType(_SCALAR, _bytes(_array(np.asarray(value), place), place))
+    if kind is np.ndarray or isinstance(value, jax.Array):
+        return msgpack.ExtType(_ARRAY, _bytes(_array(value, place), place))
+    raise ObservationError(
+        f"{place} is of type {kind.__module__}.{kind.__qualname__}, which cannot be recorded: use None, bool, int, "
+        "float, str, bytes, NumPy or JAX arrays and scalars, and lists, tuples and dicts of them"
+    )
+
+
+def _array(value: Any, place: str) -> list[Any]:
+    try:
+        array = np.asarray(value)
+    except TypeError as error:
+        raise ObservationError(f"{place} cannot be recorded: {error}") from error
+    return [_name(array.dtype, place), list(array.shape), array.tobytes()]
+
+
+def _name(dtype: np.dtype[Any], place: str) -> str:
+    if dtype.kind in _KINDS:
+        return dtype.str
+    # JAX's own small floats and integers.
+    if dtype.isbuiltin == 2 and np.dtype(dtype.name) == dtype:
+        return dtype.name
+    raise ObservationError(
+        f"{place} is an array of {dtype}, which cannot be recorded: use an array of numbers, text or bytes"
+    )
+
+
+def _read(code: int, data: bytes) -> Any:
+    inner = msgpack.unpackb(data, ext_hook=_read, strict_map_key=True)
+    if code == _TUPLE:
+        return tuple(inner)
+    if code not in (_ARRAY, _SCALAR):
+        raise ValueError(f"unknown type {code}")
+    name, shape, content = inner
+    dtype = np.dtype(str(name))
+    _name(dtype, "it")
+    if dtype.itemsize * math.prod(shape) != len(content):
+        raise ValueError(f"{len(content)} bytes for an array {shape} of {dtype}")
+    array = np.ndarray(tuple(shape), dtype, content).copy()
+    return array[()] if code == _SCALAR else array

@@ -1,0 +1,223 @@
+"""What the journal says of one step, answer or other event, as a value and as a row of its table."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgpack
+import numpy as np
+
+from consensus_imitation.errors import ConfigurationError, DamagedError
+
+Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "study", "clear", "open"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+#: Kinds of record that end the wait for an answer.
+SETTLING = ("answer", "safe", "withdraw")
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Record:
+    """One event of one environment. N members, A actions.
+
+    Attributes:
+        kind: ``act`` (the imitator's own step), ``ask`` (a step that waits for the demonstrator), ``answer``, ``safe``
+            (nobody answered, and the safe action was taken), ``withdraw``, ``begin`` (of an episode), ``study``,
+            ``clear`` (of the alarm) or ``open`` (of the run, for the first time or again).
+        env: environment of a batch, None for the only one or for all.
+        step: of that environment, from 0.
+        query: number of the query; consecutive over the run.
+        observation: SHA-256 of the packed observation, "" where there is none.
+        log_probs: float32 [N, A], the members' predictions.
+        selected: bool [N], the members that had a say.
+        min_probs: float32 [A], probability of each action without asking.
+        query_prob: probability of asking.
+        packed: float32 [6 + A + 3N], the decision as the core gave it (`compiled.unpack` reads it).
+        draw: the number in [0, 1) that decided.
+        who: ``imitator``, ``demonstrator`` or ``safe action``.
+        action: the one taken.
+        latency: seconds from the question to the answer.
+        before: float32 [2, N], log-weights and their residuals before.
+        after: float32 [2, N], and after.
+        alarms: one line each.
+        note: free text.
+        time: seconds since the epoch.
+    """
+
+    kind: Kind
+    env: int | None = None
+    step: int = 0
+    query: int | None = None
+    observation: str = ""
+    log_probs: np.ndarray | None = None  # [N, A]
+    selected: np.ndarray | None = None  # [N]
+    min_probs: np.ndarray | None = None  # [A]
+    query_prob: float | None = None
+    packed: np.ndarray | None = None  # [6 + A + 3N]
+    draw: float | None = None
+    who: str | None = None
+    action: int | None = None
+    latency: float | None = None
+    before: np.ndarray | None = None  # [2, N]
+    after: np.ndarray | None = None  # [2, N]
+    alarms: tuple[str, ...] = ()
+    note: str = ""
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Entry:
+    """A record in its place in the journal.
+
+    Attributes:
+        seq: number of the entry: 1, 2, ... without gaps.
+        call: number of the call that it belongs to; the entries of one call are one transaction.
+        size: how many entries that call has.
+        kept: SHA-256 of the bytes that were kept with the call, on its first entry; "" where none were.
+        record: what it says.
+        chain: SHA-256 over the previous entry's ``chain`` and all of the above.
+    """
+
+    seq: int
+    call: int
+    size: int
+    kept: str
+    record: Record
+    chain: bytes
+
+
+#: The columns of a record, in the order of its fields, with their types in SQLite.
+COLUMNS = {
+    "kind": "TEXT NOT NULL",
+    "env": "INTEGER",
+    "step": "INTEGER NOT NULL",
+    "query": "INTEGER",
+    "observation": "TEXT NOT NULL",
+    "log_probs": "BLOB",
+    "selected": "BLOB",
+    "min_probs": "BLOB",
+    "query_prob": "REAL",
+    "packed": "BLOB",
+    "draw": "REAL",
+    "who": "TEXT",
+    "action": "INTEGER",
+    "latency": "REAL",
+    "before": "BLOB",
+    "after": "BLOB",
+    "alarms": "TEXT NOT NULL",
+    "note": "TEXT NOT NULL",
+    "time": "REAL NOT NULL",
+}
+#: The columns of a row: those of its place, those of the record, and the chain, which is over all before it.
+ROW = ("seq", "call", "size", "kept", *COLUMNS, "chain")
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """How many members and actions the arrays of a journal are of."""
+
+    num_members: int
+    num_actions: int
+
+    def of(self, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Shape and type of a column that holds an array, little-endian."""
+        N, A = self.num_members, self.num_actions
+        shapes: dict[str, tuple[int, ...]] = {
+            "log_probs": (N, A),
+            "selected": (N,),
+            "min_probs": (A,),
+            "packed": (6 + A + 3 * N,),
+            "before": (2, N),
+            "after": (2, N),
+        }
+        return shapes[column], np.dtype("?" if column == "selected" else "<f4")
+
+
+_ARRAYS = frozenset({"log_probs", "selected", "min_probs", "packed", "before", "after"})
+_NUMBERS = frozenset({"query_prob", "draw", "latency", "time"})
+
+
+def to_values(record: Record, shapes: Shapes) -> Row:
+    """The values of a record's columns.
+
+    Raises:
+        ConfigurationError: if a field is not what it has to be, naming it.
+    """
+    if record.kind not in KINDS:
+        raise ConfigurationError(f"record.kind must be one of {', '.join(KINDS)}; got {record.kind!r}")
+    values: list[Any] = []
+    for column in COLUMNS:
+        value = getattr(record, column)
+        if column == "alarms":
+            value = _text(json.dumps(list(value), ensure_ascii=False))
+        elif isinstance(value, str):
+            value = _text(value)
+        elif value is None:
+            pass
+        elif column in _ARRAYS:
+            shape, dtype = shapes.of(column)
+            array = np.asarray(value)
+            if array.shape != shape:
+                raise ConfigurationError(f"record.{column} must have the shape {shape}, got {array.shape}")
+            value = array.astype(dtype).tobytes()
+        elif column in _NUMBERS:
+            value = float(value)
+            if not math.isfinite(value):
+                raise ConfigurationError(f"record.{column} must be a finite number, got {value}")
+        else:
+            value = int(value)
+            if not -(2**63) <= value < 2**63:
+                raise ConfigurationError(f"record.{column} must be an integer of 64 bits, got {value}")
+        values.append(value)
+    return tuple(values)
+
+
+def _text(value: str) -> str:
+    """Half characters, which UTF-8 cannot hold, written out: an alarm may quote what a member said."""
+    return value.encode(errors="backslashreplace").decode()
+
+
+def from_row(row: Row, shapes: Shapes) -> Entry:
+    """The entry of a row whose chain has been checked.
+
+    Raises:
+        DamagedError: if it is none all the same.
+    """
+    seq, call, size, kept, *values, chain = row
+    said: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
+    try:
+        for column in _ARRAYS:
+            if said[column] is not None:
+                shape, dtype = shapes.of(column)
+                said[column] = np.frombuffer(said[column], dtype).reshape(shape)
+        said["alarms"] = tuple(json.loads(said["alarms"]))
+    except (ValueError, TypeError) as error:
+        raise DamagedError(f"entry {seq} cannot be read: {error}") from error
+    return Entry(seq=seq, call=call, size=size, kept=kept, record=Record(**said), chain=chain)
+
+
+def link(previous: bytes, values: Sequence[Any]) -> bytes:
+    """The chain of an entry: SHA-256 over that of the previous one and its own values, in canonical bytes."""
+    return hashlib.sha256(previous + msgpack.packb(list(values), strict_types=True)).digest()
+
+
+def meta_text(meta: dict[str, Any]) -> str:
+    """A run's description as canonical JSON.
+
+    Raises:
+        ConfigurationError: if JSON cannot hold it.
+    """
+    try:
+        return json.dumps(meta, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"what describes the run has to be JSON: {error}") from error
+
+
+def first_chain(text: str) -> bytes:
+    """What the first entry is chained to: SHA-256 of the run's description."""
+    return hashlib.sha256(text.encode()).digest()

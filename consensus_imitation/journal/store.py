@@ -1,0 +1,358 @@
+"""The journal's file, open for writing: calls are appended, one transaction each, and nothing is ever changed."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from consensus_imitation.errors import ConfigurationError, FailedError, JournalError
+from consensus_imitation.journal import disk
+from consensus_imitation.journal.files import sync_directory
+from consensus_imitation.journal.packing import digest
+from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, connect
+from consensus_imitation.journal.record import ROW, Entry, Record, Row, first_chain, link, meta_text, to_values
+
+#: Calls that are written in groups wait no longer than until the first call after that many seconds.
+GROUP_SECONDS = 1.0
+
+#: What is durable when a transaction ends, also if the machine loses power: the rollback journal is emptied, not
+#: deleted, and that is waited for. (``fullfsync`` is for macOS, where waiting is otherwise not for the disk.)
+_PRAGMAS = (
+    "journal_mode = PERSIST",
+    "journal_size_limit = 1048576",
+    "synchronous = EXTRA",
+    "fullfsync = ON",
+    "trusted_schema = OFF",
+)
+_INSERT = f"INSERT INTO entries ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
+_KEEP = "INSERT INTO observations (call, seq, data) VALUES (?, ?, ?)"
+_MOVE_HEAD = "UPDATE head SET seq = ?, call = ?, query = ?, chain = ? WHERE id = 1 AND seq = ? AND chain = ?"
+
+
+class Store:
+    """One SQLite file, by one connection, which one thread uses.
+
+    Made by `create` or `open`. After a `FailedError` every method raises it again: what was written may or may not be
+    on the disk, and only opening the journal anew tells.
+
+    Attributes:
+        meta: the run's description.
+        group: calls per transaction.
+
+    Example:
+        >>> import tempfile
+        >>> from consensus_imitation.journal.record import Record
+        >>> path = Path(tempfile.mkdtemp()) / "journal.sqlite"
+        >>> store = Store.create(path, {"num_members": 2, "num_actions": 3})
+        >>> store.append([Record(kind="begin")])
+        1
+        >>> [entry.record.kind for entry in store.entries()]
+        ['begin']
+        >>> store.close()
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, group: int) -> None:
+        self._connection, self._path, self.group = connection, path, group
+        self._failed: BaseException | None = None
+        self._reader = Reader(connection, path)
+        self.meta = self._reader.meta
+        self._written = self._head = self._reader.head()
+        self._waiting: list[Row] = []
+        self._kept: list[tuple[int, int, bytes]] = []
+        self._calls_waiting = 0
+        self._since = 0.0
+
+    @classmethod
+    def create(cls, path: Path, meta: dict[str, Any], group: int = 1) -> "Store":
+        """Start a journal.
+
+        Args:
+            path: of the file, which may not be there yet.
+            meta: the run's description, anything that JSON can hold, with ``num_members`` and ``num_actions``.
+            group: calls per transaction.
+
+        Raises:
+            ConfigurationError: if the description is not one.
+            JournalError: if there is a file already.
+            FailedError: if it cannot be written.
+        """
+        for name in ("num_members", "num_actions"):
+            if not isinstance(meta.get(name), int) or meta[name] < 1:
+                raise ConfigurationError(f"a journal's {name} must be an integer of at least 1, got {meta.get(name)!r}")
+        text = meta_text(meta)
+        if path.exists():
+            raise JournalError(f"there is a journal at {path} already")
+        new = path.with_name(path.name + ".new")
+        try:
+            head = Head(0, 0, -1, first_chain(text))
+            write_new(new, text, head, (), ())
+            disk.replace(new, path)
+            sync_directory(path.parent)
+        except (OSError, sqlite3.Error) as error:
+            raise FailedError(f"the journal {path} could not be started: {error}") from error
+        return cls.open(path, group)
+
+    @classmethod
+    def open(cls, path: Path, group: int = 1) -> "Store":
+        """Go on with a journal, which is sound: see `recovery.examine`.
+
+        Raises:
+            JournalError: if there is none.
+            DamagedError: if it cannot be read.
+        """
+        connection = connect(path)
+        try:
+            set_up(connection)
+            return cls(connection, path, group)
+        except sqlite3.Error as error:
+            connection.close()
+            raise JournalError(f"the journal {path} cannot be opened: {error}") from error
+        except BaseException:
+            connection.close()
+            raise
+
+    @property
+    def last_call(self) -> int:
+        """Number of the last call, 0 before the first."""
+        return self._head.call
+
+    @property
+    def last_query(self) -> int:
+        """The highest number of a query, -1 before the first."""
+        return self._head.query
+
+    @property
+    def num_entries(self) -> int:
+        """How many entries there are, those that wait for their group included."""
+        return self._head.seq
+
+    @property
+    def chain(self) -> bytes:
+        """The checksum over everything up to the last call."""
+        return self._head.chain
+
+    def append(self, records: Sequence[Record], observation: bytes | None = None) -> int:
+        """Write one call, as one transaction.
+
+        In groups, calls that only consist of ``act`` wait for their group; any other takes those that wait with it to
+        the disk, and is there when this returns.
+
+        Args:
+            records: at least one.
+            observation: packed, to be kept until `forget_observations`; None for none.
+
+        Returns:
+            The number of the call.
+
+        Raises:
+            ConfigurationError: if a record is not what it has to be; nothing has changed.
+            FailedError: if it cannot be written, or something could not be before.
+        """
+        self.check()
+        if not records:
+            raise ConfigurationError("a call has at least one record")
+        head = self._head
+        seq, call, query, chain = head.seq, head.call + 1, head.query, head.chain
+        kept = "" if observation is None else digest(observation)
+        rows: list[Row] = []
+        for record in records:
+            seq += 1
+            values = (seq, call, len(records), kept, *to_values(record, self._reader.shapes))
+            chain = link(chain, values)
+            rows.append((*values, chain))
+            query, kept = max(query, -1 if record.query is None else record.query), ""
+        with self.writing():
+            if not self._waiting:
+                self._since = time.monotonic()
+            self._waiting += rows
+            if observation is not None:
+                self._kept.append((call, rows[0][0], observation))
+            self._head = Head(seq, call, query, chain)
+            self._calls_waiting += 1
+            full = self._calls_waiting >= self.group or time.monotonic() - self._since >= GROUP_SECONDS
+            if full or any(record.kind != "act" for record in records):
+                self._write()
+        return call
+
+    def flush(self) -> None:
+        """Bring what waits for its group to the disk.
+
+        Raises:
+            FailedError: if it cannot be written, or something could not be before.
+        """
+        with self.writing():
+            self._write()
+
+    def forget_observations(self, up_to_call: int, spare: Collection[int] = ()) -> None:
+        """Delete the observations that were kept with the calls up to a given one; what is said of them stays.
+
+        Args:
+            up_to_call: the last of them.
+            spare: calls whose observations are kept.
+
+        Raises:
+            FailedError: if that cannot be written, or something could not be before.
+        """
+        self.flush()
+        with self.writing():
+            marks = ", ".join("?" * len(spare))
+            statement = f"DELETE FROM observations WHERE call <= ? AND call NOT IN ({marks})"
+            disk.execute(self._connection, statement, (up_to_call, *spare))
+
+    def entries(self, after_call: int = 0) -> Iterator[Entry]:
+        """The entries of the calls after a given one, each checked while it is read.
+
+        Raises:
+            DamagedError: at the first that is missing or not what was written, naming it.
+        """
+        self.flush()
+        return self._reader.entries(after_call)
+
+    def observation_of(self, call: int) -> bytes | None:
+        """The bytes that were kept with a call; None if there were none, or they were forgotten.
+
+        Raises:
+            DamagedError: if they are not what was kept.
+        """
+        self.flush()
+        return self._reader.observation_of(call)
+
+    def answered(self, query: int) -> Entry | None:
+        """The entry that ended the wait for an answer to a query; None if there is none.
+
+        Raises:
+            DamagedError: if it is not what was written.
+        """
+        self.flush()
+        return self._reader.answered(query)
+
+    def of_query(self, query: int) -> list[Entry]:
+        """The entries about a query, in order: what was asked, and what became of it.
+
+        Raises:
+            DamagedError: if one is not what was written.
+        """
+        self.flush()
+        return self._reader.of_query(query)
+
+    def kind_of(self, call: int) -> str | None:
+        """The kind of the first entry of a call; None if the journal does not hold it."""
+        self.flush()
+        return self._reader.kind_of(call)
+
+    def chain_at(self, call: int) -> bytes | None:
+        """The checksum over everything up to a call; None if the journal does not hold it."""
+        self.flush()
+        return self._reader.chain_at(call)
+
+    def check(self) -> None:
+        """Raise FailedError if something could not be written."""
+        if self._failed is not None:
+            raise FailedError(
+                f"something could not be written to {self._path.parent} ({_said(self._failed)}), and nothing is "
+                "written or given out any more: take the run up again from there"
+            ) from self._failed
+
+    @contextmanager
+    def writing(self) -> Generator[None, None, None]:
+        """After any error within, an interruption too, nothing is written any more.
+
+        Raises:
+            FailedError: if something could not be written, within or before.
+        """
+        self.check()
+        try:
+            yield
+        except BaseException as error:
+            self._failed = error
+            # Closing undoes a transaction that is not over.
+            self._connection.close()
+            if not isinstance(error, Exception):
+                raise
+            raise FailedError(
+                f"the call could not be written to {self._path.parent} ({_said(error)}). It may or may not be on the "
+                "disk: take the run up again from there"
+            ) from error
+
+    def close(self) -> None:
+        """Bring everything to the disk, and let go of the file.
+
+        Raises:
+            FailedError: if it cannot be written now.
+        """
+        if self._failed is None:
+            self.flush()
+        self._connection.close()
+
+    def _write(self) -> None:
+        if not self._waiting:
+            return
+        head, before = self._head, self._written
+        disk.execute(self._connection, "BEGIN IMMEDIATE")
+        disk.execute_many(self._connection, _INSERT, self._waiting)
+        if self._kept:
+            disk.execute_many(self._connection, _KEEP, self._kept)
+        moved = (head.seq, head.call, head.query, head.chain, before.seq, before.chain)
+        if disk.execute(self._connection, _MOVE_HEAD, moved).rowcount != 1:
+            raise JournalError("the journal does not end any more where it did: somebody else writes it")
+        disk.execute(self._connection, "COMMIT")
+        self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, head
+
+
+def set_up(connection: sqlite3.Connection) -> None:
+    """Prepare a connection for writing."""
+    for pragma in _PRAGMAS:
+        disk.execute(connection, f"PRAGMA {pragma}")
+
+
+def write_new(
+    path: Path, text: str, head: Head, rows: "Iterator[Row] | Sequence[Row]", kept: "Iterator[Row] | Sequence[Row]"
+) -> None:
+    """Write a whole journal into a file of its own, replacing it; it is on the disk when this returns.
+
+    Args:
+        path: of the file.
+        text: the run's description.
+        head: where it ends.
+        rows: the entries.
+        kept: the observations: call, number of its first entry, bytes.
+    """
+    clear(path)
+    # Closed before SQLite opens it: a process that closes a file lets go of all its locks on it.
+    os.close(disk.create(path))
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        set_up(connection)
+        disk.execute(connection, "BEGIN IMMEDIATE")
+        disk.execute(connection, f"PRAGMA application_id = {APPLICATION_ID}")
+        disk.execute(connection, f"PRAGMA user_version = {FORMAT}")
+        for statement in SCHEMA:
+            disk.execute(connection, statement)
+        disk.execute(connection, "INSERT INTO meta VALUES (1, ?)", (text,))
+        disk.execute_many(connection, _INSERT, rows)
+        disk.execute_many(connection, _KEEP, kept)
+        disk.execute(
+            connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?)", (head.seq, head.call, head.query, head.chain)
+        )
+        disk.execute(connection, "COMMIT")
+    finally:
+        connection.close()
+    disk.remove(beside(path))
+
+
+def beside(path: Path) -> Path:
+    """SQLite's rollback journal of a file."""
+    return path.with_name(path.name + "-journal")
+
+
+def clear(path: Path) -> None:
+    """Delete a file that was not finished."""
+    disk.remove(path)
+    disk.remove(beside(path))
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
