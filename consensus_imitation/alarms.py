@@ -1,7 +1,8 @@
-"""What went wrong so far, by member: kept for `ConsensusImitator.alarms`, and warned about when it first happens."""
+"""What is wrong: with one decision, and with the run so far, naming the member. What is new is warned about, too."""
 
 import warnings
-from collections import Counter
+from collections import Counter, deque
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,16 @@ from consensus_imitation.errors import ConsensusWarning
 #: Why nothing is promised any more.
 UNEXPLAINED = "no member explains the demonstrator's answers: every step is a query until clear_alarm() is called"
 
+#: A member is near exclusion if one answer that it finds half as likely as the others would leave it out.
+NEAR = float(np.log(2))
+
+#: A query storm: so many queries within less than twice as many steps, at three times the rate before, over at least
+#: twice as many steps before.
+STORM_QUERIES, STORM_RATE, STORM_RISE = 50, 0.5, 3.0
+
 
 class Alarms:
-    """Counts of unusable predictions, and members that were left alone.
+    """Counts of unusable predictions, members that were left alone, storms of queries, spent budgets.
 
     Args:
         members_learn: whether the members learn from answers, so that a member left alone all but ends learning.
@@ -23,32 +31,74 @@ class Alarms:
         self.invalid: Counter[int] = Counter()
         self._members_learn = members_learn
         self._alone: set[int] = set()
+        self._near: tuple[str, ...] = ()
+        self._unanswered = 0
+        self._handed_over = 0
+        self._storm = ""
+        # Of the latest queries: steps closed before each, and who dissented.
+        self._steps: deque[int] = deque(maxlen=STORM_QUERIES)
+        self._dissent: deque[list[float]] = deque(maxlen=STORM_QUERIES)
+        self._queries = 0
+
+    @property
+    def unanswered(self) -> int:
+        """Steps on which the safe action was taken because nobody answered."""
+        return self._unanswered
 
     def watch(self, members_learn: bool) -> None:
         """Say anew whether a member left alone all but ends learning."""
         self._members_learn = members_learn
 
-    def report(self, decision: Decision, active: np.ndarray | None = None) -> None:
+    def report(self, decision: Decision, steps: int, unexplained: bool, active: np.ndarray | None) -> tuple[str, ...]:
         """Note what is wrong with a decision; warn of what is new.
 
         Args:
             decision: for one environment or B.
+            steps: closed so far, over all environments.
+            unexplained: whether no member explains the answers.
             active: bool [B], rows that count; None for all.
+
+        Returns:
+            What is wrong at this step.
         """
         invalid, selected = np.atleast_2d(decision.invalid), np.atleast_2d(decision.selected)
         if active is not None:
             invalid, selected = invalid[active], selected[active]
+        lines: list[str] = []
         if invalid.any():
             for member in np.flatnonzero(invalid.any(axis=0)).tolist():
                 self._report_invalid(member, decision.step)
+                lines.append(f"member {member} gave an unusable prediction")
         alone = selected.sum(axis=-1) == 1
         if self._members_learn and alone.any():
             for member in np.unique(selected[alone].argmax(axis=-1)).tolist():
                 self._report_alone(member, decision.step)
+                lines.append(f"member {member} was selected alone")
+        if np.any(decision.handed_over):
+            self._handed_over += int(np.sum(decision.handed_over))
+            lines.append("the inflation budget is spent: the demonstrator takes the step")
+        if np.any(decision.queried):
+            lines.extend(self._report_queries(decision, steps))
+        lines.extend(self._near)
+        if unexplained:
+            lines.append(UNEXPLAINED)
+        return tuple(lines)
+
+    def weigh(self, margins: np.ndarray) -> None:
+        """Say anew who is near exclusion, by how many nats each log-weight could fall ([N])."""
+        self._near = tuple(
+            f"member {member} is near exclusion: it has a say only while its log-weight falls by less than "
+            f"{margins[member]:.2g} nats"
+            for member in np.flatnonzero((margins >= 0) & (margins < NEAR)).tolist()
+        )
+
+    def left_unanswered(self, count: int) -> None:
+        """On so many steps nobody answered, and the safe action is taken."""
+        self._unanswered += count
 
     def lines(self) -> list[str]:
         """One line for each thing that is wrong."""
-        return [
+        found = [
             f"member {member} gave an unusable prediction {count} times; it counts as the zero vector, so every step "
             "on which it is selected is a query"
             for member, count in sorted(self.invalid.items())
@@ -57,11 +107,71 @@ class Alarms:
             "what it withheld itself"
             for member in sorted(self._alone)
         ]
+        if self._storm:
+            found.append(self._storm)
+        if self._handed_over:
+            found.append(f"the inflation budget is spent: {self._handed_over} steps were handed to the demonstrator")
+        if self._unanswered:
+            found.append(
+                f"{self._unanswered} queries were not answered: the safe action was taken, which no bound covers"
+            )
+        return [*found, *self._near]
 
     def clear(self) -> None:
-        """Forget it all."""
+        """Forget what was wrong; what still is will be found again."""
         self.invalid.clear()
         self._alone.clear()
+        self._storm, self._handed_over = "", 0
+
+    def saved(self) -> dict[str, Any]:
+        """All of it, as JSON can hold it."""
+        return {
+            "invalid": sorted(self.invalid.items()),
+            "alone": sorted(self._alone),
+            "near": list(self._near),
+            "unanswered": self._unanswered,
+            "handed_over": self._handed_over,
+            "storm": self._storm,
+            "steps": list(self._steps),
+            "dissent": list(self._dissent),
+            "queries": self._queries,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go on from what was `saved`."""
+        self.invalid = Counter(dict(saved["invalid"]))
+        self._alone = set(saved["alone"])
+        self._near = tuple(saved["near"])
+        self._unanswered, self._handed_over = saved["unanswered"], saved["handed_over"]
+        self._storm, self._queries = saved["storm"], saved["queries"]
+        self._steps = deque(saved["steps"], STORM_QUERIES)
+        self._dissent = deque(saved["dissent"], STORM_QUERIES)
+
+    def _report_queries(self, decision: Decision, steps: int) -> list[str]:
+        """A storm: many queries of late, where few were before. The member that dissented most is named."""
+        for queried, dissent in zip(np.atleast_1d(decision.queried), np.atleast_2d(decision.dissent), strict=True):
+            if queried:
+                self._steps.append(steps)
+                self._dissent.append(dissent.tolist())
+                self._queries += 1
+        span = steps + 1 - self._steps[0]
+        before, earlier = self._steps[0], self._queries - len(self._steps)
+        storms = (
+            len(self._steps) == STORM_QUERIES
+            and STORM_RATE * span < STORM_QUERIES
+            and before >= 2 * STORM_QUERIES
+            and STORM_QUERIES / span > STORM_RISE * earlier / before
+        )
+        if not storms:
+            return []
+        blame = np.sum(self._dissent, axis=0)
+        share = blame.max() / blame.sum() if blame.sum() > 0 else 0.0
+        self._storm = (
+            f"query storm: {STORM_QUERIES} of the last {span} steps were queries, against {earlier / before:.2g} per "
+            f"step before; "
+            + (f"member {blame.argmax()} dissented most ({share:.0%} of it)" if share else "no member dissented")
+        )
+        return [self._storm]
 
     def _report_invalid(self, member: int, step: int) -> None:
         if member not in self.invalid:

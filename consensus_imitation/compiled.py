@@ -16,6 +16,7 @@ from consensus_imitation.aggregation import ActionLaw, PosteriorMixture
 from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry
 from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, uniform
+from consensus_imitation.selection import SelectionRule
 
 #: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.
 NUMBERS_AT_ONCE = 256
@@ -96,6 +97,29 @@ def study(
 ) -> tuple[LearnerState, Stream]:
     """`Learner.study`."""
     return learner.study(state, stream, observations, actions, starts, real)
+
+
+@jax.jit
+def take_row(streams: Stream, b: jax.Array) -> Stream:
+    """One environment's stream, of a batch of them."""
+    return jax.tree.map(lambda leaf: leaf[b], streams)
+
+
+@jax.jit
+def put_row(streams: Stream, row: Stream, b: jax.Array) -> Stream:
+    """A batch of streams with that of environment b replaced; its key never changes."""
+
+    def changing(stream: Stream) -> tuple[Any, ...]:
+        return stream.carry, stream.step, stream.queries, stream.ledger
+
+    carry, step, queries, ledger = jax.tree.map(lambda old, new: old.at[b].set(new), changing(streams), changing(row))
+    return streams.replace(carry=carry, step=step, queries=queries, ledger=ledger)
+
+
+@jax.jit
+def margins(rule: SelectionRule, log_weights: jax.Array) -> jax.Array:
+    """`SelectionRule.margins`."""
+    return rule.margins(log_weights)
 
 
 def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: jax.Array) -> tuple[jax.Array, Stream]:

@@ -8,7 +8,26 @@ import numpy as np
 
 from consensus_imitation.compiled import unpack
 from consensus_imitation.draw import QUERY
-from consensus_imitation.errors import InvalidAnswerError
+from consensus_imitation.errors import InvalidAnswerError, ObservationError
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What an answer has to name: a small record that can be sent far away, ``Query(**fields)`` on its way back.
+
+    Attributes:
+        run: of which imitator, a random name in hexadecimal.
+        id: which query of it, from 0.
+        observation: SHA-256 of what was asked about, in hexadecimal; "" if it cannot be written down.
+        env: environment of a batch; None for a single one, or for a batch that is asked about as a whole.
+        step: of that environment.
+    """
+
+    run: str
+    id: int
+    observation: str
+    env: int | None
+    step: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +46,10 @@ class Decision:
         handed_over: whether the inflation budget would have been overspent, so that the demonstrator was asked.
         ledger: log of the inflation spent so far, this step included; the budget's limit is ``ln(factor)``.
         step: number of the step, from 0.
+        env: the environment, if it was decided for one of a batch alone.
+        query: what an answer has to name; None if nothing was asked.
+        alarms: what is wrong at this step, one line each.
+        unanswered: whether nobody answered in time, so that the safe action is taken.
     """
 
     action: Any
@@ -40,9 +63,13 @@ class Decision:
     handed_over: Any
     ledger: Any
     step: int
+    env: int | None = None
+    query: Query | None = None
+    alarms: tuple[str, ...] = ()
+    unanswered: Any = False
 
 
-def from_packed(packed: np.ndarray, num_actions: int, step: int) -> Decision:
+def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None = None) -> Decision:
     """A decision from the array that came back: [P] for one environment, [B, P] for a batch."""
     fields = unpack(packed, num_actions)
     if packed.ndim == 1:
@@ -66,6 +93,7 @@ def from_packed(packed: np.ndarray, num_actions: int, step: int) -> Decision:
         handed_over=handed_over,
         ledger=ledger,
         step=step,
+        env=env,
     )
 
 
@@ -75,6 +103,17 @@ def set_aside(packed: np.ndarray, active: np.ndarray) -> np.ndarray:
     fields = [kept.action, kept.query_prob, kept.log_inflation, kept.handed_over]
     packed = packed.copy()
     packed[np.ix_(~active, fields)] = 0.0
+    return packed
+
+
+def with_actions(packed: np.ndarray, rows: np.ndarray, action: int) -> np.ndarray:
+    """A packed decision, [P] or [B, P], with an action that nobody drew and nobody answered in the ``rows``, [] or [B].
+
+    It counts as no query, and as no inflation: it is outside of what the bounds speak of.
+    """
+    kept = unpack(np.arange(packed.shape[-1]), 1)
+    packed = packed.copy()
+    packed[rows, kept.action], packed[rows, kept.log_inflation] = action, 0.0
     return packed
 
 
@@ -100,14 +139,16 @@ def check_observation(observation: Any, num_envs: int | None) -> Any:
     """An observation that may be passed on: as many rows as environments, no integers beyond 32 bits.
 
     Raises:
-        ValueError: saying what is wrong.
+        ObservationError: saying what is wrong.
     """
     if num_envs is not None:
         if isinstance(observation, list):
             observation = np.asarray(observation)
         rows = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(observation)}
         if rows != {(num_envs,)}:
-            raise ValueError(f"expected {num_envs} observations, one per environment; got leading axes {sorted(rows)}")
+            raise ObservationError(
+                f"expected {num_envs} observations, one per environment; got leading axes {sorted(rows)}"
+            )
     _check_integers(observation)
     return observation
 
@@ -116,11 +157,13 @@ def _check_integers(observation: Any) -> None:
     """Refuse integers beyond 32 bits, which JAX would cut down to others without a word.
 
     Raises:
-        ValueError: naming the value.
+        ObservationError: naming the value.
     """
     for leaf in jax.tree.leaves(observation):
         if isinstance(leaf, int | np.integer | np.ndarray) and np.asarray(leaf).dtype.kind in "iu":
             extremes = (leaf,) if np.ndim(leaf) == 0 else (np.min(leaf, initial=0), np.max(leaf, initial=0))
             for value in extremes:
                 if not -(2**31) <= int(value) < 2**31:
-                    raise ValueError(f"the observation holds {int(value)}, beyond the 32-bit integers that JAX uses")
+                    raise ObservationError(
+                        f"the observation holds {int(value)}, beyond the 32-bit integers that JAX uses"
+                    )

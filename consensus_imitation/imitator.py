@@ -1,34 +1,45 @@
-"""The stateful shell: validate, make one core call, swap the state, record. It contains no arithmetic of its own."""
+"""The stateful shell: validate, make one core call, write it down, swap the state. It contains no arithmetic."""
 
+import asyncio
 import secrets
+import time
 import warnings
-from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
 from consensus_imitation.alarms import UNEXPLAINED
 from consensus_imitation.budget import InflationBudget
-from consensus_imitation.decision import Decision, check_action, from_packed, set_aside
+from consensus_imitation.decision import Decision, Query, check_action
 from consensus_imitation.demonstrators.adapters import Panel
+from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.diversity import Merging
+from consensus_imitation.durable import Durable
 from consensus_imitation.ensembles.base import Ensemble
-from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError
-from consensus_imitation.host import core_ensemble, core_observation, initial_state, raw_row, with_host_members
-from consensus_imitation.learner import Learner, LearnerState, Stream
+from consensus_imitation.errors import (
+    ConfigurationError,
+    ConsensusWarning,
+    FailedError,
+    InvalidAnswerError,
+    SilenceError,
+)
+from consensus_imitation.host import core_ensemble, initial_state, raw_row
+from consensus_imitation.journal.directory import Journal
+from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
-from consensus_imitation.policy import Policy, begun, encoded
+from consensus_imitation.policy import Policy
+from consensus_imitation.queries import OpenStep, repeats
 from consensus_imitation.reweighting import Reweighting
 from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
-from consensus_imitation.standing import OpenStep, Standing, check_fits
+from consensus_imitation.standing import check_fits
+from consensus_imitation.steps import Setup, judge, settled, unasked
 from consensus_imitation.warm_start import warm_start
 
 
-class ConsensusImitator(Standing):
+class ConsensusImitator(Durable):
     """Acts where the plausible models of the demonstrator agree, and asks the demonstrator where they do not.
 
     Args:
@@ -50,10 +61,14 @@ class ConsensusImitator(Standing):
             until `clear_alarm`. None for none.
         merging: rank near-duplicates once, and measure `effective_members`; None for neither.
         reweighting: how the weights follow the answers; None for Bayes' rule.
+        patience: how long to wait for an answer, how often to ask again, and what to do when nobody answers; by default
+            it waits for ever.
+        journal: where to write down every step, so that nothing is lost; a directory, or a `Journal`. None for nowhere.
 
     Raises:
-        ValueError: if a rule does not fit the ensemble, the demonstrators not the environments, or the seed is
+        ConfigurationError: if a rule does not fit the ensemble, the demonstrators not the environments, or the seed is
             negative.
+        JournalError: if the journal's directory holds a run already, or cannot be written.
 
     Example:
         >>> import numpy as np
@@ -82,15 +97,16 @@ class ConsensusImitator(Standing):
         alarm: MisspecificationAlarm | None = None,
         merging: Merging | None = None,
         reweighting: Reweighting | None = None,
+        patience: Patience | None = None,
+        journal: Journal | str | Path | None = None,
     ) -> None:
-        if num_envs is not None and num_envs < 1:
-            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        if selection is None:
-            selection = _default_selection(ensemble)
-        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
+        _check_construction(ensemble, seed, num_envs)
+        rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
+        setup = Setup(ensemble, _make_learner(ensemble, *rules), num_envs)
         key = compiled.make_key(secrets.randbits(64) if seed is None else seed)
-        state = initial_state(learner, ensemble, key, num_envs)
-        self._assemble(ensemble, learner, demonstrator, num_envs, state)
+        self._assemble(setup, demonstrator, patience, initial_state(setup.learner, ensemble, key, num_envs))
+        if journal is not None:
+            self._begin_journal(journal)
 
     @classmethod
     def from_state(
@@ -105,30 +121,83 @@ class ConsensusImitator(Standing):
         alarm: MisspecificationAlarm | None = None,
         merging: Merging | None = None,
         reweighting: Reweighting | None = None,
-    ) -> "ConsensusImitator":
+        patience: Patience | None = None,
+        journal: Journal | str | Path | None = None,
+    ) -> Self:
         """Go on from a `state` taken earlier, with the same ensemble and rules.
 
         Raises:
-            ValueError: if the state is not one of this ensemble.
+            ConfigurationError: if the state is not one of this ensemble.
         """
-        learner = _make_learner(ensemble, selection, aggregation, alarm, inflation_budget, merging, reweighting)
+        rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
         steps = np.shape(state.stream.step)
-        num_envs = steps[0] if steps else None
-        check_fits(learner, ensemble, state, num_envs)
+        setup = Setup(ensemble, _make_learner(ensemble, *rules), steps[0] if steps else None)
+        check_fits(setup, state)
         imitator = cls.__new__(cls)
-        imitator._assemble(ensemble, learner, demonstrator, num_envs, state)
+        imitator._assemble(setup, demonstrator, patience, state)
+        if journal is not None:
+            imitator._begin_journal(journal)
         return imitator
 
-    def _assemble(
-        self,
+    @classmethod
+    def resume(
+        cls,
+        run_dir: str | Path,
         ensemble: Ensemble,
-        learner: Learner,
-        demonstrator: Any,
-        num_envs: int | None,
-        state: LearnerState,
-    ) -> None:
-        self._stand(ensemble, learner, num_envs, state)
-        self._panel = Panel(demonstrator, num_envs)
+        demonstrator: Any = None,
+        *,
+        selection: SelectionRule | None = None,
+        aggregation: Aggregation | None = None,
+        inflation_budget: InflationBudget | None = None,
+        alarm: MisspecificationAlarm | None = None,
+        merging: Merging | None = None,
+        reweighting: Reweighting | None = None,
+        patience: Patience | None = None,
+    ) -> Self:
+        """Go on with a run that kept a journal, from where it ended, however it ended.
+
+        The newest checkpoint that is whole is read, and what the journal holds after it is done again, with the same
+        members and rules, and compared with what was written down. Everything comes back: parameters, optimiser,
+        posterior, keys, ledger, alarms, and the queries that wait (`pending`). The last action that was written down
+        may not have been carried out: the process may have ended before. Look at the environment.
+
+        Args:
+            run_dir: the journal's directory.
+            ensemble: the members, constructed as they were then. (Files hold arrays, never code.)
+            demonstrator: may be another; one with a memory of its own has to be brought up to date by you.
+            selection: the rules, too, as they were then.
+            aggregation: likewise.
+            inflation_budget: likewise.
+            alarm: likewise.
+            merging: likewise.
+            reweighting: likewise.
+            patience: may be another.
+
+        Raises:
+            ConfigurationError: if members or rules are not those of the run.
+            LockedError: if another process, or another imitator in this one, is writing the run.
+            DamagedError: if the journal is damaged in the middle; a torn end is cut off, and `cut` says so.
+            ReplayError: if what was written down does not come out again.
+
+        Example:
+            >>> import tempfile
+            >>> import numpy as np
+            >>> from consensus_imitation import ConsensusImitator, TopK, ensembles
+            >>> members = ensembles.tabular(np.array([[[0.9, 0.1]], [[0.2, 0.8]]]))
+            >>> run_dir = tempfile.mkdtemp() + "/first"
+            >>> imitator = ConsensusImitator(members, lambda observation: 1, selection=TopK(2), journal=run_dir)
+            >>> actions = [imitator.act(0).action for _ in range(20)]
+            >>> weights = imitator.weights
+            >>> imitator.close()
+            >>> again = ConsensusImitator.resume(run_dir, members, lambda observation: 1, selection=TopK(2))
+            >>> again.num_steps, bool((again.weights == weights).all())
+            (20, True)
+            >>> again.close()
+        """
+        rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
+        imitator = cls.__new__(cls)
+        imitator._take_up(run_dir, ensemble, _make_learner(ensemble, *rules), demonstrator, patience)
+        return imitator
 
     # --- one step and what surrounds it ---
 
@@ -142,15 +211,15 @@ class ConsensusImitator(Standing):
             env: which environment of a batch; None for all.
 
         Raises:
-            PendingQueryError: if a query is unanswered.
+            PendingQueryError: if a query of that environment is unanswered.
+            ConfigurationError: if there is no such environment.
         """
-        self._refuse_if_open()
-        if env is not None and not 0 <= env < (self.num_envs or 0):
-            raise ValueError(f"there is no environment {env}; num_envs is {self.num_envs}")
-        begins = np.ones(self.num_envs or (), bool) if env is None else np.arange(self.num_envs or 0) == env
-        stream = begun(self._learner, self._ensemble, self._state.stream, np.asarray(begins))
+        self._check_env(env)
+        self._refuse_if_open(env)
+        stream = self._begun(env)
         # First: if it fails, no ledger has started afresh.
         self._panel.reset(env)
+        self._write_event("begin", env)
         self._state = self._state.replace(stream=stream)
 
     def study(self, observations: Any, actions: Any, starts: Any = None) -> None:
@@ -169,10 +238,14 @@ class ConsensusImitator(Standing):
             InvalidAnswerError: if an action is none.
         """
         self._refuse_if_open()
-        if not self._ensemble.pure:
-            raise ValueError("members that run on the host cannot study recordings: let them answer queries instead")
-        after = warm_start(self._learner, self._ensemble, self._state, observations, actions, starts)
+        setup = self._setup
+        if not setup.ensemble.pure:
+            raise ConfigurationError(
+                "members that run on the host cannot study recordings: let them answer queries instead"
+            )
+        after = warm_start(setup.learner, setup.ensemble, self._state, observations, actions, starts)
         self._warn_if_unexplained(after)
+        self._write_studied(after)
         self._state = after
 
     def policy(self, num_envs: int | None = None, seed: int = 0) -> Policy:
@@ -182,155 +255,287 @@ class ConsensusImitator(Standing):
             num_envs: of the evaluation, which has its own memory; None for a single environment.
             seed: of its own draws, if it is to draw.
         """
-        return Policy(lambda: self._state, self._ensemble, self._learner, num_envs, seed)
+        return Policy(lambda: self._state, self._setup.ensemble, self._setup.learner, num_envs, seed)
 
-    def decide(self, observation: Any, active: Any = None) -> Decision:
+    def decide(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
         """Act or ask. If the decision is a query, pass the demonstrator's action to `answer` before the next step.
 
+        A batch of environments goes on in lockstep, all of them waiting for whoever was asked about; or each by itself,
+        with ``env``: then a query that waits stops its own environment only, and answers may come in any order. The
+        posterior, which all share, takes them in the order in which they are given.
+
         Args:
-            observation: as the ensemble takes it; with a leading axis B for a batch.
-            active: bool [B], or None for all. In a row that is False nothing is asked or learned, and the action is 0:
-                for the step on which a vector environment resets an environment and ignores its action.
+            observation: as the ensemble takes it; with a leading axis B for a batch in lockstep.
+            active: bool [B], or None for all, in lockstep. In a row that is False nothing is asked or learned, and the
+                action is 0: for the step on which a vector environment resets an environment and ignores its action.
+            env: which environment of a batch this is about; None for the only one, or all in lockstep.
 
         Raises:
-            PendingQueryError: if an earlier query is unanswered.
-            ValueError: if a batch has another number of rows, or an observation does not fit.
+            PendingQueryError: if an earlier query (of this environment) is unanswered.
+            ObservationError: if a batch has another number of rows, or an observation does not fit.
+            ConfigurationError: if there is no such environment.
+            FailedError: if the step could not be written down: nothing was done.
         """
-        self._refuse_if_open()
-        rows = self._check_active(active)
-        seen = encoded(self._ensemble, observation, self.num_envs)
-        core = core_observation(self._ensemble, self._state, seen, self.num_envs)
-        decide = compiled.decide if self.num_envs is None else compiled.decide_batch
-        packed, log_probs, closed = decide(self._learner, self._state, core, self._number())
-        on_host = np.asarray(packed)
-        if rows is not None:
-            packed = on_host = set_aside(on_host, rows)
-        decision = from_packed(on_host, self._ensemble.num_actions, self._steps)
-        self._alarms.report(decision, rows)
-        step = OpenStep(decision, packed, log_probs, seen, core, rows)
-        if decision.queried if self.num_envs is None else decision.queried.any():
-            self._open = step
-        else:
-            stream = self._state.stream.replace(carry=closed.carry, step=closed.step, ledger=closed.ledger)
-            self._close(self._state.replace(stream=stream), step, decision)
+        self._check_env(env)
+        self._refuse_if_open(env)
+        rows = self._check_active(active, env)
+        self._write_checkpoint_if_due()
+        own = self._setup.taken(self._state, env)
+        step = self.num_steps if env is None else int(self._steps_of[env])
+        batch = self._setup.rows(env) is not None
+        number = self._numbers.at(own.stream, step, env, batch)
+        judged = judge(self._setup, own, observation, number, env, rows)
+        decision = judged.decision(self._setup, step, env)
+        asks = bool(np.any(decision.queried))
+        packed = self._packed(observation, needed=asks)
+        decision = self._reported(decision, packed, rows)
+        if asks:
+            waiting = OpenStep(
+                decision=decision,
+                packed=judged.packed,
+                log_probs=judged.log_probs,
+                observation=judged.seen,
+                raw=observation,
+                core=judged.core,
+                active=rows,
+                asked=time.time(),
+            )
+            self._write_decision(decision, judged, number, packed, rows)
+            self._queries.wait(waiting)
+            return decision
+        after = unasked(self._setup, self._state, judged, decision, rows)
+        # The last thing but writing that can fail: until then nothing has changed, and no action is given out.
+        self._tell(decision, rows)
+        self._write_decision(decision, judged, number, packed, rows)
+        self._close(after, env)
         return decision
 
-    def answer(self, decision: Decision, action: Any) -> Decision:
+    def answer(self, decision: Decision | Query, action: Any) -> Decision:
         """Give the demonstrator's answer to a query, learn from it, and close the step.
 
+        With a journal, the answer is on disk when this returns. The same answer to the same query again changes
+        nothing, and returns what was returned the first time.
+
         Args:
-            decision: the one returned by `decide`, with ``queried`` true.
-            action: an integer in ``0 .. A-1``; for a batch [B], of which only the rows that were queried are read.
+            decision: the one returned by `decide`, with ``queried`` true; or its ``query``, if the answer comes from
+                afar.
+            action: an integer in ``0 .. A-1``; for a batch in lockstep [B], of which only the rows that were queried
+                are read.
 
         Returns:
             The decision, now with its action.
 
         Raises:
-            InvalidAnswerError: if the decision is not the one that waits, or the action is no action. The query
-                stays open.
+            InvalidAnswerError: if the action is no action: the query stays open.
+            WrongQueryError: if the query is another run's, or about another observation, or was never posed.
+            StaleAnswerError: if the query was answered differently before, or withdrawn.
+            FailedError: if the answer could not be written down.
         """
-        if self._open is None or decision is not self._open.decision:
-            raise InvalidAnswerError(
-                "this is not the decision that waits for an answer: answer the one that decide() returned last, once"
-            )
-        answers = self._check_answer(decision, action)
-        waiting = self._open
-        observe = compiled.observe if self.num_envs is None else compiled.observe_batch
-        after = observe(self._learner, self._state, waiting.core, waiting.packed, waiting.log_probs, answers)
-        self._warn_if_unexplained(after)
-        closed = replace(decision, action=int(answers) if self.num_envs is None else answers)
-        self._close(after, waiting, closed)
-        return closed
+        found = self._queries.find(decision)
+        if isinstance(found, Decision):
+            repeats(found, self._check_answer(found, action))
+            return found
+        return self._settle(
+            found, self._check_answer(found.decision, action), np.zeros(np.shape(found.decision.queried), bool)
+        )
 
-    def act(self, observation: Any, active: Any = None) -> Decision:
+    def act(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
         """Decide, and ask the demonstrator if need be. ``decision.action`` is always an action to take.
 
         If the demonstrator raises, or gives no valid action, the exception passes through, the step is withdrawn and
-        the state is what it was; calling again with the same observation asks again.
+        the state is what it was; calling again with the same observation asks again. A query that waited when a run
+        was taken up again is asked again if it is about this very observation.
 
         Args:
             observation: as for `decide`.
             active: as for `decide`.
+            env: as for `decide`.
 
         Raises:
             NoDemonstratorError: if a query falls due and there is no demonstrator.
+            SilenceError: if nobody answers, and `Patience` names no safe action.
         """
-        decision = self.decide(observation, active)
-        if self._open is None:
-            return decision
+        waiting = self._posed(observation, active, env)
+        if isinstance(waiting, Decision):
+            return waiting
         try:
-            return self.answer(decision, self._ask(decision, observation))
-        except BaseException:
-            self._open = None
+            return self._settle(waiting, *self._ask(waiting))
+        except BaseException as error:
+            self._withdraw(waiting, error)
             raise
+
+    async def act_async(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
+        """`act`, letting others work while the demonstrator thinks. Demonstrators may be coroutine functions.
+
+        One imitator belongs to one event loop; of a batch, every environment may have a task of its own::
+
+            async def life(b):
+                while True:
+                    decision = await imitator.act_async(observation[b], env=b)
+                    ...
+
+        A demonstrator that hangs stops its own environment only. Cancelling withdraws the step.
+
+        Args:
+            observation: as for `decide`.
+            active: as for `decide`.
+            env: as for `decide`.
+
+        Raises:
+            NoDemonstratorError: if a query falls due and there is no demonstrator.
+            SilenceError: if nobody answers, and `Patience` names no safe action.
+        """
+        waiting = self._posed(observation, active, env)
+        if isinstance(waiting, Decision):
+            return waiting
+        try:
+            return self._settle(waiting, *await self._ask_async(waiting))
+        except BaseException as error:
+            self._withdraw(waiting, error)
+            raise
+
+    def clear_alarm(self) -> None:
+        """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
+        self._write_event("clear", None)
+        self._clear()
 
     # --- details ---
 
-    def _close(self, after: LearnerState, step: OpenStep, decision: Decision) -> None:
-        """The step is over: swap the state, and count."""
-        if not self._ensemble.pure:
-            taken = (decision.action, decision.queried, self.num_envs)
-            after = with_host_members(self._ensemble, self._state, after, step.observation, step.log_probs, *taken)
-        if step.active is not None:
-            after = after.replace(stream=_rows_where(step.active, after.stream, self._state.stream))
-        # The last thing that can fail: until then nothing has changed, and no action is given out.
-        self._panel.observe(decision.action, decision.queried, step.active)
-        self._state = after
-        self._open = None
-        self._steps += 1
-        self._queries += int(np.sum(decision.queried))
+    def _assemble(self, setup: Setup, demonstrator: Any, patience: Patience | None, state: LearnerState) -> None:
+        patience = Patience() if patience is None else patience
+        if isinstance(patience.then, SafeAction):
+            patience.then.check(setup.ensemble.num_actions)
+        self._panel = Panel(demonstrator, setup.num_envs, patience)
+        self._stand(setup, state)
+
+    def _posed(self, observation: Any, active: Any, env: int | None) -> OpenStep | Decision:
+        """The step that waits for an answer now; or the decision, if nothing has to be asked."""
+        self._check_env(env)
+        waiting = self._queries.blocking(env)
+        if (
+            waiting is not None
+            and waiting.restored
+            and waiting.decision.env == env
+            and self._about(waiting, observation)
+        ):
+            return waiting
+        decision = self.decide(observation, active, env)
+        waiting = self._queries.blocking(env)
+        return decision if waiting is None else waiting
+
+    def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
+        patience = self._panel.patience.then
+        safe_action = patience.action if isinstance(patience, SafeAction) else 0
+        after, closed = settled(self._setup, self._state, waiting, answers, late, safe_action)
+        self._warn_if_unexplained(after)
+        self._tell(closed, waiting.active)
+        self._write_answer(waiting, closed, after)
+        self._learned(waiting, closed, after)
+        return closed
 
     def _warn_if_unexplained(self, after: LearnerState) -> None:
         """Before anything changes: where warnings are errors, a query stays open, and a recording is not learned."""
         if bool(after.unexplained) and not bool(self._state.unexplained):
-            warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=3)
+            warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
 
-    def _ask(self, decision: Decision, observation: Any) -> Any:
-        if self.num_envs is None:
-            return self._panel.ask(observation)
-        answers = np.array(decision.action)
+    def _withdraw(self, waiting: OpenStep, error: BaseException) -> None:
+        """The step is not taken. If it could not be written down, the journal says what is so."""
+        if waiting in self._queries.waiting() and not isinstance(error, FailedError):
+            self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
+            self._queries.close(waiting, None)
+
+    def _tell(self, decision: Decision, active: np.ndarray | None) -> None:
+        """Tell the demonstrators what is about to be done."""
+        asked = np.asarray(decision.queried) & ~np.asarray(decision.unanswered)
+        if decision.env is None:
+            self._panel.observe(decision.action, asked, active)
+        else:
+            rows = np.arange(self.num_envs or 0) == decision.env
+            self._panel.observe(np.full(rows.shape, decision.action), rows & asked, rows)
+
+    def _ask(self, waiting: OpenStep) -> tuple[Any, Any]:
+        """Answers, and who did not: [] each, or [B] in lockstep."""
+        decision, whole = waiting.decision, self._setup.rows(waiting.decision.env) is not None
+        answers, late = np.array(decision.action if whole else -1), np.zeros(np.shape(decision.queried), bool)
         for b in np.flatnonzero(decision.queried).tolist():
-            answers[b] = check_action(self._panel.ask(raw_row(observation, b), b), self._ensemble.num_actions)
-        return answers
+            row, env = self._row_asked(waiting, b)
+            try:
+                answer = self._panel.ask(row, env)
+            except SilenceError:
+                if not isinstance(self._panel.patience.then, SafeAction):
+                    raise
+                answer = self._panel.patience.then.action
+                late[b if whole else ()] = True
+            answers[b if whole else ()] = check_action(answer, self._setup.ensemble.num_actions)
+        return answers, late
 
-    def _check_active(self, active: Any) -> np.ndarray | None:
+    async def _ask_async(self, waiting: OpenStep) -> tuple[Any, Any]:
+        """`_ask`, all that are asked at the same time."""
+        decision, whole = waiting.decision, self._setup.rows(waiting.decision.env) is not None
+        answers, late = np.array(decision.action if whole else -1), np.zeros(np.shape(decision.queried), bool)
+
+        async def one(b: int) -> None:
+            row, env = self._row_asked(waiting, b)
+            try:
+                answer = await self._panel.ask_async(row, env)
+            except SilenceError:
+                if not isinstance(self._panel.patience.then, SafeAction):
+                    raise
+                answer = self._panel.patience.then.action
+                late[b if whole else ()] = True
+            answers[b if whole else ()] = check_action(answer, self._setup.ensemble.num_actions)
+
+        await asyncio.gather(*(one(b) for b in np.flatnonzero(decision.queried).tolist()))
+        return answers, late
+
+    def _row_asked(self, waiting: OpenStep, b: int) -> tuple[Any, int]:
+        """What is shown to the demonstrator, and of which environment."""
+        if self._setup.rows(waiting.decision.env) is None:
+            return waiting.raw, waiting.decision.env or 0
+        return raw_row(waiting.raw, b), b
+
+    def _check_env(self, env: Any) -> None:
+        if env is None:
+            return
+        if isinstance(env, bool) or not isinstance(env, int | np.integer) or not 0 <= env < (self.num_envs or 0):
+            raise ConfigurationError(f"there is no environment {env!r}; num_envs is {self.num_envs}")
+
+    def _check_active(self, active: Any, env: int | None) -> np.ndarray | None:
         if active is None:
             return None
         rows = np.asarray(active)
-        if self.num_envs is None or rows.shape != (self.num_envs,) or rows.dtype != bool:
-            raise ValueError(f"active needs one bool per environment of a batch ({self.num_envs}), got {active!r}")
+        if self._setup.rows(env) is None or rows.shape != (self.num_envs,) or rows.dtype != bool:
+            raise ConfigurationError(
+                f"active needs one bool per environment of a batch in lockstep ({self.num_envs}), got {active!r}"
+            )
         return None if rows.all() else rows
 
     def _check_answer(self, decision: Decision, action: Any) -> Any:
-        if self.num_envs is None:
-            return np.int32(check_action(action, self._ensemble.num_actions))
+        num_actions = self._setup.ensemble.num_actions
+        if np.ndim(decision.queried) == 0:
+            return np.int32(check_action(action, num_actions))
         try:
             shape = np.shape(action)
-        except ValueError:
+        except Exception:  # noqa: BLE001 - whatever it is, it is no answer
             shape = None
         if shape != (self.num_envs,):
             raise InvalidAnswerError(f"expected {self.num_envs} answers, one per environment; got {action!r}")
         checked = np.array(decision.action, np.int32)
         for b in np.flatnonzero(decision.queried):
-            checked[b] = check_action(action[b], self._ensemble.num_actions)
+            checked[b] = check_action(action[b], num_actions)
         return checked
 
-    def _number(self) -> Any:
-        """The number in [0, 1) that decides the present step, [B] for a batch: `learner.uniform` of the state."""
-        if self._steps - self._first_number >= len(self._numbers):
-            self._numbers = np.asarray(compiled.numbers(self._state.stream, batch=self.num_envs is not None))
-            self._first_number = self._steps
-        return self._numbers[self._steps - self._first_number]
 
-
-def _rows_where(active: np.ndarray, after: Stream, before: Stream) -> Stream:
-    """In rows that were set aside, only the step counter goes on."""
-
-    def choose(new: Any, old: Any) -> Any:
-        return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
-
-    carry, ledger = jax.tree.map(choose, (after.carry, after.ledger), (before.carry, before.ledger))
-    return after.replace(carry=carry, ledger=ledger)
+def _check_construction(ensemble: Any, seed: Any, num_envs: Any) -> None:
+    for name, number in (("seed", seed), ("num_envs", num_envs)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | np.integer)):
+            raise ConfigurationError(f"{name} must be an integer or None, got {number!r}")
+    if num_envs is not None and num_envs < 1:
+        raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}")
+    if not hasattr(ensemble, "num_members"):
+        raise ConfigurationError(
+            f"expected an ensemble of members, see consensus_imitation.ensembles; got {ensemble!r}"
+        )
 
 
 def _default_selection(ensemble: Ensemble) -> SelectionRule:
@@ -341,7 +546,7 @@ def _default_selection(ensemble: Ensemble) -> SelectionRule:
 
 def _make_learner(
     ensemble: Ensemble,
-    selection: SelectionRule,
+    selection: SelectionRule | None,
     aggregation: Aggregation | None,
     alarm: MisspecificationAlarm | None,
     budget: InflationBudget | None,
@@ -349,9 +554,10 @@ def _make_learner(
     reweighting: Reweighting | None,
 ) -> Learner:
     if alarm is not None and alarm.num_contexts > 1 and not ensemble.pure:
-        raise ValueError(
+        raise ConfigurationError(
             "with members that run on the host the alarm cannot tell observations apart: "
             "use MisspecificationAlarm(num_contexts=1)"
         )
+    selection = _default_selection(ensemble) if selection is None else selection
     rule = Minimum() if aggregation is None else aggregation
     return Learner(core_ensemble(ensemble), selection, rule, alarm, budget, merging, reweighting)

@@ -1,6 +1,6 @@
-"""How an imitator stands: its state, the step that waits for an answer, and all that can be read off them."""
+"""How an imitator stands: its state, the steps that wait for answers, and all that can be read off them."""
 
-from dataclasses import dataclass
+import secrets
 from typing import Any
 
 import jax
@@ -11,48 +11,53 @@ from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
 from consensus_imitation.alarms import UNEXPLAINED, Alarms
 from consensus_imitation.decision import Decision
-from consensus_imitation.ensembles.base import Ensemble
-from consensus_imitation.errors import PendingQueryError
+from consensus_imitation.errors import ConfigurationError, PendingQueryError
 from consensus_imitation.host import initial_state
-from consensus_imitation.learner import Learner, LearnerState, check
+from consensus_imitation.learner import LearnerState, check
+from consensus_imitation.numbers import Numbers
+from consensus_imitation.queries import OpenStep, Queries
 from consensus_imitation.statement import Statement, certify
+from consensus_imitation.steps import Setup
 
 _CLEARED = "an alarm that no member explains the answers was cleared"
 _CHANGED = "the aggregation rule was changed, and what is guaranteed is guaranteed of one rule from the first step"
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStep:
-    """A step that waits for answers."""
-
-    decision: Decision
-    packed: Any
-    log_probs: jax.Array
-    observation: Any
-    core: Any
-    active: np.ndarray | None
+_UNANSWERED = "on some steps nobody answered and the safe action was taken, which no bound covers"
 
 
 class Standing:
     """What `ConsensusImitator` is made of and knows; the steps themselves are its own."""
 
-    def _stand(self, ensemble: Ensemble, learner: Learner, num_envs: int | None, state: LearnerState) -> None:
-        self.num_envs = num_envs
-        self._ensemble = ensemble
-        self._learner = learner
-        self._open: OpenStep | None = None
-        self._alarms = Alarms(members_learn=ensemble.learns and isinstance(learner.aggregation, Minimum))
+    def _stand(self, setup: Setup, state: LearnerState) -> None:
+        self._setup = setup
+        self._queries = Queries(secrets.token_hex(16))
+        self._numbers = Numbers()
+        self._alarms = Alarms(members_learn=setup.ensemble.learns and isinstance(setup.learner.aggregation, Minimum))
         self._cleared = False
         self._changed = False
         self._go_on_from(state)
 
     def _go_on_from(self, state: LearnerState) -> None:
         self._state = state
-        self._steps = int(np.max(state.stream.step))
-        self._queries = int(np.sum(state.stream.queries))
-        # Numbers that were drawn ahead belong to other steps.
-        self._numbers = np.empty(0)
-        self._first_number = self._steps
+        self._steps_of = np.array(state.stream.step, np.int64).reshape(-1)
+        self._answers = int(np.sum(state.stream.queries))
+        self._numbers.forget()
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Look who is near exclusion: where the rule promises to keep the truth in, and after an answer at least."""
+        rule = self._setup.learner.selection
+        if self._answers and rule.exclusion_bound(1 / self._setup.ensemble.num_members) < 1:
+            self._alarms.weigh(np.asarray(compiled.margins(rule, self._state.posterior.log_weights)))
+
+    @property
+    def num_envs(self) -> int | None:
+        """B, for a batch of environments; None for a single one."""
+        return self._setup.num_envs
+
+    @property
+    def run(self) -> str:
+        """The name that this imitator's queries carry: random, hexadecimal."""
+        return self._queries.run
 
     @property
     def state(self) -> LearnerState:
@@ -60,13 +65,16 @@ class Standing:
         return self._state
 
     def restore(self, state: LearnerState) -> None:
-        """Go back, or on, to a `state` of this imitator or of one like it. A query that waits is withdrawn.
+        """Go back, or on, to a `state` of this imitator or of one like it. Queries that wait are withdrawn.
 
         Raises:
-            ValueError: if the state is not one of this ensemble and these rules.
+            ConfigurationError: if the state is not one of this ensemble and these rules, or if a journal is kept, which
+                only goes on.
         """
-        check_fits(self._learner, self._ensemble, state, self.num_envs)
-        self._open = None
+        self._refuse_if_recorded("go back to a state")
+        check_fits(self._setup, state)
+        for step in self._queries.waiting():
+            self._queries.close(step, None)
         self._go_on_from(state)
 
     @property
@@ -75,32 +83,40 @@ class Standing:
 
         Another may be put in its place between two steps; one that differs in traced parameters only, such as the
         threshold of a gate, does not recompile. What is guaranteed is guaranteed of one rule from the first step: a
-        `certificate` for the minimum is void if another rule came before it.
+        `certificate` for the minimum is void if another rule came before it. A run with a journal has one rule.
         """
-        return self._learner.aggregation
+        return self._setup.learner.aggregation
 
     @aggregation.setter
     def aggregation(self, rule: Aggregation) -> None:
+        self._refuse_if_recorded("change the rule")
         self._refuse_if_open()
-        check(self._ensemble, self._learner.selection, rule, self._learner.budget)
-        before = self._learner.aggregation
+        ensemble, learner = self._setup.ensemble, self._setup.learner
+        check(ensemble, learner.selection, rule, learner.budget)
+        before = learner.aggregation
         same = isinstance(before, Minimum) and before == rule
-        self._changed = self._changed or (self._steps > 0 and isinstance(rule, Minimum) and not same)
-        self._learner = self._learner.replace(aggregation=rule)
-        self._alarms.watch(members_learn=self._ensemble.learns and isinstance(rule, Minimum))
+        self._changed = self._changed or (self.num_steps > 0 and isinstance(rule, Minimum) and not same)
+        self._setup = Setup(ensemble, learner.replace(aggregation=rule), self.num_envs)
+        self._alarms.watch(members_learn=ensemble.learns and isinstance(rule, Minimum))
+
+    @property
+    def pending(self) -> tuple[Decision, ...]:
+        """The decisions that wait for an answer, in the order in which they were made."""
+        return tuple(step.decision for step in self._queries.waiting())
 
     @property
     def predictions(self) -> np.ndarray:
-        """What each member gives to each action in the step that waits for an answer: [N, A], or [B, N, A].
+        """What each member gives to each action in the only step that waits for an answer: [N, A], or [B, N, A].
 
         Rows may sum to less than one: what a member withholds is asked about.
 
         Raises:
-            ValueError: if no query waits.
+            ValueError: if no query waits, or more than one.
         """
-        if self._open is None:
-            raise ValueError("no query waits for an answer: predictions are of the step that does")
-        return np.exp(np.asarray(self._open.log_probs))
+        waiting = self._queries.waiting()
+        if len(waiting) != 1:
+            raise ValueError(f"{len(waiting) or 'no'} query waits for an answer: predictions are of the step that does")
+        return np.exp(np.asarray(waiting[0].log_probs))
 
     @property
     def weights(self) -> np.ndarray:
@@ -117,7 +133,7 @@ class Standing:
             ValueError: if the imitator does not measure it.
         """
         if self._state.diversity is None:
-            raise ValueError(
+            raise ConfigurationError(
                 "effective_members is not measured: construct the imitator with merging=Merging(), or with "
                 "merging=Merging(tolerance=None) to measure and merge nothing"
             )
@@ -125,30 +141,24 @@ class Standing:
 
     @property
     def num_steps(self) -> int:
-        """Steps closed so far (of each environment)."""
-        return self._steps
+        """Steps closed so far (of each environment; of the one that is furthest, if they go on by themselves)."""
+        return int(self._steps_of.max())
 
     @property
     def num_queries(self) -> int:
         """Steps that the demonstrator answered, over all environments."""
-        return self._queries
+        return self._answers
 
     @property
     def query_rate(self) -> float:
         """Share of closed steps that the demonstrator answered; 0.0 before the first step."""
-        return self._queries / max(1, self._steps * (self.num_envs or 1))
+        return self._answers / max(1, int(self._steps_of.sum()))
 
     @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong, one line each, naming the member; empty if nothing is."""
         unexplained = [UNEXPLAINED] if bool(self._state.unexplained) else []
         return (*self._alarms.lines(), *unexplained)
-
-    def clear_alarm(self) -> None:
-        """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
-        self._cleared = self._cleared or bool(self._state.unexplained)
-        self._state = self._learner.clear_alarm(self._state)
-        self._alarms.clear()
 
     @property
     def ledger(self) -> Any:
@@ -176,34 +186,49 @@ class Standing:
             >>> imitator.certificate().exclusion
             0.01
         """
-        reasons = {UNEXPLAINED: bool(self._state.unexplained), _CLEARED: self._cleared, _CHANGED: self._changed}
+        reasons = {
+            UNEXPLAINED: bool(self._state.unexplained),
+            _CLEARED: self._cleared,
+            _CHANGED: self._changed,
+            _UNANSWERED: bool(self._alarms.unanswered),
+        }
         return certify(
-            self._learner,
-            np.asarray(self._ensemble.prior, np.float64),
+            self._setup.learner,
+            np.asarray(self._setup.ensemble.prior, np.float64),
             np.asarray(self._state.posterior.log_weights),
             truth=truth,
-            num_steps=self._steps,
+            num_steps=self.num_steps,
             num_streams=self.num_envs or 1,
-            num_queries=self._queries,
+            num_queries=self._answers,
             ledger=float(np.max(self._state.stream.ledger)),
             void=next((reason for reason, holds in reasons.items() if holds), ""),
             unusable=bool(self._alarms.invalid),
-            learns=self._ensemble.learns,
+            learns=self._setup.ensemble.learns,
         )
 
-    def _refuse_if_open(self) -> None:
-        if self._open is not None:
+    def _refuse_if_recorded(self, what: str) -> None:
+        """Overridden where there may be a journal."""
+
+    def _refuse_if_open(self, env: int | None = None) -> None:
+        step: OpenStep | None = self._queries.blocking(env)
+        if step is not None:
+            where = "" if step.decision.env is None else f" of environment {step.decision.env}"
             raise PendingQueryError(
-                f"step {self._open.decision.step} waits for the demonstrator: call answer(decision, action) first"
+                f"step {step.decision.step}{where} waits for the demonstrator: call answer(decision, action) first"
             )
 
 
-def check_fits(learner: Learner, ensemble: Ensemble, state: LearnerState, num_envs: int | None) -> None:
-    """Raise ValueError unless a state is one of this ensemble and these rules."""
-    fits = jax.eval_shape(lambda: initial_state(learner, ensemble, jax.random.key(0), num_envs))
-    if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, fits):
-        raise ValueError(
+def check_fits(setup: Setup, state: LearnerState) -> None:
+    """Raise ConfigurationError unless a state is one of this ensemble and these rules."""
+    like = shapes(setup)
+    if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, like):
+        raise ConfigurationError(
             f"the state does not fit: it holds {state.posterior.log_weights.shape[0]} weights, the ensemble has "
-            f"{ensemble.num_members} members; memory, alarm, merging, what was learned and number of environments have "
-            "to agree, too"
+            f"{setup.ensemble.num_members} members; memory, alarm, merging, what was learned and number of "
+            "environments have to agree, too"
         )
+
+
+def shapes(setup: Setup) -> LearnerState:
+    """Shapes and types of a state of this ensemble and these rules."""
+    return jax.eval_shape(lambda: initial_state(setup.learner, setup.ensemble, jax.random.key(0), setup.num_envs))

@@ -1,0 +1,440 @@
+"""An imitator that writes down what it does, and can be taken up again from what was written.
+
+Every call that changes anything is one transaction of the journal, committed before its action is given out or its
+answer acknowledged. Taking up a run reads the newest whole checkpoint and does the calls after it again, by the same
+functions, from the observations that were kept; what comes out has to be what was written down.
+"""
+
+import platform
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from consensus_imitation import compiled
+from consensus_imitation.compiled import Closed
+from consensus_imitation.decision import Decision, Query, from_packed
+from consensus_imitation.demonstrators.patience import Patience
+from consensus_imitation.ensembles.base import Ensemble
+from consensus_imitation.errors import ConfigurationError, JournalError, ObservationError, ReplayError
+from consensus_imitation.host import initial_state
+from consensus_imitation.journal.checkpoint import Checkpoint
+from consensus_imitation.journal.directory import Journal, RunDirectory
+from consensus_imitation.journal.packing import digest, pack, unpack
+from consensus_imitation.journal.record import Entry
+from consensus_imitation.journal.store import Store
+from consensus_imitation.learner import Learner, LearnerState
+from consensus_imitation.policy import begun, encoded
+from consensus_imitation.queries import OpenStep
+from consensus_imitation.recording import LOCKSTEP, answered, decided, event, grouped, words
+from consensus_imitation.standing import Standing, shapes
+from consensus_imitation.steps import Judged, Setup, judge, settled, unasked
+
+
+class Durable(Standing):
+    """The part of `ConsensusImitator` that keeps the journal."""
+
+    _directory: RunDirectory | None = None
+    _words: tuple[Any, np.ndarray] | None = None
+
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """What was found torn and cut off, or skipped, when the run was taken up; empty if all was whole."""
+        report = None if self._directory is None else self._directory.report
+        return () if report is None or (report.sound and not report.skipped) else tuple(report.lines())
+
+    def close(self) -> None:
+        """End the journal: a checkpoint, and the directory is free for the next writer. Queries go on waiting in it."""
+        directory = self._directory
+        if directory is not None:
+            try:
+                self._write_checkpoint()
+            finally:
+                directory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what changes: called after writing, and when what was written is done again ---
+
+    def _close(self, after: LearnerState, env: int | None) -> None:
+        """A step without an answer is over."""
+        self._state = after
+        self._steps_of[slice(None) if env is None else env] += 1
+        if env is not None:
+            # Numbers for all in lockstep belong to steps that are over for one of them.
+            self._numbers.forget_lockstep()
+
+    def _learned(self, waiting: OpenStep, closed: Decision, after: LearnerState) -> None:
+        """A step with an answer, or without one, is over."""
+        self._close(after, closed.env)
+        self._queries.close(waiting, closed)
+        self._answers += int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
+        self._alarms.left_unanswered(int(np.sum(closed.unanswered)))
+        self._weigh()
+
+    def _clear(self) -> None:
+        self._cleared = self._cleared or bool(self._state.unexplained)
+        self._state = self._setup.learner.clear_alarm(self._state)
+        self._alarms.clear()
+
+    def _begun(self, env: int | None) -> Any:
+        """The streams, where an episode begins in one environment, or in all."""
+        begins = np.ones(self.num_envs or (), bool) if env is None else np.arange(self.num_envs or 0) == env
+        return begun(self._setup.learner, self._setup.ensemble, self._state.stream, np.asarray(begins))
+
+    def _reported(self, decision: Decision, packed: bytes | None, active: np.ndarray | None) -> Decision:
+        """The decision with its query, if it is one, and its alarms."""
+        steps = int(self._steps_of.sum())
+        alarms = self._alarms.report(decision, steps, bool(self._state.unexplained), active)
+        if not np.any(decision.queried):
+            return replace(decision, alarms=alarms) if alarms else decision
+        observation = "" if packed is None else digest(packed)
+        return replace(decision, query=self._queries.new(observation, decision.env, decision.step), alarms=alarms)
+
+    # --- writing ---
+
+    def _refuse_if_recorded(self, what: str) -> None:
+        if self._directory is not None:
+            raise ConfigurationError(f"cannot {what}: a run with a journal only goes on; begin another run")
+
+    def _begin_journal(self, journal: Journal | str | Path) -> None:
+        settings = journal if isinstance(journal, Journal) else Journal(journal)
+        meta = _meta(self._setup)
+        self._directory = RunDirectory.create(settings, meta)
+        self._queries.run = self._directory.run
+        store = self._directory.store
+        self._queries.recall = lambda query: _recalled(store, query, self._setup, self.run)
+        self._write_event("open", None, note=_versions())
+        self._write_checkpoint()
+
+    def _packed(self, observation: Any, needed: bool) -> bytes | None:
+        """The observation in bytes: for the journal, or for a query to name it."""
+        if self._directory is not None:
+            return pack(observation)
+        try:
+            return pack(observation) if needed else None
+        except ObservationError:
+            # Nobody has to read it again.
+            return None
+
+    def _write_decision(
+        self, decision: Decision, judged: Judged, number: Any, packed: bytes | None, active: np.ndarray | None
+    ) -> None:
+        if self._directory is None or packed is None:
+            return
+        said = digest(packed) if decision.query is None else decision.query.observation
+        now = time.time()
+        posterior = self._posterior_words(self._state)
+        records = decided(decision, judged.on_host, judged.log_probs, number, said, posterior, active, now)
+        self._directory.append(records, packed)
+
+    def _write_answer(self, waiting: OpenStep, closed: Decision, after: LearnerState) -> None:
+        if self._directory is not None:
+            before = self._posterior_words(self._state)
+            self._directory.append(answered(waiting, closed, before, self._posterior_words(after), time.time()))
+
+    def _write_event(self, kind: Any, env: int | None, *, query: int | None = None, note: str = "") -> None:
+        if self._directory is not None:
+            self._directory.append([event(kind, env, time.time(), query=query, note=note)])
+
+    def _write_studied(self, after: LearnerState) -> None:
+        """What was studied is not kept: the checkpoint of what it taught comes first, and the record says it counts."""
+        if self._directory is not None:
+            before = self._posterior_words(self._state)
+            self._directory.checkpoint(after, self._header(), ahead=True)
+            record = replace(event("study", None, time.time()), before=before, after=self._posterior_words(after))
+            self._directory.append([record])
+
+    def _write_checkpoint_if_due(self) -> None:
+        if self._directory is not None and self._directory.checkpoint_is_due:
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        if self._directory is not None:
+            waiting = [step.query.id for step in self._queries.waiting()]
+            self._directory.checkpoint(self._state, self._header(), waiting=waiting)
+
+    def _header(self) -> dict[str, Any]:
+        return {"alarms": self._alarms.saved(), "cleared": self._cleared}
+
+    def _posterior_words(self, state: LearnerState) -> np.ndarray:
+        """`words`, looked up once for each posterior."""
+        if self._words is None or self._words[0] is not state.posterior:
+            self._words = (state.posterior, words(state))
+        return self._words[1]
+
+    # --- taking up a run ---
+
+    def _assemble(self, setup: Setup, demonstrator: Any, patience: Patience | None, state: LearnerState) -> None:
+        raise NotImplementedError("the imitator knows how it is put together")
+
+    def _take_up(
+        self, run_dir: str | Path, ensemble: Ensemble, learner: Learner, demonstrator: Any, patience: Patience | None
+    ) -> None:
+        directory = RunDirectory.open(run_dir)
+        try:
+            meta = directory.store.meta
+            setup = Setup(ensemble, learner, meta["num_envs"])
+            _check_meta(meta, setup)
+            like = initial_state(learner, ensemble, jax.random.key(0), setup.num_envs)
+            saved = next(directory.checkpoints(like), None)
+            if saved is None:
+                raise JournalError(
+                    f"{run_dir} holds no whole checkpoint to go on from: {'; '.join(directory.report.lines())}"
+                )
+            self._assemble(setup, demonstrator, patience, saved.state)
+            self._queries.run = directory.run
+            self._replay(directory, saved)
+        except BaseException:
+            directory.close()
+            raise
+        self._directory = directory
+        self._write_event("open", None, note=_versions())
+
+    def _replay(self, directory: RunDirectory, saved: Checkpoint) -> None:
+        store, header = directory.store, saved.header
+        self._alarms.load(header["alarms"])
+        self._cleared = header["cleared"]
+        self._queries.next_id = store.last_query + 1
+        self._queries.recall = lambda query: _recalled(store, query, self._setup, directory.run)
+        # Queries that were posed before the checkpoint: what was predicted then is in the journal.
+        for query in header["waiting"]:
+            call = _call(store, store.of_query(query)[0].call)
+            self._wait_again(call, unpack(_kept(directory, call)))
+        for call in grouped(store.entries(after_call=header["call"])):
+            try:
+                self._do_again(directory, call)
+            except ObservationError as error:
+                raise ReplayError(f"call {call[0].call} of the journal: {error}") from error
+        self._weigh()
+
+    def _do_again(self, directory: RunDirectory, call: list[Entry]) -> None:
+        record = call[0].record
+        match record.kind:
+            case "act" | "ask":
+                self._decide_again(call, unpack(_kept(directory, call)))
+            case "answer" | "safe":
+                self._settle_again(call)
+            case "withdraw":
+                waiting = self._waiting_again(call)
+                self._queries.close(waiting, None)
+            case "begin":
+                self._state = self._state.replace(stream=self._begun(record.env))
+            case "clear":
+                self._clear()
+            case "study":
+                raise JournalError(
+                    f"what was studied in call {call[0].call} is in a checkpoint that cannot be read, so that the run "
+                    f"cannot be taken up: {'; '.join(directory.report.lines())}"
+                )
+            case "open":
+                pass
+
+    def _decide_again(self, call: list[Entry], observation: Any) -> None:
+        env, active = _about(call, self.num_envs)
+        own = self._setup.taken(self._state, env)
+        judged = _judged_again(self._setup, own, call, observation, env, active)
+        decision = judged.decision(self._setup, call[0].record.step, env)
+        decision = replace(decision, alarms=call[0].record.alarms)
+        self._alarms.report(decision, int(self._steps_of.sum()), bool(self._state.unexplained), active)
+        if np.any(decision.queried):
+            self._queries.wait(_open_step(call, judged, decision, self.run, observation, active))
+        else:
+            self._close(unasked(self._setup, self._state, judged, decision, active), env)
+
+    def _wait_again(self, call: list[Entry], observation: Any) -> None:
+        """A query that waits since before the checkpoint: from the record alone, its state being gone."""
+        env, active = _about(call, self.num_envs)
+        size = self._setup.rows(env)
+        seen = encoded(self._setup.ensemble, observation, size)
+        judged = _from_records(self._setup, call, seen, size)
+        decision = replace(judged.decision(self._setup, call[0].record.step, env), alarms=call[0].record.alarms)
+        self._queries.wait(_open_step(call, judged, decision, self.run, observation, active))
+
+    def _settle_again(self, call: list[Entry]) -> None:
+        waiting = self._waiting_again(call)
+        size = self._setup.rows(waiting.decision.env)
+        answers = np.array(-1 if size is None else waiting.decision.action)
+        late = np.zeros(np.shape(waiting.decision.queried), bool)
+        safe_action = 0
+        for entry in call:
+            record = entry.record
+            row = () if size is None else record.env
+            answers[row] = record.action
+            if record.kind == "safe":
+                late[row], safe_action = True, record.action or 0
+        after, closed = settled(self._setup, self._state, waiting, answers, late, safe_action)
+        _compare(call, "posterior", words(after), call[0].record.after)
+        self._learned(waiting, closed, after)
+
+    def _waiting_again(self, call: list[Entry]) -> OpenStep:
+        for step in self._queries.waiting():
+            if step.query.id == call[0].record.query:
+                return step
+        raise ReplayError(
+            f"call {call[0].call} of the journal closes query {call[0].record.query}, which does not wait"
+        )
+
+    def _about(self, waiting: OpenStep, observation: Any) -> bool:
+        """Whether a query that waits is about this observation."""
+        packed = self._packed(observation, needed=True)
+        return packed is not None and digest(packed) == waiting.query.observation
+
+
+def _judged_again(
+    setup: Setup, own: LearnerState, call: list[Entry], observation: Any, env: int | None, active: np.ndarray | None
+) -> Judged:
+    """The decision of a call, made again; of members on the host, what they said is taken from the record."""
+    size = setup.rows(env)
+    if not setup.ensemble.pure:
+        judged = _from_records(setup, call, encoded(setup.ensemble, observation, size), size)
+        observe = compiled.observe if size is None else compiled.observe_batch
+        drawn = np.int32(judged.on_host[..., 0])
+        after = observe(setup.learner, own, judged.core, judged.packed, judged.log_probs, drawn)
+        return judged._replace(closed=Closed(after.stream.carry, after.stream.step, after.stream.ledger))
+    draws = [entry.record.draw for entry in call]
+    number = np.float32(draws[0])
+    if size is not None:
+        number = np.zeros(size, np.float32)
+        number[[entry.record.env for entry in call]] = draws
+    judged = judge(setup, own, observation, number, env, active)
+    for entry in call:
+        row = () if size is None else entry.record.env
+        _compare(call, "predictions", np.asarray(judged.log_probs)[row], entry.record.log_probs)
+        _compare(call, "decision", judged.on_host[row], entry.record.packed)
+    return judged
+
+
+def _from_records(setup: Setup, call: list[Entry], seen: Any, size: int | None) -> Judged:
+    """What was decided, as it was written down; rows of a batch that were set aside are zero."""
+    shown: dict[str, np.ndarray] = {}
+    for name in ("packed", "log_probs"):
+        rows = [np.asarray(getattr(entry.record, name)) for entry in call]
+        shown[name] = rows[0]
+        if size is not None:
+            shown[name] = np.zeros((size, *rows[0].shape), np.float32)
+            shown[name][[entry.record.env for entry in call]] = rows
+    core = shown["log_probs"] if not setup.ensemble.pure else seen
+    return Judged(shown["packed"], shown["packed"], jax.numpy.asarray(shown["log_probs"]), seen, core, closed=None)  # type: ignore[arg-type]
+
+
+def _open_step(
+    call: list[Entry], judged: Judged, decision: Decision, run: str, observation: Any, active: np.ndarray | None
+) -> OpenStep:
+    record = next(entry.record for entry in call if entry.record.kind == "ask")
+    query = Query(run, int(record.query or 0), record.observation, decision.env, decision.step)
+    return OpenStep(
+        decision=replace(decision, query=query),
+        packed=judged.packed,
+        log_probs=judged.log_probs,
+        observation=judged.seen,
+        raw=observation,
+        core=judged.core,
+        active=active,
+        asked=record.time,
+        restored=True,
+    )
+
+
+def _about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarray | None]:
+    """Which environment a call was about (None for the only one, or all in lockstep), and which rows were active."""
+    if call[0].record.note != LOCKSTEP:
+        return call[0].record.env, None
+    active = np.zeros(num_envs or 0, bool)
+    active[[entry.record.env for entry in call]] = True
+    return None, None if active.all() else active
+
+
+def _kept(directory: RunDirectory, call: list[Entry]) -> bytes:
+    kept = directory.store.observation_of(call[0].call)
+    if kept is None:
+        raise JournalError(f"the observation of call {call[0].call} is not kept: the run cannot be taken up from there")
+    return kept
+
+
+def _call(store: Store, number: int) -> list[Entry]:
+    """The entries of one call."""
+    return next(grouped(store.entries(after_call=number - 1)))
+
+
+def _recalled(store: Store, number: int, setup: Setup, run: str) -> Decision | None:
+    """How a query was closed, from the journal: None if it was withdrawn.
+
+    Raises:
+        KeyError: if it was not.
+    """
+    entries = store.of_query(number)
+    asked = _call(store, entries[0].call) if entries else []
+    closing = {entry.record.env: entry.record for entry in entries if entry.record.kind in ("answer", "safe")}
+    if any(entry.record.kind == "withdraw" for entry in entries):
+        return None
+    if not asked or not closing:
+        raise KeyError("not closed")
+    env, _ = _about(asked, setup.num_envs)
+    size = setup.rows(env)
+    judged = _from_records(setup, asked, None, size)
+    decision = from_packed(judged.on_host, setup.ensemble.num_actions, asked[0].record.step, env)
+    query = Query(run, number, asked[0].record.observation, env, decision.step)
+    action, late = np.array(-1 if size is None else decision.action), np.zeros(size or (), bool)
+    for where, record in closing.items():
+        row = () if size is None else where
+        action[row], late[row] = record.action, record.kind == "safe"
+    taken = int(action) if size is None else action
+    return replace(
+        decision, query=query, action=taken, unanswered=bool(late) if size is None else late,
+        alarms=asked[0].record.alarms,
+    )  # fmt: skip
+
+
+def _compare(call: list[Entry], what: str, now: Any, then: Any) -> None:
+    if then is not None and np.asarray(now).tobytes() != np.asarray(then).tobytes():
+        raise ReplayError(
+            f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) gives another "
+            f"{what} now than it gave then: members, rules, versions of the libraries and kind of device have to be "
+            "those of the run"
+        )
+
+
+def _meta(setup: Setup) -> dict[str, Any]:
+    """What a run is of: members and rules have to be the same when it is taken up."""
+    ensemble, learner = setup.ensemble, setup.learner
+    rules = learner.replace(ensemble=None)
+    return {
+        "num_members": ensemble.num_members,
+        "num_actions": ensemble.num_actions,
+        "num_envs": setup.num_envs,
+        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
+        "rules": repr(rules),
+        "plain_bayes": learner.reweighting is None,
+        "ensemble": type(ensemble).__name__,
+        "state": [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in _leaves(setup)],
+    }
+
+
+def _leaves(setup: Setup) -> list[Any]:
+    return jax.tree_util.tree_leaves_with_path(shapes(setup))
+
+
+def _check_meta(meta: dict[str, Any], setup: Setup) -> None:
+    for name, now in _meta(setup).items():
+        if meta.get(name) != now:
+            raise ConfigurationError(
+                f"the run is of other members or rules: {name} was {meta.get(name)!r}, and is {now!r} now; construct "
+                "them as they were then"
+            )
+
+
+def _versions() -> str:
+    names = ("consensus_imitation", "jax", "jaxlib", "flax", "numpy")
+    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])
