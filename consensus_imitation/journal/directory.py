@@ -177,14 +177,12 @@ class RunDirectory:
         path = self.path / "checkpoints" / f"{call:012d}.msgpack"
         bound = {"call": call, "run": self.run, "chain": self.store.chain.hex(), "ahead": ahead}
         saved = _Saved(call, path, self._asked_in(waiting))
-        try:
+        with self.store.writing():
             save_checkpoint(path, state, {**header, **bound, "waiting": list(waiting)})
             self._whole = [*(one for one in self._whole if one.call != call), saved][-_KEPT:]
             for old in _checkpoints(self.path):
                 if old not in [one.path for one in self._whole]:
                     disk.remove(old)
-        except BaseException as error:
-            self.store.fail(error)
         if len(self._whole) == _KEPT and not self.settings.observations:
             oldest = self._whole[0]
             self.store.forget_observations(oldest.call, oldest.waiting)

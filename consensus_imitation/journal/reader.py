@@ -271,4 +271,8 @@ def check(row: Row, last: int, chain: bytes, path: Path) -> int:
 
 def fits(row: Row, previous: bytes) -> bool:
     """Whether a row's chain is that of its own content after the ``previous`` chain."""
-    return isinstance(previous, bytes) and link(previous, row[:-1]) == row[-1]
+    try:
+        return link(previous, row[:-1]) == row[-1]
+    except TypeError:
+        # A damaged chain need not be bytes.
+        return False

@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import msgpack
 import numpy as np
@@ -203,7 +203,7 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
 
 def link(previous: bytes, values: Sequence[Any]) -> bytes:
     """The chain of an entry: SHA-256 over that of the previous one and its own values, in canonical bytes."""
-    return hashlib.sha256(previous + msgpack.packb(list(values), strict_types=True)).digest()
+    return hashlib.sha256(previous + cast(bytes, msgpack.packb(list(values), strict_types=True))).digest()
 
 
 def meta_text(meta: dict[str, Any]) -> str:

@@ -3,15 +3,20 @@
 import os
 import shutil
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from consensus_imitation.errors import DamagedError, FailedError
 from consensus_imitation.journal import disk
 from consensus_imitation.journal.files import sync_directory
-from consensus_imitation.journal.reader import Head, Reader, connect, fits
-from consensus_imitation.journal.record import Row, meta_text
+from consensus_imitation.journal.reader import Head, Reader, check, fits, reading
+from consensus_imitation.journal.record import ROW, Row, meta_text
 from consensus_imitation.journal.store import beside, write_new
+
+_QUERY = ROW.index("query")
+#: Entries that are looked for after a damaged one.
+_PROBED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,7 @@ class Report:
         path: of the file.
         entries: how many are whole, in whole calls, from the first on.
         calls: that they are of.
-        cut: how many entries are known to be missing after them, or cannot be read.
+        cut: how many entries are known to have followed them, and are missing or damaged.
         reason: what is wrong, "" if nothing is.
         sound: whether it can be gone on with as it is.
         damaged: where the damaged file was kept, after it was mended.
@@ -51,85 +56,82 @@ class Report:
         return [*lines, *self.skipped]
 
 
-def examine(path: Path) -> Report:
-    """Read all of a journal.
+def examine(path: Path, lose: int | None = None) -> Report:
+    """Read all of a journal, and check it.
 
     Args:
         path: of the file.
+        lose: how many calls may be missing at the end for that to be a torn tail; None for those of one transaction,
+            which is all that a crash, even of the machine, can tear.
 
     Returns:
         A report: sound, or a clean prefix of whole calls and what is wrong after it.
 
     Raises:
         JournalError: if there is no journal, or one in another format.
-        DamagedError: if entries after the damage can still be read, or nothing can; the place is named.
+        DamagedError: if more is missing, or an entry after the damage can still be read; the place is named.
     """
-    connection = connect(path)
-    try:
-        return _examine(connection, path)[0]
-    finally:
-        connection.close()
+    with reading(path) as reader:
+        return _examine(reader, lose)[0]
 
 
-def mend(path: Path) -> Report:
+def mend(path: Path, lose: int | None = None) -> Report:
     """Cut a torn tail back to the last whole call; nobody may be writing the journal.
 
     The clean prefix is written into a file of its own, which then takes the place of the damaged one; that is kept
     beside it. A sound journal stays as it is.
+
+    Args:
+        path: of the file.
+        lose: as for `examine`.
 
     Raises:
         JournalError: if there is no journal, or one in another format.
         DamagedError: as `examine`; nothing has changed.
         FailedError: if it cannot be written; nothing is lost.
     """
-    connection = connect(path)
     try:
-        report, head = _examine(connection, path)
-        if report.sound:
-            return report
-        reader = Reader(connection, path)
-        new = path.with_name(path.name + ".new")
-        kept = _observations(reader, head)
-        write_new(new, meta_text(reader.meta), head, reader.rows(0, head.seq), kept)
-    except (OSError, sqlite3.Error) as error:
-        raise FailedError(f"{path} could not be mended: {error}") from error
-    finally:
-        connection.close()
-    try:
+        with reading(path) as reader:
+            report, head = _examine(reader, lose)
+            if report.sound:
+                return report
+            new = path.with_name(path.name + ".new")
+            write_new(new, meta_text(reader.meta), head, reader.rows(0, head.seq), _observations(reader, head))
         damaged = _set_aside(path)
         disk.replace(new, path)
         sync_directory(path.parent)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise FailedError(f"{path} could not be mended: {error}") from error
     again = examine(path)
     if not again.sound or again.entries != report.entries:
         raise DamagedError(f"{path} was mended, and is damaged again ({again.reason}): the disk cannot be relied on")
-    return Report(
-        path=path, entries=report.entries, calls=report.calls, cut=report.cut, reason=report.reason, sound=False,
-        damaged=damaged,
-    )  # fmt: skip
+    return replace(report, damaged=damaged)
 
 
-def _examine(connection: sqlite3.Connection, path: Path) -> tuple[Report, Head]:
+def _examine(reader: Reader, lose: int | None) -> tuple[Report, Head]:
     """The report, and where the clean prefix ends."""
-    reader = Reader(connection, path)
     prefix, wrong = _prefix(reader)
     try:
-        head, said = reader.head(), ""
+        head = reader.head()
     except DamagedError as error:
-        head, said = None, f"{error}, so that entries may be missing after these"
-    if not wrong and head is not None and (head.seq, head.chain) != (prefix.seq, prefix.chain):
-        if head.seq > prefix.seq:
-            wrong = f"entry {prefix.seq + 1} of {head.seq} is missing"
-        else:
-            wrong = f"the file says that it ends with entry {head.seq}"
-    if wrong:
-        _refuse_if_readable(reader, prefix, head, wrong)
-    reason = wrong or said or _structure(connection)
-    cut = max(0, head.seq - prefix.seq) if head is not None else 0
-    return Report(
-        path=path, entries=prefix.seq, calls=prefix.call, cut=cut, reason=reason, sound=not reason
-    ), prefix  # fmt: skip
+        head = None
+        reason = f"{error}, so that entries may be missing after these"
+    else:
+        missing = f"entry {prefix.seq + 1} of {head.seq} is missing" if head.seq > prefix.seq else ""
+        ends = "" if head == prefix else f"it is said to end with entry {head.seq}, and does not"
+        reason = missing or ends
+    reason = wrong or reason
+    if prefix.seq == 0 and reason:
+        # The run's description is protected by the first entry: without one, nobody can say which of them is damaged.
+        raise DamagedError(f"{reader.path}: {reason}. Nothing can be relied on: restore the file from a copy")
+    if wrong or (head is not None and head.seq > prefix.seq):
+        _refuse_unless_torn(reader, prefix, head, reason, lose)
+    reason = reason or _structure(reader)
+    cut = 0 if head is None else max(0, head.seq - prefix.seq)
+    report = Report(
+        path=reader.path, entries=prefix.seq, calls=prefix.call, cut=cut, reason=reason, sound=not reason
+    )  # fmt: skip
+    return report, prefix
 
 
 def _prefix(reader: Reader) -> tuple[Head, str]:
@@ -137,56 +139,68 @@ def _prefix(reader: Reader) -> tuple[Head, str]:
     end = Head(0, 0, -1, reader.first_chain)
     last, chain, query, left = 0, end.chain, -1, 0
     try:
+        kept = {row[0] for row in reader.select("SELECT call FROM observations")}
         for row in reader.rows(0, 2**62):
             seq, call, size = row[:3]
-            if seq != last + 1 or not fits(row, chain):
-                return end, f"entry {last + 1} is {'missing' if seq != last + 1 else 'damaged'}"
-            last, chain = seq, row[-1]
+            last, chain = check(row, last, chain, reader.path), row[-1]
+            if call in kept:
+                reader.observation_of(call)
             left = (size if left == 0 else left) - 1
-            query = max(query, -1 if row[6] is None else row[6])
+            query = max(query, -1 if row[_QUERY] is None else row[_QUERY])
             if left == 0:
                 end = Head(seq, call, query, chain)
     except DamagedError as error:
-        return end, f"entry {last + 1} cannot be read: {error}"
+        return end, str(error)
     return end, f"call {end.call + 1} is not whole" if left else ""
 
 
-def _refuse_if_readable(reader: Reader, prefix: Head, head: Head | None, wrong: str) -> None:
-    """Raise DamagedError if an entry after the damage is whole: that is no torn tail."""
+def _refuse_unless_torn(reader: Reader, prefix: Head, head: Head | None, reason: str, lose: int | None) -> None:
+    """Raise DamagedError if what is missing is more than a tail: that is for a person to decide."""
+    remedy = "Nothing is cut back: restore the file from a copy"
     if head is None:
-        return
-    for seq in range(prefix.seq + 2, head.seq + 1):
-        try:
-            before, row = reader.row(seq - 1), reader.row(seq)
-        except DamagedError:
-            continue
-        if before is not None and row is not None and fits(row, before[-1]):
+        raise DamagedError(
+            f"{reader.path}: {reason}. Where it ends cannot be read either, so that nobody can say what is missing "
+            f"after call {prefix.call}. {remedy}"
+        )
+    for seq in range(prefix.seq + 1, min(head.seq, prefix.seq + _PROBED) + 1):
+        row = _readable(reader, seq)
+        # The rest of a call that is torn is of no use.
+        if row is not None and row[1] > prefix.call + 1:
             raise DamagedError(
-                f"{reader.path}: {wrong}, but entry {seq} after it is whole. This is no torn tail, and nothing is cut "
-                "back: restore the file from a copy"
+                f"{reader.path}: {reason}, but entry {seq} after it is whole. This is no torn tail. {remedy}"
             )
+    allowed = reader.meta.get("settings", {}).get("group", 1) if lose is None else lose
+    missing = max(1, head.call - prefix.call)
+    if missing > allowed:
+        raise DamagedError(
+            f"{reader.path}: {reason}. The {missing} calls after call {prefix.call} are missing, more than a crash can "
+            f"tear off. {remedy}, or give them up by: consensus-imitation journal mend --lose {missing}"
+        )
 
 
-def _structure(connection: sqlite3.Connection) -> str:
+def _readable(reader: Reader, seq: int) -> Row | None:
+    """An entry whose content gives its checksum, whatever is wrong before it; None if it is none."""
+    try:
+        before, row = reader.row(seq - 1), reader.row(seq)
+    except DamagedError:
+        return None
+    return row if before is not None and row is not None and fits(row, before[-1]) else None
+
+
+def _structure(reader: Reader) -> str:
     """What SQLite finds wrong with the file's own structure."""
     try:
-        ((said,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
-    except (sqlite3.Error, ValueError) as error:
+        said = str(reader.select("PRAGMA integrity_check(1)")[0][0])
+    except DamagedError as error:
         said = str(error)
-    return "" if said == "ok" else f"nothing is missing, but the file's own structure is damaged: {said}"
+    return "" if said == "ok" else f"no entry is missing, but the file's own structure is damaged: {said}"
 
 
-def _observations(reader: Reader, head: Head) -> list[Row]:
-    """The observations of the clean prefix that can be read."""
-    kept: list[Row] = []
-    calls = [
-        row[0] for row in reader.select("SELECT call FROM observations WHERE call <= ? ORDER BY call", (head.call,))
-    ]
-    for call in calls:
-        data = reader.observation_of(call)
-        ((seq,),) = reader.select("SELECT seq FROM observations WHERE call = ?", (call,))
-        kept.append((call, seq, data))
-    return kept
+def _observations(reader: Reader, head: Head) -> Iterator[Row]:
+    """The observations that are kept with the calls of the clean prefix."""
+    found = reader.select("SELECT call, seq FROM observations WHERE call <= ? ORDER BY call", (head.call,))
+    for call, seq in found:
+        yield call, seq, reader.observation_of(call)
 
 
 def _set_aside(path: Path) -> Path:
