@@ -2,6 +2,7 @@
 
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble, FixedMembers, PureEnsemble
 from consensus_imitation.ensembles.callables import Callables, callables
+from consensus_imitation.ensembles.isolated import Isolated, isolated
 from consensus_imitation.ensembles.neural import Neural, cnn, from_module, mlp, recurrent
 from consensus_imitation.ensembles.stacked import Stacked, stacked
 from consensus_imitation.ensembles.tabular import Tabular, tabular
@@ -15,6 +16,7 @@ __all__ = [
     "Ensemble",
     "FixedMembers",
     "HostUnion",
+    "Isolated",
     "Neural",
     "Plateau",
     "PureEnsemble",
@@ -25,6 +27,7 @@ __all__ = [
     "callables",
     "cnn",
     "from_module",
+    "isolated",
     "mlp",
     "recurrent",
     "stacked",

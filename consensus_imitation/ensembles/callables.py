@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from consensus_imitation.ensembles.base import Carry, Context, FixedMembers
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import check_integer
 from consensus_imitation.posterior import normalise_prior
 
 
@@ -20,9 +22,12 @@ class Callables(FixedMembers):
     ) -> None:
         """Use `callables`, which documents the arguments."""
         if not functions:
-            raise ValueError("an ensemble needs at least one member; got an empty sequence of functions")
+            raise ConfigurationError("an ensemble needs at least one member; got an empty sequence of functions")
+        for i, function in enumerate(functions):
+            if not callable(function):
+                raise ConfigurationError(f"member {i} must be a function observation -> probs, got {function!r}")
         self.functions = tuple(functions)
-        self.num_actions = num_actions
+        self.num_actions = check_integer("num_actions", num_actions, 1)
         self.prior = jnp.asarray(normalise_prior(prior, len(self.functions)), jnp.float32)
 
     @property
@@ -48,7 +53,8 @@ def callables(
     """An ensemble of Python functions ``observation -> probs [A]``.
 
     A function that raises, or returns anything but A non-negative numbers that sum to at most one, is an invalid
-    member for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped.
+    member for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped. One that
+    hangs or crashes takes this process with it: `isolated` runs each in its own.
 
     Args:
         functions: one per member; anything that takes an observation.
@@ -56,7 +62,8 @@ def callables(
         prior: [N], uniform if None.
 
     Raises:
-        ValueError: if there are no functions, or the prior does not fit.
+        ConfigurationError: if there are no functions, if one of them is none, if ``num_actions`` is not positive, or if
+            the prior does not fit.
 
     Example:
         >>> from consensus_imitation import ensembles
@@ -68,16 +75,25 @@ def callables(
     return Callables(functions, num_actions, prior)
 
 
-def _row(function: Callable[[Any], ArrayLike], observation: Any, num_actions: int) -> np.ndarray:
+def log_row(probs: Any, num_actions: int) -> np.ndarray:
+    """What a member said, as log-probabilities, float32 [A]; all NaN if it is not A non-negative numbers."""
     invalid = np.full(num_actions, np.nan, np.float32)
     try:
-        probs = np.asarray(function(observation))
-        if probs.dtype.kind not in "fiub":
+        values = np.asarray(probs)
+        if values.dtype.kind not in "fiub":
             return invalid
-        probs = probs.astype(np.float64)
+        values = values.astype(np.float64)
+    except Exception:  # noqa: BLE001 - whatever a member says, it becomes an invalid prediction, hence a query
+        return invalid
+    if values.shape != (num_actions,) or not np.all(values >= 0):
+        return invalid
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.log(values).astype(np.float32)
+
+
+def _row(function: Callable[[Any], ArrayLike], observation: Any, num_actions: int) -> np.ndarray:
+    try:
+        probs = function(observation)
     except Exception:  # noqa: BLE001 - whatever a member does, it becomes an invalid prediction, hence a query
-        return invalid
-    if probs.shape != (num_actions,) or not np.all(probs >= 0):
-        return invalid
-    with np.errstate(divide="ignore"):
-        return np.log(probs).astype(np.float32)
+        probs = None
+    return log_row(probs, num_actions)
