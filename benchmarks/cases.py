@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ensembles, envs
-from consensus_imitation.benchmarks import decisions, loops, networks, training
+from consensus_imitation.benchmarks import decisions, journal, loops, networks, training
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.learner import Learner
@@ -156,6 +159,46 @@ def shell(repeats: int) -> Iterator[Measurement]:
     )
 
 
+def written_down(repeats: int) -> Iterator[Measurement]:
+    """`ConsensusImitator.act` with a journal, against the same without one, and against one commit to the same disk."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        place = Path(name)
+        runs = {
+            "step": journal.make_act(None, agreeing=True),
+            "step, on disk": journal.make_act(place / "step", agreeing=True),
+            "step, grouped": journal.make_act(place / "grouped", agreeing=True, group=journal.GROUP),
+            "answer": journal.make_act(None, agreeing=False),
+            "answer, on disk": journal.make_act(place / "answer", agreeing=False),
+        }
+        for imitator, _ in runs.values():
+            stack.callback(imitator.close)
+        connection, commit = journal.make_commit(place / "floor.sqlite")
+        stack.callback(connection.close)
+        functions = {name: act for name, (_, act) in runs.items()} | {"commit": commit}
+        calls = {name: 20 if "disk" in name or name == "commit" else 200 for name in functions}
+        seconds = time_by_turns(functions, repeats, calls)
+    for name, text in (
+        ("step, on disk", "a step, on the disk before it is taken"),
+        ("step, grouped", f"a step, {journal.GROUP} in a transaction"),
+        ("answer, on disk", f"a step of which {runs['answer'][0].query_rate:.0%} are answers"),
+    ):
+        bare = name.split(",")[0]
+        yield Measurement(
+            case="journal, 8 networks 2x64",
+            quantity=text,
+            ours=seconds[name],
+            reference="without a journal",
+            reference_value=seconds[bare],
+        )
+        yield Measurement(
+            case="journal, 8 networks 2x64",
+            quantity=f"{text}, beyond that",
+            ours=seconds[name] - seconds[bare],
+            reference="one commit of a small row",
+            reference_value=seconds["commit"],
+        )
+
+
 def compilations(repeats: int) -> Iterator[Measurement]:
     """Eight values of k, one after the other: how often the program is compiled."""
     del repeats
@@ -277,6 +320,7 @@ CASES: dict[str, Callable[[int], Iterator[Measurement]]] = {
     "decision-one": lambda repeats: decision(1, 8, 5, 4, {}, repeats),
     "loop": loop,
     "shell": shell,
+    "journal": written_down,
     "sweep": compilations,
     "training-members": training_members,
     "training-convolutions": training_convolutions,

@@ -9,6 +9,7 @@ import numpy as np
 
 from consensus_imitation import ensembles
 from consensus_imitation.imitator import ConsensusImitator
+from consensus_imitation.journal import Journal
 from consensus_imitation.selection import TopK
 
 NUM_MEMBERS, OBSERVATION_SIZE, NUM_ACTIONS = 8, 8, 4
@@ -37,10 +38,12 @@ def make_params(agreeing: bool) -> Any:
     return jax.device_put([stacked(*sizes) for sizes in itertools.pairwise(_SIZES)])
 
 
-def make_imitator(params: Any, num_envs: int | None = None, k: int = 4) -> ConsensusImitator:
+def make_imitator(
+    params: Any, num_envs: int | None = None, k: int = 4, journal: Journal | None = None
+) -> ConsensusImitator:
     """The shell, with a demonstrator that answers at once."""
     members = ensembles.stacked(apply, params, NUM_ACTIONS)
-    return ConsensusImitator(members, _answer, selection=TopK(k), seed=0, num_envs=num_envs)
+    return ConsensusImitator(members, _answer, selection=TopK(k), seed=0, num_envs=num_envs, journal=journal)
 
 
 def _answer(observation: np.ndarray) -> int:
