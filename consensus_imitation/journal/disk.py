@@ -21,8 +21,8 @@ def execute_many(connection: sqlite3.Connection, sql: str, rows: Iterable[Sequen
 
 
 def create(path: Path) -> int:
-    """Open an empty file for writing, whether or not there was one: its descriptor."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+    """Make a file that is not there yet, and open it for writing: its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.open(path, flags, FILE_MODE)
 
 

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from consensus_imitation.journal import disk
@@ -26,6 +27,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     part = path.with_name(path.name + ".part")
     try:
+        # One that a crash left may be anybody's to read.
+        disk.remove(part)
         descriptor = disk.create(part)
         try:
             rest = memoryview(data)
@@ -37,7 +40,8 @@ def write_whole(path: Path, data: bytes) -> None:
             os.close(descriptor)
         disk.replace(part, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
 

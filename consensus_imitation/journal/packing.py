@@ -72,7 +72,15 @@ def _bytes(value: Any, place: str) -> bytes:
 def _plain(value: Any, place: str) -> Any:
     """The same in MessagePack's own types."""
     kind = type(value)
-    if value is None or kind in (bool, int, float, str, bytes):
+    if value is None or kind in (bool, float, bytes):
+        return value
+    if kind is int:
+        if not -(2**63) <= value < 2**64:
+            raise ObservationError(f"{place} is {value}, which cannot be recorded: integers have at most 64 bits")
+        return value
+    if kind is str:
+        if not value.isascii() and value != value.encode(errors="replace").decode():
+            raise ObservationError(f"{place} is a text with half a character, which cannot be recorded: {value!r}")
         return value
     if isinstance(value, dict):
         names = list(cast(dict[Any, Any], value))

@@ -292,12 +292,12 @@ class Store:
             return
         head, before = self._head, self._written
         disk.execute(self._connection, "BEGIN IMMEDIATE")
-        disk.execute_many(self._connection, _INSERT, self._waiting)
-        if self._kept:
-            disk.execute_many(self._connection, _KEEP, self._kept)
         moved = (head.seq, head.call, head.query, head.chain, before.seq, before.chain)
         if disk.execute(self._connection, _MOVE_HEAD, moved).rowcount != 1:
             raise JournalError("the journal does not end any more where it did: somebody else writes it")
+        disk.execute_many(self._connection, _INSERT, self._waiting)
+        if self._kept:
+            disk.execute_many(self._connection, _KEEP, self._kept)
         disk.execute(self._connection, "COMMIT")
         self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, head
 
