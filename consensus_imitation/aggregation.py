@@ -13,6 +13,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import check_integer, check_number
+
 #: How far a member's probabilities may sum above one before its prediction is invalid.
 MASS_TOLERANCE = 1e-4
 
@@ -57,7 +60,7 @@ class Aggregation(Protocol):
         ...
 
     def check(self, num_members: int) -> None:
-        """Raise ValueError if the rule makes no sense for an ensemble of that size."""
+        """Raise ConfigurationError if the rule makes no sense for an ensemble of that size."""
         ...
 
 
@@ -117,7 +120,7 @@ class Minimum(_AnyEnsemble):
             action gets at most ``1 / (1 - theta)`` times as likely. None for the paper's imitator.
 
     Raises:
-        ValueError: if an option is out of range, or both are given.
+        ConfigurationError: if an option is out of range, or both are given.
 
     Example:
         >>> import jax.numpy as jnp
@@ -137,12 +140,11 @@ class Minimum(_AnyEnsemble):
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.rounds >= 1 and self.rounds % 1 == 0):
-            raise ValueError(f"rounds must be at least 1 and an integer, got {self.rounds}")
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold}")
+        check_integer("rounds", self.rounds, 1)
+        if self.threshold is not None:
+            check_number("threshold", self.threshold, "lie in (0, 1]", lambda tau: (tau > 0) & (tau <= 1))
         if self.rounds > 1 and self.threshold is not None:
-            raise ValueError("rounds and threshold are two ways to ask less: give one of them")
+            raise ConfigurationError("rounds and threshold are two ways to ask less: give one of them")
 
     @property
     def name(self) -> str:
@@ -269,14 +271,13 @@ class OrderStatistic:
         s: at least 1.
 
     Raises:
-        ValueError: if ``s`` is below 1.
+        ConfigurationError: if ``s`` is below 1 or not an integer.
     """
 
     s: int
 
     def __post_init__(self) -> None:
-        if self.s < 1:
-            raise ValueError(f"s must be at least 1 (1 is the minimum), got {self.s}")
+        check_integer("s", self.s, 1, "1 is the minimum")
 
     @property
     def name(self) -> str:
@@ -284,7 +285,7 @@ class OrderStatistic:
         return f"order-{self.s}"
 
     def check(self, num_members: int) -> None:
-        """Raise ValueError if s exceeds the number of members."""
+        """Raise ConfigurationError if s exceeds the number of members."""
         _check_s(self.s, num_members)
 
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
@@ -309,7 +310,7 @@ class ConsensusSampling:
         rounds: R, at least 1.
 
     Raises:
-        ValueError: if ``s`` or ``rounds`` is below 1.
+        ConfigurationError: if ``s`` or ``rounds`` is below 1 or not an integer.
 
     References:
         arXiv:2511.09493.
@@ -319,8 +320,8 @@ class ConsensusSampling:
     rounds: int = 1
 
     def __post_init__(self) -> None:
-        if self.s < 1 or self.rounds < 1:
-            raise ValueError(f"s and rounds must be at least 1, got s={self.s}, rounds={self.rounds}")
+        check_integer("s", self.s, 1)
+        check_integer("rounds", self.rounds, 1)
 
     @property
     def name(self) -> str:
@@ -328,7 +329,7 @@ class ConsensusSampling:
         return f"consensus-{self.s}-{self.rounds}"
 
     def check(self, num_members: int) -> None:
-        """Raise ValueError if s exceeds the number of members."""
+        """Raise ConfigurationError if s exceeds the number of members."""
         _check_s(self.s, num_members)
 
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
@@ -417,4 +418,4 @@ def _ask_if_undefined(law: ActionLaw, selected: jax.Array) -> ActionLaw:
 
 def _check_s(s: int, num_members: int) -> None:
     if s > num_members:
-        raise ValueError(f"s={s} exceeds the ensemble's {num_members} members: choose s <= {num_members}")
+        raise ConfigurationError(f"s={s} exceeds the ensemble's {num_members} members: choose s <= {num_members}")

@@ -8,13 +8,19 @@ P(imitator) <= factor * P(demonstrator) + P(the truth is ever left out): theorem
 steps.
 """
 
-from typing import Literal, cast
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jax.typing import ArrayLike
+
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import check_number
+
+#: In float32 it is, from here on.
+_INFINITE = float(np.finfo(np.float32).max)
 
 
 class InflationBudget(struct.PyTreeNode):
@@ -26,7 +32,7 @@ class InflationBudget(struct.PyTreeNode):
             within one episode.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ConfigurationError: if an argument is out of range.
 
     Example:
         >>> from consensus_imitation import InflationBudget
@@ -39,12 +45,19 @@ class InflationBudget(struct.PyTreeNode):
     per: Literal["run", "episode"] = struct.field(pytree_node=False, default="run")
 
     def __post_init__(self) -> None:
-        if isinstance(self.factor, int | float | np.generic):
-            factor = cast(float, self.factor)
-            if not 1 <= factor < float("inf"):
-                raise ValueError(f"factor must be finite and at least 1 (1 asks at every disagreement), got {factor}")
+        self._check(lenient=True)
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the factor is no number at all."""
+        self._check(lenient=False)
+
+    def _check(self, lenient: bool) -> None:
+        wanted = "be finite and at least 1 (1 asks at every disagreement)"
+        check_number(
+            "factor", self.factor, wanted, lambda factor: (factor >= 1) & (factor < _INFINITE), lenient=lenient
+        )
         if self.per not in ("run", "episode"):
-            raise ValueError(f'per must be "run" or "episode", got {self.per!r}')
+            raise ConfigurationError(f'per must be "run" or "episode", got {self.per!r}')
 
     def exceeded(self, ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
         """Whether a step of that inflation would take the ledger above the budget: bool []."""

@@ -13,14 +13,13 @@ A prediction that was unusable counts as the zero vector, as everywhere: its err
 predictions is 1. Members that fail together are therefore correlated.
 """
 
-from typing import cast
-
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax.typing import ArrayLike
+
+from consensus_imitation.options import check_number
 
 #: Errors that spread by less than this (one standard deviation) count as constant: it is the rounding of float32.
 CONSTANT = 1e-6
@@ -57,11 +56,10 @@ class Merging(struct.PyTreeNode):
             coming that show them to be copies.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ConfigurationError: if an argument is out of range.
 
     Example:
-        >>> import numpy as np
-        >>> from consensus_imitation import ConsensusImitator, Merging, TopK, ensembles
+        >>>         >>> from consensus_imitation import ConsensusImitator, Merging, TopK, ensembles
         >>> probs = np.array([[[0.9, 0.1]], [[0.9, 0.1]], [[0.5, 0.5]]])  # two copies, and another member
         >>> imitator = ConsensusImitator(
         ...     ensembles.tabular(probs, prior=[0.4, 0.4, 0.2]), lambda observation: 0,
@@ -75,17 +73,19 @@ class Merging(struct.PyTreeNode):
     min_answers: ArrayLike = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.tolerance, int | float | np.generic):
-            tolerance = cast(float, self.tolerance)
-            if not 0 <= tolerance < 1:
-                raise ValueError(
-                    f"tolerance must lie in [0, 1) (it is a total variation distance; 1 would merge everybody), or be "
-                    f"None to merge nobody; got {tolerance}"
-                )
-        if isinstance(self.min_answers, int | float | np.generic):
-            min_answers = cast(float, self.min_answers)
-            if not min_answers >= 0:
-                raise ValueError(f"min_answers must be at least 0, got {min_answers}")
+        self._check(lenient=True)
+
+    def check(self) -> None:
+        """Raise ConfigurationError if an argument is no number at all."""
+        self._check(lenient=False)
+
+    def _check(self, lenient: bool) -> None:
+        if self.tolerance is not None:
+            wanted = (
+                "lie in [0, 1) (it is a total variation distance; 1 would merge everybody), or be None to merge nobody"
+            )
+            check_number("tolerance", self.tolerance, wanted, lambda far: (far >= 0) & (far < 1), lenient=lenient)
+        check_number("min_answers", self.min_answers, "be at least 0", lambda least: least >= 0, lenient=lenient)
 
 
 def init(num_members: int) -> DiversityState:

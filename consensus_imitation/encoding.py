@@ -25,6 +25,8 @@ from consensus_imitation.encoding_leaves import (
     TextLeaf,
     box_scale,
 )
+from consensus_imitation.errors import ConfigurationError, ObservationError
+from consensus_imitation.options import check_integer
 
 if TYPE_CHECKING:
     from gymnasium import spaces
@@ -69,8 +71,8 @@ class Encoder:
         """Encode one observation: a pytree of arrays of fixed shapes.
 
         Raises:
-            ValueError: if the observation does not fit (wrong shape, NaN or infinity, missing or unknown key, a number
-                or word list that cannot be); the message names the part.
+            ObservationError: if the observation does not fit (wrong shape, NaN or infinity, missing or unknown key, a
+                number or word list that cannot be); the message names the part.
         """
         return self.root.encode(observation, "observation", None)
 
@@ -82,11 +84,11 @@ class Encoder:
                 of strings), or a list of single observations.
 
         Raises:
-            ValueError: as for a single observation, or if the parts' numbers of observations differ.
+            ObservationError: as for a single observation, or if the parts' numbers of observations differ.
         """
         if isinstance(observations, list) and not isinstance(self.root, Leaf):
             if not observations:
-                raise ValueError("a batch needs at least one observation; got an empty list")
+                raise ObservationError("a batch needs at least one observation; got an empty list")
             singles = [self(observation) for observation in observations]
             return jax.tree.map(lambda *parts: np.stack(parts), *singles)
         return self.root.encode(observations, "observations", _length(self.root, observations))
@@ -114,11 +116,15 @@ class DictPart:
     def encode(self, value: Any, where: str, length: int | None) -> dict[str, Any]:
         """Encode every part."""
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: expected a dictionary with the keys {self._keys}; got {type(value).__name__}")
+            raise ObservationError(
+                f"{where}: expected a dictionary with the keys {self._keys}; got {type(value).__name__}"
+            )
         if set(value) != set(self._keys):
             missing = [key for key in self._keys if key not in value]
             unknown = [key for key in value if key not in self._keys]
-            raise ValueError(f"{where}: missing keys {missing}, unknown keys {unknown}; the space has {self._keys}")
+            raise ObservationError(
+                f"{where}: missing keys {missing}, unknown keys {unknown}; the space has {self._keys}"
+            )
         return {key: part.encode(value[key], f"{where}[{key!r}]", length) for key, part in self.parts}
 
     def features(self, encoded: Any) -> jax.Array:
@@ -148,7 +154,7 @@ class TuplePart:
     def encode(self, value: Any, where: str, length: int | None) -> tuple[Any, ...]:
         """Encode every part."""
         if not isinstance(value, (tuple, list)) or len(value) != len(self.parts):
-            raise ValueError(f"{where}: expected a tuple of {len(self.parts)} parts; got {_describe(value)}")
+            raise ObservationError(f"{where}: expected a tuple of {len(self.parts)} parts; got {_describe(value)}")
         return tuple(part.encode(value[i], f"{where}[{i}]", length) for i, part in enumerate(self.parts))
 
     def features(self, encoded: Any) -> jax.Array:
@@ -199,7 +205,7 @@ def make_encoder(
             Dict with the keys ``image``, ``direction`` and ``mission``, whose texts then know MiniGrid's words.
 
     Raises:
-        ValueError: if the space is of a kind that has no fixed shape (Sequence, Graph), or not a space.
+        ConfigurationError: if the space is of a kind that has no fixed shape (Sequence, Graph), or not a space.
         ImportError: if ``space`` is something else than an int or a tuple, and Gymnasium is not installed.
 
     Example:
@@ -210,17 +216,19 @@ def make_encoder(
         >>> encoder([1.0, 2.0])
         Traceback (most recent call last):
         ...
-        ValueError: observation: expected shape (3,); got (2,)
+        consensus_imitation.errors.ObservationError: observation: expected shape (3,); got (2,)
     """
     if isinstance(space, Encoder):
         return space
+    if isinstance(vocabulary, str) or not all(isinstance(word, str) for word in vocabulary):
+        raise ConfigurationError(f"vocabulary must be a sequence of words, got {vocabulary!r}")
     words = tuple(dict.fromkeys(word.lower() for word in vocabulary))
-    if buckets is not None and buckets < (0 if words else 1):
-        raise ValueError(f"buckets must be positive (0 is possible with a vocabulary); got {buckets}")
+    if buckets is not None:
+        check_integer("buckets", buckets, 0 if words else 1, "0 is possible with a vocabulary")
     if isinstance(space, (int, np.integer)):
-        return Encoder(ChoiceLeaf(_positive(int(space)), 0))
+        return Encoder(ChoiceLeaf(_positive(space), 0))
     if isinstance(space, tuple):
-        return Encoder(BoxLeaf(tuple(_positive(int(size)) for size in space), False, 0.0, 1.0))
+        return Encoder(BoxLeaf(tuple(_positive(size) for size in space), False, 0.0, 1.0))
     return Encoder(_from_gymnasium(space, words, buckets, grid))
 
 
@@ -231,7 +239,7 @@ def num_actions_of(action_space: Any) -> int:
         action_space: ``Discrete(n)`` that starts at 0, or the int n.
 
     Raises:
-        ValueError: for any other space.
+        ConfigurationError: for any other space.
         ImportError: if it is not an int, and Gymnasium is not installed.
 
     Example:
@@ -239,18 +247,18 @@ def num_actions_of(action_space: Any) -> int:
         >>> num_actions_of(4)
         4
     """
-    if isinstance(action_space, bool):
-        raise ValueError(f"the number of actions must be an integer; got {action_space}")
     if isinstance(action_space, (int, np.integer)):
-        return _positive(int(action_space))
+        return check_integer("the number of actions", action_space, 1)
     spaces = _spaces()
     if not isinstance(action_space, spaces.Discrete):
-        raise ValueError(
+        raise ConfigurationError(
             f"actions must be numbered, Discrete(n); got {action_space}. For Box actions see "
             "consensus_imitation.sampling, for MultiDiscrete number the combinations in a wrapper"
         )
     if action_space.start != 0:
-        raise ValueError(f"actions must be numbered from 0; got {action_space}. Subtract its start in a wrapper")
+        raise ConfigurationError(
+            f"actions must be numbered from 0; got {action_space}. Subtract its start in a wrapper"
+        )
     return int(action_space.n)
 
 
@@ -278,7 +286,7 @@ def _from_gymnasium(space: Any, words: tuple[str, ...], buckets: int | None, gri
         case spaces.Space() if any(kind.__name__ == "MissionSpace" for kind in type(space).__mro__):
             return _text(words, buckets)  # MiniGrid's, recognised without importing MiniGrid
         case _:
-            raise ValueError(
+            raise ConfigurationError(
                 f"cannot encode {space}: give a Gymnasium Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict or "
                 "Tuple, an int (Discrete) or a tuple of ints (shape of a Box)"
             )
@@ -303,10 +311,8 @@ def _ints(array: Any) -> tuple[int, ...]:
     return tuple(int(number) for number in np.asarray(array).ravel())
 
 
-def _positive(size: int) -> int:
-    if size < 1:
-        raise ValueError(f"sizes must be positive; got {size}")
-    return size
+def _positive(size: Any) -> int:
+    return check_integer("a size of a space", size, 1, "sizes are positive")
 
 
 def _length(part: Part, value: Any) -> int:
@@ -315,16 +321,16 @@ def _length(part: Part, value: Any) -> int:
         if isinstance(part, DictPart):
             key, part = part.parts[0]
             if not isinstance(value, Mapping) or key not in value:
-                raise ValueError(f"observations: expected a dictionary of batched parts with the key {key!r}")
+                raise ObservationError(f"observations: expected a dictionary of batched parts with the key {key!r}")
             value = value[key]
         else:
             if not isinstance(value, tuple) or len(value) != len(part.parts):
-                raise ValueError(f"observations: expected a tuple of {len(part.parts)} batched parts")
+                raise ObservationError(f"observations: expected a tuple of {len(part.parts)} batched parts")
             part, value = part.parts[0], value[0]
     if isinstance(value, str) or not hasattr(value, "__len__"):
-        raise ValueError(f"observations: expected a batch with a leading axis; got {_describe(value)}")
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        raise ValueError("observations: expected a batch with a leading axis; got a single number")
+        raise ObservationError(f"observations: expected a batch with a leading axis; got {_describe(value)}")
+    if getattr(value, "ndim", None) == 0:
+        raise ObservationError("observations: expected a batch with a leading axis; got a single number")
     return len(value)
 
 

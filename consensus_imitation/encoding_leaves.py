@@ -2,12 +2,15 @@
 
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from consensus_imitation.errors import ObservationError
 
 #: MiniGrid's numbers: 11 objects, 6 colours, and the state of a door or the direction of an agent.
 GRID_SIZES = (11, 6, 4)
@@ -16,6 +19,9 @@ _WORD = re.compile(r"[^\W_]+")
 
 #: A float is scaled by bounds between these; beyond them they say nothing about what is usual.
 _USUAL, _ABSURD = 10.0, 1e6
+
+#: Squares of gradients, which optimisers keep, would soon be infinite beyond it, and what is learned be lost for good.
+LARGEST = 1e15
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Leaf:
         """Check and convert one value, or ``length`` of them with a leading axis.
 
         Raises:
-            ValueError: if it does not fit; the message begins with ``where``.
+            ObservationError: if it does not fit; the message begins with ``where``.
         """
         raise NotImplementedError
 
@@ -71,6 +77,8 @@ class BoxLeaf(Leaf):
             array = array.astype(np.float32)
         if not np.isfinite(array).all():
             _refuse(where, "holds NaN or infinite numbers")
+        if (np.abs(array) > LARGEST).any():
+            _refuse(where, f"holds numbers beyond {LARGEST:g}, which networks cannot learn from: scale them down")
         return array
 
     def scaled(self, encoded: jax.Array) -> jax.Array:
@@ -193,7 +201,7 @@ class TextLeaf(Leaf):
         """uint8 [width]."""
         if length is None:
             return self._count(value, where)
-        if isinstance(value, str) or len(value) != length:
+        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != length:
             _refuse(where, f"expected {length} texts; got {value!r}")
         return np.stack([self._count(text, f"{where}[{i}]") for i, text in enumerate(value)])
 
@@ -285,10 +293,12 @@ def _one_or_all(numbers: np.ndarray) -> float | tuple[float, ...]:
 
 def _array(value: Any, shape: tuple[int, ...], where: str, length: int | None) -> np.ndarray:
     expected = shape if length is None else (length, *shape)
+    if np.ma.isMaskedArray(value) and np.ma.is_masked(value):
+        _refuse(where, "is a masked array, and what is masked has no value: fill it in a wrapper of the environment")
     try:
         array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: is no array of shape {expected}: {error}") from error
+    except Exception as error:  # What an object does when it is to be an array, nobody knows.
+        raise ObservationError(f"{where}: is no array of shape {expected}: {error}") from error
     if array.shape != expected:
         _refuse(where, f"expected shape {expected}; got {array.shape}")
     return array
@@ -303,4 +313,4 @@ def _whole(array: np.ndarray, low: int | None, high: int | None, where: str) -> 
 
 
 def _refuse(where: str, problem: str) -> NoReturn:
-    raise ValueError(f"{where}: {problem}")
+    raise ObservationError(f"{where}: {problem}")

@@ -25,13 +25,26 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from consensus_imitation.aggregation import ActionLaw, Minimum, PosteriorMixture
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import check_number
 
 
 class _Gate(struct.PyTreeNode):
     """What the gates share: they fit ensembles of any size."""
 
+    def __post_init__(self) -> None:
+        self._check(lenient=True)
+
+    def _check(self, lenient: bool) -> None:
+        """Check the numbers; a lenient check lets pass what operations on pytrees put in their place."""
+
     def check(self, num_members: int) -> None:
-        """Nothing depends on the number of members."""
+        """Raise ConfigurationError if a number or the law that acts is none, or the law does not fit the ensemble."""
+        self._check(lenient=False)
+        base: Any = getattr(self, "base", None)
+        if not callable(base) or not hasattr(base, "check"):
+            raise ConfigurationError(f"base must be an aggregation rule, such as MAP(), got {base!r}")
+        base.check(num_members)
 
 
 class MaxProbGate(_Gate):
@@ -46,7 +59,7 @@ class MaxProbGate(_Gate):
         base: the law that is judged, and that acts. `MAP` makes it the gate of one trained network.
 
     Raises:
-        ValueError: if ``threshold`` is out of range.
+        ConfigurationError: if ``threshold`` is out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,8 +76,8 @@ class MaxProbGate(_Gate):
     threshold: ArrayLike
     base: Any = struct.field(default_factory=PosteriorMixture)
 
-    def __post_init__(self) -> None:
-        _check("threshold", self.threshold, 0.0, 1.0)
+    def _check(self, lenient: bool) -> None:
+        _check_within("threshold", self.threshold, 0.0, 1.0, lenient)
 
     @property
     def name(self) -> str:
@@ -89,7 +102,7 @@ class EntropyGate(_Gate):
         base: the law that is judged, and that acts.
 
     Raises:
-        ValueError: if ``threshold`` is negative.
+        ConfigurationError: if ``threshold`` is negative.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,8 +118,8 @@ class EntropyGate(_Gate):
     threshold: ArrayLike
     base: Any = struct.field(default_factory=PosteriorMixture)
 
-    def __post_init__(self) -> None:
-        _check("threshold", self.threshold, 0.0, float("inf"))
+    def _check(self, lenient: bool) -> None:
+        _check_within("threshold", self.threshold, 0.0, float("inf"), lenient)
 
     @property
     def name(self) -> str:
@@ -138,7 +151,7 @@ class VarianceGate(_Gate):
         base: the law that acts.
 
     Raises:
-        ValueError: if a limit is out of range.
+        ConfigurationError: if a limit is out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -157,9 +170,9 @@ class VarianceGate(_Gate):
     discrepancy: ArrayLike = 1.0
     base: Any = struct.field(default_factory=PosteriorMixture)
 
-    def __post_init__(self) -> None:
-        _check("threshold", self.threshold, 0.0, 1.0)
-        _check("discrepancy", self.discrepancy, 0.0, 1.0)
+    def _check(self, lenient: bool) -> None:
+        _check_within("threshold", self.threshold, 0.0, 1.0, lenient)
+        _check_within("discrepancy", self.discrepancy, 0.0, 1.0, lenient)
 
     @property
     def name(self) -> str:
@@ -185,7 +198,7 @@ class RandomQueries(_Gate):
         base: the law that acts.
 
     Raises:
-        ValueError: if ``rate`` is out of range.
+        ConfigurationError: if ``rate`` is out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -202,8 +215,8 @@ class RandomQueries(_Gate):
     rate: ArrayLike
     base: Any = struct.field(default_factory=PosteriorMixture)
 
-    def __post_init__(self) -> None:
-        _check("rate", self.rate, 0.0, 1.0)
+    def _check(self, lenient: bool) -> None:
+        _check_within("rate", self.rate, 0.0, 1.0, lenient)
 
     @property
     def name(self) -> str:
@@ -294,8 +307,6 @@ def _named(kind: str, value: ArrayLike) -> str:
     return kind if number is None else f"{kind}-{number:g}"
 
 
-def _check(what: str, value: ArrayLike, low: float, high: float) -> None:
-    number = _number(value)
-    if number is not None and not low <= number <= high:
-        bounds = f"lie in [{low:g}, {high:g}]" if high < float("inf") else f"be at least {low:g}"
-        raise ValueError(f"{what} must {bounds}, got {number:g}")
+def _check_within(what: str, value: ArrayLike, low: float, high: float, lenient: bool) -> None:
+    bounds = f"lie in [{low:g}, {high:g}]" if high < float("inf") else f"be at least {low:g}"
+    check_number(what, value, bounds, lambda number: (number >= low) & (number <= high), lenient=lenient)

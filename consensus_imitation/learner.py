@@ -17,9 +17,10 @@ from consensus_imitation import aggregation as agg
 from consensus_imitation import diversity as div
 from consensus_imitation import posterior as post
 from consensus_imitation.budget import InflationBudget, enter
+from consensus_imitation.checks import check
 from consensus_imitation.diversity import DiversityState, Merging
 from consensus_imitation.draw import QUERY, draw
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, Learned
+from consensus_imitation.ensembles.base import Carry, Context, Learned
 from consensus_imitation.misspecification import AlarmState, MisspecificationAlarm
 from consensus_imitation.reweighting import Reweighting
 from consensus_imitation.selection import SelectionRule, merged
@@ -141,11 +142,9 @@ class Learner(struct.PyTreeNode):
             num_streams: B, for a batch of streams that share one posterior; None for one stream.
 
         Raises:
-            ValueError: if a rule does not fit the ensemble's size.
+            ConfigurationError: if an option is of the wrong kind, or a rule does not fit the ensemble.
         """
-        check(self.ensemble, self.selection, self.aggregation, self.budget)
-        if self.reweighting is not None:
-            self.reweighting.check()
+        check(self.ensemble, self.selection, self.aggregation, self.budget, self.alarm, self.merging, self.reweighting)
         learned = self.ensemble.init_learned(learning_key(key)) if self.ensemble.learns else ()
 
         return LearnerState(
@@ -293,24 +292,6 @@ class Learner(struct.PyTreeNode):
 
 #: ``vmap`` axes of a state whose streams form a batch.
 BATCH = LearnerState(posterior=None, unexplained=None, stream=0, learned=None)  # type: ignore[arg-type]
-
-
-def check(
-    ensemble: Ensemble,
-    selection: SelectionRule,
-    aggregation: agg.Aggregation,
-    budget: InflationBudget | None = None,
-) -> None:
-    """Raise ValueError if a rule does not fit the ensemble's size, or the budget not the rule."""
-    selection.check(ensemble.num_members)
-    if jax.tree_util.all_leaves([aggregation]):
-        raise ValueError(
-            f"the aggregation rule {aggregation.name!r} is no pytree: make it a flax.struct.PyTreeNode, or a frozen "
-            "dataclass under jax.tree_util.register_static"
-        )
-    aggregation.check(ensemble.num_members)
-    if budget is not None and not isinstance(aggregation, agg.Minimum):
-        raise ValueError(f"an inflation budget needs the minimum, whose inflation is known; got {aggregation.name!r}")
 
 
 def learning_key(key: jax.Array) -> jax.Array:

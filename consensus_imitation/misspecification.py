@@ -28,6 +28,8 @@ import jax.numpy as jnp
 from flax import struct
 from jax.typing import ArrayLike
 
+from consensus_imitation.options import check_integer, check_number
+
 #: Shares of the uniform distribution in the members' cautious versions.
 CAUTION = (0.5, 0.1, 0.01)
 
@@ -58,7 +60,7 @@ class MisspecificationAlarm(struct.PyTreeNode):
             needs integer observations; with 1 it counts all of them together.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ConfigurationError: if an argument is out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,10 +78,15 @@ class MisspecificationAlarm(struct.PyTreeNode):
     num_contexts: int = struct.field(pytree_node=False, default=1)
 
     def __post_init__(self) -> None:
-        if isinstance(self.delta, int | float) and not 0 < self.delta < 1:
-            raise ValueError(f"delta must lie in (0, 1), got {self.delta}")
-        if self.num_contexts < 1:
-            raise ValueError(f"num_contexts must be at least 1, got {self.num_contexts}")
+        self._check(lenient=True)
+
+    def check(self) -> None:
+        """Raise ConfigurationError if delta is no number at all."""
+        self._check(lenient=False)
+
+    def _check(self, lenient: bool) -> None:
+        check_number("delta", self.delta, "lie in (0, 1)", lambda delta: (delta > 0) & (delta < 1), lenient=lenient)
+        check_integer("num_contexts", self.num_contexts, 1)
 
     def init(self, num_members: int, num_actions: int) -> AlarmState:
         """Nothing seen yet: every e-process is 1."""

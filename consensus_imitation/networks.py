@@ -19,6 +19,7 @@ from flax import nnx
 
 from consensus_imitation.encoding import DictPart, Encoder, Part, TuplePart
 from consensus_imitation.encoding_leaves import GRID_SIZES, BoxLeaf, GridLeaf
+from consensus_imitation.errors import ConfigurationError
 
 
 class Window(NamedTuple):
@@ -106,7 +107,7 @@ class ImageTrunk(nnx.Module):
         """``channels``: features of each 3x3 convolution.
 
         Raises:
-            ValueError: if the observation has no picture, or one too small for the convolutions.
+            ConfigurationError: if the observation has no picture, or one too small for the convolutions.
         """
         self.encoder = encoder
         self.stacks = nnx.List([])
@@ -121,7 +122,7 @@ class ImageTrunk(nnx.Module):
                 stride = 2 if max(high, wide) > 8 else 1
                 high, wide = conv_size(high, 3, stride), conv_size(wide, 3, stride)
                 if not high or not wide:
-                    raise ValueError(
+                    raise ConfigurationError(
                         f"{len(channels)} convolutions of 3x3 do not fit the picture {path or ''}{leaf.shape}: "
                         "give fewer channels, or use ensembles.mlp"
                     )
@@ -130,7 +131,7 @@ class ImageTrunk(nnx.Module):
             self.stacks.append(stack)
             self.width += high * wide * depth
         if not len(self.stacks):
-            raise ValueError("the observation holds no picture [H, W, C]: use ensembles.mlp")
+            raise ConfigurationError("the observation holds no picture [H, W, C]: use ensembles.mlp")
 
     def __call__(self, encoded: Any) -> jax.Array:
         """Features [width]."""
@@ -160,18 +161,20 @@ class GridTrunk(nnx.Module):
         """``channels``: features of each cell.
 
         Raises:
-            ValueError: unless the observation holds exactly one MiniGrid view, of at least 3x3 cells.
+            ConfigurationError: unless the observation holds exactly one MiniGrid view, of at least 3x3 cells.
         """
         views = [(path, leaf) for path, leaf in leaves(encoder.root) if isinstance(leaf, GridLeaf)]
         if len(views) != 1:
-            raise ValueError(
+            raise ConfigurationError(
                 f"the observation holds {len(views)} MiniGrid views instead of one: encode it with grid=True, or use "
                 "kind='image'"
             )
         self.path, self.view = views[0]
         high, wide = (conv_size(side, 3, 1) for side in self.view.size)
         if not high or not wide:
-            raise ValueError(f"a view of {self.view.size} cells is too small for a convolution: use ensembles.mlp")
+            raise ConfigurationError(
+                f"a view of {self.view.size} cells is too small for a convolution: use ensembles.mlp"
+            )
         self.encoder = encoder
         rest = encoder.width - self.view.width
         self.embed = nnx.Linear(sum(GRID_SIZES), channels, rngs=rngs)

@@ -18,6 +18,8 @@ from flax import struct
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
+from consensus_imitation.errors import ConfigurationError
+
 
 class PosteriorState(struct.PyTreeNode):
     """Unnormalised log-weights of N members.
@@ -55,23 +57,34 @@ def normalise_prior(prior: ArrayLike | None, num_members: int | None = None) -> 
         float64 [N].
 
     Raises:
-        ValueError: with the reason, if that is not possible.
+        ConfigurationError: with the reason, if that is not possible.
     """
     if prior is None:
         if num_members is None:
-            raise ValueError("a uniform prior needs num_members")
+            raise ConfigurationError("a uniform prior needs num_members")
         return np.full(num_members, 1.0 / num_members)
-    values = np.asarray(prior, np.float64)
+    try:
+        given = np.asarray(prior)
+        # Texts would be read, and the imaginary parts of complex numbers dropped.
+        values = given.astype(np.float64) if given.dtype.kind not in "USc" else None
+    except (ValueError, TypeError):
+        values = None
+    if values is None:
+        raise ConfigurationError(f"prior must hold numbers, one per member; got {prior!r}")
     if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"prior must be a non-empty vector, one number per member; got shape {values.shape}")
+        raise ConfigurationError(f"prior must be a non-empty vector, one number per member; got shape {values.shape}")
     if num_members is not None and values.size != num_members:
-        raise ValueError(f"prior has {values.size} entries for {num_members} members: give one number per member")
-    if not np.all(np.isfinite(values)) or np.any(values < 0) or values.sum() <= 0:
-        raise ValueError(f"prior must be finite, non-negative and not all zero; got {values.tolist()}")
-    normalised = values / values.sum()
+        raise ConfigurationError(
+            f"prior has {values.size} entries for {num_members} members: give one number per member"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = values.sum()
+    if not np.all(np.isfinite(values)) or np.any(values < 0) or not 0 < total < np.inf:
+        raise ConfigurationError(f"prior must be finite, non-negative and not all zero; got {values.tolist()}")
+    normalised = values / total
     too_small = (values > 0) & (normalised < np.finfo(np.float32).tiny)
     if np.any(too_small):
-        raise ValueError(
+        raise ConfigurationError(
             f"the prior weight of member {int(np.argmax(too_small))} is positive but below what float32 can hold "
             f"({np.finfo(np.float32).tiny:.2g} of the sum): give it more, or exactly 0 to rule it out"
         )
@@ -89,7 +102,7 @@ def init(prior: ArrayLike) -> PosteriorState:
         The state before any answer.
 
     Raises:
-        ValueError: if the prior is not a non-empty vector of finite non-negative numbers with a positive sum.
+        ConfigurationError: if the prior is not a non-empty vector of finite non-negative numbers with a positive sum.
 
     Example:
         >>> from consensus_imitation import posterior

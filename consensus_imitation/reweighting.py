@@ -18,11 +18,10 @@ for good, are in docs/theory.md.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
-from jax.core import Tracer
 
 from consensus_imitation import posterior as post
+from consensus_imitation.options import check_number
 
 
 class Reweighting(struct.PyTreeNode):
@@ -35,6 +34,9 @@ class Reweighting(struct.PyTreeNode):
         forget: gamma in [0, 1], what remains of the old log-weights with each answer; roughly the last
             ``1 / (1 - gamma)`` answers count.
         share: s in [0, 1), the fixed share of Herbster and Warmuth 1998, "Tracking the best expert".
+
+    Raises:
+        ConfigurationError: if a number is out of its range; traced ones are not checked.
 
     Example:
         >>> import jax.numpy as jnp
@@ -49,14 +51,22 @@ class Reweighting(struct.PyTreeNode):
     forget: jax.Array | float = 1.0
     share: jax.Array | float = 0.0
 
+    def __post_init__(self) -> None:
+        self._check(lenient=True)
+
     def check(self) -> None:
-        """Raise ValueError if a number is out of its range; traced ones are not checked."""
-        if not isinstance(self.temper, Tracer) and not np.all((np.asarray(self.temper) > 0) & (self.temper <= 1)):
-            raise ValueError(f"temper must be above 0 and at most 1 (1: Bayes), got {self.temper}")
-        if not isinstance(self.forget, Tracer) and not np.all((np.asarray(self.forget) >= 0) & (self.forget <= 1)):
-            raise ValueError(f"forget must lie between 0 and 1 (1: Bayes), got {self.forget}")
-        if not isinstance(self.share, Tracer) and not np.all((np.asarray(self.share) >= 0) & (self.share < 1)):
-            raise ValueError(f"share must be at least 0 (0: Bayes) and below 1, got {self.share}")
+        """Raise ConfigurationError if an option is no number at all."""
+        self._check(lenient=False)
+
+    def _check(self, lenient: bool) -> None:
+        temper, forget, share = self.temper, self.forget, self.share
+        check_number(
+            "temper", temper, "be above 0 and at most 1 (1: Bayes)", lambda x: (x > 0) & (x <= 1), lenient=lenient
+        )
+        check_number("forget", forget, "lie between 0 and 1 (1: Bayes)", lambda x: (x >= 0) & (x <= 1), lenient=lenient)
+        check_number(
+            "share", share, "be at least 0 (0: Bayes) and below 1", lambda x: (x >= 0) & (x < 1), lenient=lenient
+        )
 
     def __call__(
         self,

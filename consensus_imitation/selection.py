@@ -22,10 +22,12 @@ from typing import Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jax.core import Tracer
 from jax.typing import ArrayLike
+
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import LARGEST_INT, check_number
 
 #: Log-weights closer than this many nats count as tied, and a member this close below a threshold is taken in.
 #: Rounding could otherwise break a tie that is exact; erring towards the larger set is the safe direction.
@@ -68,16 +70,16 @@ class SelectionRule(Protocol):
         ...
 
     def check(self, num_members: int) -> None:
-        """Raise ValueError if the rule makes no sense for an ensemble of that size."""
+        """Raise ConfigurationError if the rule makes no sense for an ensemble of that size."""
         ...
 
 
 class _Composable:
     def __or__(self, other: SelectionRule) -> "Union":
-        return Union(rules=(cast(SelectionRule, self), other))
+        return Union(rules=(cast(SelectionRule, self), _rule(other)))
 
     def __and__(self, other: SelectionRule) -> "Intersection":
-        return Intersection(rules=(cast(SelectionRule, self), other))
+        return Intersection(rules=(cast(SelectionRule, self), _rule(other)))
 
 
 class TopK(_Composable, struct.PyTreeNode):
@@ -93,8 +95,7 @@ class TopK(_Composable, struct.PyTreeNode):
         k: at least 1; an integer, or an integer array to ``vmap`` over.
 
     Raises:
-        ValueError: if ``k`` is below 1.
-        TypeError: if ``k`` is not an integer.
+        ConfigurationError: if ``k`` is below 1 or not an integer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -108,13 +109,11 @@ class TopK(_Composable, struct.PyTreeNode):
     k: ArrayLike
 
     def __post_init__(self) -> None:
-        values = _concrete(self.k)
-        if values is None:
-            return
-        if not np.issubdtype(values.dtype, np.integer):
-            raise TypeError(f"k must be an integer, got {self.k!r}")
-        if np.any(values < 1):
-            raise ValueError(f"k must be at least 1 (someone must have a say), got {self.k}")
+        self._check_k(lenient=True)
+
+    def _check_k(self, lenient: bool) -> None:
+        wanted = "be an integer and at least 1 (someone must have a say)"
+        check_number("k", self.k, wanted, lambda k: (k >= 1) & (k <= LARGEST_INT), whole=True, lenient=lenient)
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
         """Mask [N]: fewer than k members are strictly heavier."""
@@ -157,9 +156,10 @@ class TopK(_Composable, struct.PyTreeNode):
         return min(1.0, (1.0 - w) / (int(cast(int, self.k)) * w))
 
     def check(self, num_members: int) -> None:
-        """Raise ValueError if k exceeds the number of members."""
-        if isinstance(self.k, int | np.integer) and self.k > num_members:
-            raise ValueError(
+        """Raise ConfigurationError if k exceeds the number of members, or is no number at all."""
+        self._check_k(lenient=False)
+        if not isinstance(self.k, Tracer) and jnp.ndim(self.k) == 0 and int(cast(int, self.k)) > num_members:
+            raise ConfigurationError(
                 f"k={self.k} exceeds the ensemble's {num_members} members: choose k <= {num_members} or add members"
             )
 
@@ -175,7 +175,7 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
             ``alpha = delta * prior weight of the truth``.
 
     Raises:
-        ValueError: if ``alpha`` is outside (0, 1].
+        ConfigurationError: if ``alpha`` is outside (0, 1], or no number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -189,9 +189,10 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
     alpha: ArrayLike
 
     def __post_init__(self) -> None:
-        values = _concrete(self.alpha)
-        if values is not None and not (np.issubdtype(values.dtype, np.number) and np.all((values > 0) & (values <= 1))):
-            raise ValueError(f"alpha must lie in (0, 1], got {self.alpha}")
+        self._check_alpha(lenient=True)
+
+    def _check_alpha(self, lenient: bool) -> None:
+        check_number("alpha", self.alpha, "lie in (0, 1]", lambda alpha: (alpha > 0) & (alpha <= 1), lenient=lenient)
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
         """Mask [N]."""
@@ -232,7 +233,9 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         return min(1.0, float(cast(float, self.alpha)) / _check_prior_weight(prior_weight))
 
     def check(self, num_members: int) -> None:
-        """Nothing depends on the number of members."""
+        """Raise ConfigurationError if alpha is no number at all; nothing depends on the number of members."""
+        del num_members
+        self._check_alpha(lenient=False)
 
 
 class Union(_Composable, struct.PyTreeNode):
@@ -349,16 +352,14 @@ def _heavier(log_weights: jax.Array) -> jax.Array:
     return log_weights[None, :] > log_weights[:, None] + TIE_TOLERANCE
 
 
-def _concrete(parameter: object) -> np.ndarray | None:
-    """The parameter's values, if it is a number, a string or an array: pytree operations put other things there."""
-    if isinstance(parameter, Tracer) or not isinstance(
-        parameter, bool | int | float | str | np.generic | np.ndarray | jax.Array
-    ):
-        return None
-    return np.asarray(parameter)
+def _rule(other: object) -> SelectionRule:
+    if not isinstance(other, _Composable) and not (callable(other) and hasattr(other, "check")):
+        raise ConfigurationError(
+            f"| and & join selection rules, such as TopK(3) and AlphaThreshold(0.01); got {other!r}"
+        )
+    return cast(SelectionRule, other)
 
 
 def _check_prior_weight(prior_weight: float) -> float:
-    if not 0 < prior_weight <= 1:
-        raise ValueError(f"prior_weight must lie in (0, 1], got {prior_weight}")
+    check_number("prior_weight", prior_weight, "lie in (0, 1]", lambda w: (w > 0) & (w <= 1))
     return float(prior_weight)

@@ -1,5 +1,6 @@
 """Learning from recordings: demonstrations made before the imitator was there."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from consensus_imitation import compiled
 from consensus_imitation.decision import check_action
 from consensus_imitation.ensembles.base import Ensemble
+from consensus_imitation.errors import InvalidAnswerError, ObservationError
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.policy import encoded
 
@@ -29,18 +31,22 @@ def warm_start(
         starts: bool [T], or None: only the first observation begins an episode.
 
     Raises:
-        ValueError: if lengths differ or an observation does not fit.
+        ObservationError: if lengths differ or an observation does not fit.
         InvalidAnswerError: if an action is none.
     """
+    if not isinstance(actions, Iterable):
+        raise InvalidAnswerError(f"actions must be a sequence of what the demonstrator did, got {actions!r}")
     checked = np.array([check_action(action, ensemble.num_actions) for action in actions], np.int32)
     total = len(checked)
     if total == 0:
         return state
-    begins = np.arange(total) == 0 if starts is None else np.asarray(starts, bool)
-    if begins.shape != (total,):
-        raise ValueError(f"starts needs one entry per action, {total} in all; got shape {begins.shape}")
+    begins = np.arange(total) == 0 if starts is None else np.asarray(starts)
+    if begins.shape != (total,) or begins.dtype != bool:
+        raise ObservationError(
+            f"starts needs one bool per action, {total} in all; got shape {begins.shape} of {begins.dtype}"
+        )
     if isinstance(observations, list) and len(observations) != total:
-        raise ValueError(f"there are {len(observations)} observations and {total} actions")
+        raise ObservationError(f"there are {len(observations)} observations and {total} actions")
     arrays = _together(ensemble, observations, total)
     stream = learner.init_streams(jax.random.key(0))
     for first in range(0, total, CHUNK):
@@ -55,7 +61,10 @@ def _together(ensemble: Ensemble, observations: Any, total: int) -> Any:
     if not isinstance(observations, list):
         return encoded(ensemble, observations, total)
     rows = [encoded(ensemble, observation, None) for observation in observations]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    try:
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    except (ValueError, TypeError) as error:
+        raise ObservationError(f"the observations are not all of one shape and kind: {error}") from error
 
 
 def _padded(tree: Any, first: int, size: int, room: int) -> Any:

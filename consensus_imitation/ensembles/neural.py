@@ -17,7 +17,9 @@ from consensus_imitation.encoding_leaves import GridLeaf
 from consensus_imitation.ensembles import training as train
 from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
 from consensus_imitation.ensembles.training import Learned, Training
+from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.networks import Window
+from consensus_imitation.options import check_instance, check_integer, check_integers
 from consensus_imitation.posterior import normalise_prior
 
 #: Builds one member: ``rngs -> module``; the module maps one encoded observation (or a `Window`) to logits [A].
@@ -176,7 +178,7 @@ def mlp(
         prior: [N], uniform if None.
 
     Raises:
-        ValueError: if a space is of an unsuitable kind, a size is not positive, or the prior does not fit.
+        ConfigurationError: if a space is of an unsuitable kind, a size is not positive, or the prior does not fit.
 
     Example:
         >>> import jax, numpy as np
@@ -189,7 +191,8 @@ def mlp(
         (3, 2)
     """
     encoder, num_actions = make_encoder(observation_space), num_actions_of(action_space)
-    return from_module(_MLP(encoder, num_actions, tuple(hidden)), encoder, num_actions, num_members, training, prior)
+    make = _MLP(encoder, num_actions, check_integers("hidden", hidden, 1))
+    return from_module(make, encoder, num_actions, num_members, training, prior)
 
 
 def cnn(
@@ -218,10 +221,11 @@ def cnn(
             Dict of ``image``, ``direction`` and ``mission``, as MiniGrid's are.
 
     Raises:
-        ValueError: if a space is of an unsuitable kind, or a picture too small for the convolutions.
+        ConfigurationError: if a space is of an unsuitable kind, or a picture too small for the convolutions.
     """
     encoder, num_actions = _encoder_of_kind(observation_space, kind), num_actions_of(action_space)
-    make = _CNN(encoder, num_actions, _trunk_of_kind(encoder, kind, channels), tuple(hidden))
+    dense = check_integers("hidden", hidden, 1)
+    make = _CNN(encoder, num_actions, _trunk_of_kind(encoder, kind, channels), dense)
     return from_module(make, encoder, num_actions, num_members, training, prior)
 
 
@@ -255,12 +259,10 @@ def recurrent(
         kind: as in `cnn`.
 
     Raises:
-        ValueError: if a space is of an unsuitable kind, or the window is too short.
+        ConfigurationError: if a space is of an unsuitable kind, or the window is too short.
     """
-    if window < 2:
-        raise ValueError(f"window must be at least 2 (use ensembles.mlp for members without memory); got {window}")
-    if hidden < 1:
-        raise ValueError(f"hidden must be positive; got {hidden}")
+    check_integer("window", window, 2, "use ensembles.mlp for members without memory")
+    check_integer("hidden", hidden, 1)
     encoder, num_actions = _encoder_of_kind(observation_space, kind), num_actions_of(action_space)
     flat = channels is None and kind != "image" and not _has_view(encoder)
     trunk = None if flat else _trunk_of_kind(encoder, kind, channels)
@@ -292,7 +294,7 @@ def from_module(
         window: L, for a module over a `networks.Window`; 0 otherwise.
 
     Raises:
-        ValueError: if the module does not return logits [A], or keeps batch statistics or random numbers (its
+        ConfigurationError: if the module does not return logits [A], or keeps batch statistics or random numbers (its
             prediction would then not be a function of parameters and history).
 
     Example:
@@ -304,21 +306,22 @@ def from_module(
         3
     """
     encoder, num_actions = make_encoder(observation_space), num_actions_of(action_space)
-    if num_members < 1:
-        raise ValueError(f"num_members must be at least 1; got {num_members}")
-    if window < 0:
-        raise ValueError(f"window must not be negative; got {window}")
+    if not callable(make_module):
+        raise ConfigurationError(f"make_module must be a function rngs -> module, got {make_module!r}")
+    check_integer("num_members", num_members, 1)
+    check_integer("window", window, 0)
+    check_instance("training", training, Training, "give a Training(...), or None for the defaults")
     arch = Architecture(make_module, encoder, num_actions, window, Training() if training is None else training)
     for path, variable in nnx.to_flat_state(_skeleton(make_module)[1]):
         if not isinstance(variable, nnx.Param):
             name = ".".join(str(key) for key in path)
-            raise ValueError(
+            raise ConfigurationError(
                 f"the module's {name} is a {type(variable).__name__}: members have parameters only, since what they "
                 "predict must be a function of parameters and history (no batch normalisation, no dropout)"
             )
     logits = jax.eval_shape(lambda: arch.apply(arch.make_params(jax.random.key(0)), arch.zeros()))
     if getattr(logits, "shape", None) != (num_actions,):
-        raise ValueError(
+        raise ConfigurationError(
             f"the module must return logits of shape ({num_actions},) for one observation; got "
             f"{getattr(logits, 'shape', type(logits).__name__)}"
         )
@@ -372,15 +375,15 @@ class _GRU:
 
 def _encoder_of_kind(observation_space: Any, kind: _Kind) -> Encoder:
     if kind not in ("auto", "image", "grid"):
-        raise ValueError(f"kind must be 'auto', 'image' or 'grid'; got {kind!r}")
+        raise ConfigurationError(f"kind must be 'auto', 'image' or 'grid'; got {kind!r}")
     return make_encoder(observation_space, grid={"auto": None, "image": False, "grid": True}[kind])
 
 
 def _trunk_of_kind(encoder: Encoder, kind: _Kind, channels: Sequence[int] | None) -> _Trunk:
     grid = kind == "grid" or (kind == "auto" and _has_view(encoder))
-    sizes = tuple(channels) if channels is not None else ((16,) if grid else (16, 32, 32))
-    if not sizes or min(sizes) < 1 or (grid and len(sizes) != 1):
-        raise ValueError(f"channels must be positive, and one number for a grid; got {sizes}")
+    sizes = check_integers("channels", channels, 1) if channels is not None else ((16,) if grid else (16, 32, 32))
+    if not sizes or (grid and len(sizes) != 1):
+        raise ConfigurationError(f"channels must be positive, and one number for a grid; got {sizes}")
     return _Trunk(encoder, grid, sizes)
 
 

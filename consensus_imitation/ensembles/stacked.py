@@ -9,6 +9,8 @@ from flax import struct
 from numpy.typing import ArrayLike
 
 from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
+from consensus_imitation.errors import ConfigurationError, ObservationError
+from consensus_imitation.options import check_integer
 from consensus_imitation.posterior import normalise_prior
 
 
@@ -32,14 +34,24 @@ class Stacked(PureEnsemble):
         return self.first_carry
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Softmax of each member's logits: [N, A]."""
+        """Softmax of each member's logits: [N, A].
+
+        Raises:
+            ObservationError: if ``apply`` cannot take the observation.
+            ConfigurationError: if it returns no logits [A].
+        """
         del context
-        if self.update is None:
-            logits = jax.vmap(self.apply, in_axes=(0, None))(self.params, observation)
-        else:
-            logits = jax.vmap(self.apply, in_axes=(0, 0, None))(self.params, carry, observation)
-        if logits.shape[-1] != self.num_actions:
-            raise ValueError(f"the members return {logits.shape[-1]} logits, but num_actions is {self.num_actions}")
+        own = (self.params,) if self.update is None else (self.params, carry)
+        try:
+            logits = jax.vmap(self.apply, in_axes=(*(0 for _ in own), None))(*own, observation)
+        except (TypeError, ValueError) as error:
+            shapes = jax.tree.map(jnp.shape, observation)
+            raise ObservationError(f"the members cannot take an observation of shape {shapes}: {error}") from error
+        if getattr(logits, "shape", None) != (self.num_members, self.num_actions):
+            raise ConfigurationError(
+                f"apply must return logits of shape ({self.num_actions},), one per action; for {self.num_members} "
+                f"members together it returned {getattr(logits, 'shape', type(logits).__name__)}"
+            )
         return jax.nn.log_softmax(logits, axis=-1)
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
@@ -72,7 +84,8 @@ def stacked(
             ``action`` was taken, by the demonstrator if ``queried``. Given if and only if ``carry`` is.
 
     Raises:
-        ValueError: if the leading axes disagree, or only one of ``carry`` and ``update`` is given.
+        ConfigurationError: if the leading axes disagree, only one of ``carry`` and ``update`` is given, or the prior
+            does not fit.
 
     Example:
         Members that expect the demonstrator to repeat its last answer:
@@ -89,11 +102,14 @@ def stacked(
         >>> repeaters.num_members
         2
     """
+    if not callable(apply) or not (update is None or callable(update)):
+        raise ConfigurationError("apply must be a function (params, observation) -> logits, and update one, too")
+    check_integer("num_actions", num_actions, 1)
     if (carry is None) != (update is None):
-        raise ValueError("carry and update belong together: give both for members with memory, or neither")
+        raise ConfigurationError("carry and update belong together: give both for members with memory, or neither")
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves((params, carry))}
     if len(sizes) != 1 or sizes == {()}:
-        raise ValueError(
+        raise ConfigurationError(
             f"every leaf of params (and carry) needs the same leading axis, one entry per member; got {sizes}"
         )
     num_members = sizes.pop()[0]

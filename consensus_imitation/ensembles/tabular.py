@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
+from consensus_imitation.errors import ConfigurationError, ObservationError
 from consensus_imitation.posterior import normalise_prior
 
 
@@ -33,8 +34,18 @@ class Tabular(PureEnsemble):
         return self.table.shape[-1]
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Look up [N, A]; an observation outside the table is NaN (hence a query), never another row."""
+        """Look up [N, A]; an observation outside the table is NaN (hence a query), never another row.
+
+        Raises:
+            ObservationError: if the observation is no integer.
+        """
         del carry, context
+        shape, dtype = jnp.shape(observation), jnp.result_type(observation)
+        if shape or not jnp.issubdtype(dtype, jnp.integer):
+            raise ObservationError(
+                f"a table is looked up by one integer in 0 .. {self.table.shape[0] - 1}; got {dtype} of shape {shape}: "
+                "number the observations in a wrapper, or use members that take others"
+            )
         observation = jnp.asarray(observation)
         known = (observation >= 0) & (observation < self.table.shape[0])
         return jnp.where(known, self.table[observation], jnp.nan)
@@ -52,7 +63,7 @@ def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:
         An ensemble over integer observations ``0 .. S-1``.
 
     Raises:
-        ValueError: if a row is not a distribution (the message names member and observation) or the prior does
+        ConfigurationError: if a row is not a distribution (the message names member and observation) or the prior does
             not fit.
 
     Example:
@@ -62,13 +73,20 @@ def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:
         >>> ensembles.tabular(probs).num_members
         2
     """
-    values = np.asarray(probs, np.float64)
+    try:
+        values = np.asarray(probs, np.float64)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"probs must be numbers [N, S, A] (members, observations, actions): {error}"
+        ) from error
     if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"probs must have shape [N, S, A] (members, observations, actions); got {values.shape}")
+        raise ConfigurationError(
+            f"probs must have shape [N, S, A] (members, observations, actions); got {values.shape}"
+        )
     valid = np.all(np.isfinite(values) & (values >= 0), axis=-1) & (np.abs(values.sum(-1) - 1) <= 1e-4)
     if not np.all(valid):
         member, observation = np.argwhere(~valid)[0]
-        raise ValueError(
+        raise ConfigurationError(
             f"probs of member {member} for observation {observation} are not a distribution: "
             f"{values[member, observation].tolist()}"
         )

@@ -20,6 +20,9 @@ import numpy as np
 import optax
 from flax import struct
 
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import check_instance, check_integer, check_number
+
 #: ``apply(params, encoded) -> logits [A]`` of one member.
 Apply = Callable[[Any, Any], jax.Array]
 
@@ -50,8 +53,9 @@ class Plateau:
     stop: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.factor < 1 or self.patience < 1 or not 0 <= self.smallest < 1:
-            raise ValueError(f"need 0 < factor < 1, patience >= 1 and 0 <= smallest < 1; got {self}")
+        check_number("factor", self.factor, "lie in (0, 1)", lambda factor: (factor > 0) & (factor < 1))
+        check_integer("patience", self.patience, 1)
+        check_number("smallest", self.smallest, "lie in [0, 1)", lambda smallest: (smallest >= 0) & (smallest < 1))
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Training:
     docs/learning.md. The other numbers are common ones and were not tuned.
 
     Raises:
-        ValueError: on construction, if a number is out of range.
+        ConfigurationError: on construction, if a number is out of range.
     """
 
     learning_rate: float | Callable[[Any], Any] = 3e-3
@@ -105,19 +109,24 @@ class Training:
     caution: float = 20.0
 
     def __post_init__(self) -> None:
-        if not callable(self.learning_rate) and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive; got {self.learning_rate}")
+        if not callable(self.learning_rate):
+            wanted = "be positive and finite, or a schedule"
+            check_number("learning_rate", self.learning_rate, wanted, lambda rate: (rate > 0) & (rate < math.inf))
         for name in ("batch_size", "updates", "every", "capacity"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+            check_integer(name, getattr(self, name), 1)
+        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution"):
+            most = 1 if name == "label_smoothing" else math.inf
+            wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
+            check_number(name, getattr(self, name), wanted, lambda number, most=most: (number >= 0) & (number < most))
+        check_instance("plateau", self.plateau, Plateau, "give a Plateau(...), or None to keep the rate")
+        if self.optimizer is not None and not callable(self.optimizer):
+            raise ConfigurationError(
+                f"optimizer must be a function learning_rate -> transformation, got {self.optimizer!r}"
+            )
         if self.bootstrap not in ("poisson", "bernoulli", "none"):
-            raise ValueError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1); got {self.label_smoothing}")
-        if not self.weight_decay >= 0 or not self.prior_scale >= 0 or not 0 <= self.caution < math.inf:
-            raise ValueError("weight_decay, prior_scale and caution must not be negative, and caution must be finite")
+            raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
         if self.optimizer is not None and self.weight_decay:
-            raise ValueError("weight_decay belongs to the default optimizer: put it into the one you give")
+            raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
 
     def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
         """The gradient transformation of one member."""
@@ -334,12 +343,15 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
     """One round of minibatches: the parameters and the optimiser state after it."""
     optimizer, replay = training.make_optimizer(), learned.replay
 
-    def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+    def member(params: Any, prior_params: Any, before: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
         value, gradient = jax.value_and_grad(
             lambda params: loss(training, apply, params, prior_params, inputs, answers, counts)
         )(params)
-        updates, state = optimizer.update(gradient, state, params, value=value)
-        return optax.apply_updates(params, updates), state
+        updates, state = optimizer.update(gradient, before, params, value=value)
+        new, old = (optax.apply_updates(params, updates), state), (params, before)
+        # A NaN would never go away again: such a step is not taken.
+        sound = _stays_finite(new, old)
+        return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)
 
     members = jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))
 
@@ -350,3 +362,14 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
 
     fitted, _ = jax.lax.scan(update, (learned.params, learned.optimizer), draw_minibatches(training, learned))
     return fitted
+
+
+def _stays_finite(new: Any, old: Any) -> jax.Array:
+    """Whether no number has ceased to be finite: bool []. Some optimisers begin with infinities of their own."""
+
+    def stays(new: Any, old: Any) -> jax.Array:
+        if not jnp.issubdtype(new.dtype, jnp.inexact):
+            return jnp.ones((), bool)
+        return jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
+
+    return jax.tree.reduce(jnp.logical_and, jax.tree.map(stays, new, old))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
 from consensus_imitation.ensembles.base import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
+from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.posterior import normalise_prior
 
 
@@ -136,7 +137,8 @@ def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
             proportion to its number of members.
 
     Raises:
-        ValueError: if there is no part, if the numbers of actions or the encoders differ, or if the prior does not fit.
+        ConfigurationError: if there is no part, if the numbers of actions or the encoders differ, or if the prior does
+            not fit.
 
     Example:
         >>> import numpy as np
@@ -147,13 +149,20 @@ def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
         4
     """
     if not parts:
-        raise ValueError("union needs at least one ensemble")
+        raise ConfigurationError("union needs at least one ensemble")
+    for part in parts:
+        if not hasattr(part, "log_probs"):
+            raise ConfigurationError(f"union takes ensembles, one argument each: union(one, other); got {part!r}")
     actions = [part.num_actions for part in parts]
     if len(set(actions)) > 1:
-        raise ValueError(f"the parts of a union must share one action space; their numbers of actions are {actions}")
+        raise ConfigurationError(
+            f"the parts of a union must share one action space; their numbers of actions are {actions}"
+        )
     encoders = [part.encoder for part in parts if part.encoder is not None]
     if any(encoder != encoders[0] for encoder in encoders):
-        raise ValueError("the parts of a union must encode observations alike: build them for one observation space")
+        raise ConfigurationError(
+            "the parts of a union must encode observations alike: build them for one observation space"
+        )
     num_members = sum(part.num_members for part in parts)
     if prior is None:
         prior = jnp.concatenate([part.prior * part.num_members for part in parts])
