@@ -214,7 +214,7 @@ class ConsensusImitator(Durable):
             PendingQueryError: if a query of that environment is unanswered.
             ConfigurationError: if there is no such environment.
         """
-        self._check_env(env)
+        env = self._check_env(env)
         self._refuse_if_open(env)
         stream = self._begun(env)
         # First: if it fails, no ledger has started afresh.
@@ -276,7 +276,7 @@ class ConsensusImitator(Durable):
             ConfigurationError: if there is no such environment.
             FailedError: if the step could not be written down: nothing was done.
         """
-        self._check_env(env)
+        env = self._check_env(env)
         self._refuse_if_open(env)
         rows = self._check_active(active, env)
         self._write_checkpoint_if_due()
@@ -359,7 +359,7 @@ class ConsensusImitator(Durable):
         if isinstance(waiting, Decision):
             return waiting
         try:
-            return self._settle(waiting, *self._ask(waiting))
+            return self._settle_asked(waiting, *self._ask(waiting))
         except BaseException as error:
             self._withdraw(waiting, error)
             raise
@@ -389,7 +389,7 @@ class ConsensusImitator(Durable):
         if isinstance(waiting, Decision):
             return waiting
         try:
-            return self._settle(waiting, *await self._ask_async(waiting))
+            return self._settle_asked(waiting, *await self._ask_async(waiting))
         except BaseException as error:
             self._withdraw(waiting, error)
             raise
@@ -410,18 +410,20 @@ class ConsensusImitator(Durable):
 
     def _posed(self, observation: Any, active: Any, env: int | None) -> OpenStep | Decision:
         """The step that waits for an answer now; or the decision, if nothing has to be asked."""
-        self._check_env(env)
+        env = self._check_env(env)
         waiting = self._queries.blocking(env)
-        if (
-            waiting is not None
-            and waiting.restored
-            and waiting.decision.env == env
-            and self._about(waiting, observation)
-        ):
-            return waiting
+        if waiting is not None and waiting.restored and waiting.decision.env == env:
+            same_rows = np.array_equal(waiting.active, self._check_active(active, env))
+            if same_rows and self._about(waiting, observation):
+                return waiting
         decision = self.decide(observation, active, env)
         waiting = self._queries.blocking(env)
         return decision if waiting is None else waiting
+
+    def _settle_asked(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
+        """`_settle`, unless the query was closed by somebody else while the demonstrator was asked: that stands."""
+        found = self._queries.find(waiting.query)
+        return found if isinstance(found, Decision) else self._settle(found, answers, late)
 
     def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
         patience = self._panel.patience.then
@@ -446,12 +448,13 @@ class ConsensusImitator(Durable):
 
     def _tell(self, decision: Decision, active: np.ndarray | None) -> None:
         """Tell the demonstrators what is about to be done."""
-        asked = np.asarray(decision.queried) & ~np.asarray(decision.unanswered)
+        late = np.asarray(decision.unanswered)
+        asked = np.asarray(decision.queried) & ~late
         if decision.env is None:
-            self._panel.observe(decision.action, asked, active)
+            self._panel.observe(decision.action, asked, active, np.broadcast_to(late, asked.shape))
         else:
             rows = np.arange(self.num_envs or 0) == decision.env
-            self._panel.observe(np.full(rows.shape, decision.action), rows & asked, rows)
+            self._panel.observe(np.full(rows.shape, decision.action), rows & asked, rows, rows & late)
 
     def _ask(self, waiting: OpenStep) -> tuple[Any, Any]:
         """Answers, and who did not: [] each, or [B] in lockstep."""
@@ -485,7 +488,13 @@ class ConsensusImitator(Durable):
                 late[b if whole else ()] = True
             answers[b if whole else ()] = check_action(answer, self._setup.ensemble.num_actions)
 
-        await asyncio.gather(*(one(b) for b in np.flatnonzero(decision.queried).tolist()))
+        tasks = [asyncio.ensure_future(one(b)) for b in np.flatnonzero(decision.queried).tolist()]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            # If one fails, nobody waits for the others any more.
+            for task in tasks:
+                task.cancel()
         return answers, late
 
     def _row_asked(self, waiting: OpenStep, b: int) -> tuple[Any, int]:
@@ -494,11 +503,13 @@ class ConsensusImitator(Durable):
             return waiting.raw, waiting.decision.env or 0
         return raw_row(waiting.raw, b), b
 
-    def _check_env(self, env: Any) -> None:
+    def _check_env(self, env: Any) -> int | None:
         if env is None:
-            return
+            return None
         if isinstance(env, bool) or not isinstance(env, int | np.integer) or not 0 <= env < (self.num_envs or 0):
             raise ConfigurationError(f"there is no environment {env!r}; num_envs is {self.num_envs}")
+        # A plain integer: a query has to pass through JSON.
+        return int(env)
 
     def _check_active(self, active: Any, env: int | None) -> np.ndarray | None:
         if active is None:

@@ -127,13 +127,14 @@ class Queries:
                 f"this is not the decision that waits for an answer: expected one that decide() returned, or its "
                 f"query, got {given!r}"
             )
+        _check_types(query)
         if query.run != self.run:
             raise WrongQueryError(
                 "this is not the decision that waits for an answer: it was made by another imitator, or before this "
                 f"one was made anew (run {query.run!r}, this is {self.run!r})"
             )
-        if not isinstance(query.id, int) or not 0 <= query.id < self.next_id:
-            raise WrongQueryError(f"query {query.id!r} was never posed: there are {self.next_id}, numbered from 0")
+        if not 0 <= query.id < self.next_id:
+            raise WrongQueryError(f"query {query.id} was never posed: there are {self.next_id}, numbered from 0")
         return query
 
     def _same(self, known: Query, given: Query, found: Any) -> Any:
@@ -154,6 +155,19 @@ class Queries:
         raise StaleAnswerError(
             f"query {query.id} was closed long ago, and how is not known any more; keep a journal, and it will be"
         )
+
+
+def _check_types(query: Query) -> None:
+    """Raise InvalidAnswerError if a field that came from afar is not of its type: True would pass for 1."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "run": (str,), "id": (int,), "observation": (str,), "env": (int, type(None)), "step": (int,),
+    }  # fmt: skip
+    for name, known in kinds.items():
+        value = getattr(query, name)
+        if type(value) not in known:
+            raise InvalidAnswerError(
+                f"{name} of a query must be {' or '.join(kind.__name__ for kind in known)}, got {value!r}"
+            )
 
 
 def repeats(closed: Decision, answers: Any) -> bool:
