@@ -25,7 +25,7 @@ from consensus_imitation.ensembles.isolated_process import Job, Member, wait
 from consensus_imitation.ensembles.isolated_target import Target, target_of
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.journal.packing import pack
-from consensus_imitation.options import check_integer, check_number
+from consensus_imitation.options import check_integer
 from consensus_imitation.posterior import normalise_prior
 
 
@@ -48,7 +48,7 @@ class Isolated(FixedMembers):
         self._deadline = deadline
         self._start_deadline = start_deadline
         here = os.getcwd()
-        path = tuple(place or here for place in sys.path)
+        path = tuple(str(place) or here for place in sys.path)
         self._members = tuple(
             Member(Job(target, num_actions, deadline, start_deadline, memory, here, path)) for target in targets
         )
@@ -167,7 +167,8 @@ def isolated(
     A process that has crashed, missed the deadline or run out of memory is ended and another one started. The steps do
     not wait for it: until it is ready the member is invalid, also when another start fails. It is never given up, and
     never dropped, since it may be the honest one: only the pauses between starts double, after failures without an
-    answer in between, from 0.1 s to 10 s. What the function had stored in global variables is lost with its process.
+    answer in between, from 0.1 s to 10 s. What the function had stored in global variables is lost with its process;
+    what it prints is lost at once.
 
     A batch asks once for each environment, one after another.
 
@@ -214,9 +215,11 @@ def isolated(
         )
     if not sys.executable:
         raise ConfigurationError("sys.executable does not name a Python interpreter that members could run in")
-    wanted, possible = "be a positive number of seconds", lambda seconds: (seconds > 0) & (seconds < np.inf)
-    check_number("deadline", deadline, wanted, possible)
-    check_number("start_deadline", start_deadline, wanted, possible)
+    limits: dict[str, Any] = {"deadline": deadline, "start_deadline": start_deadline}
+    for name, seconds in limits.items():
+        number = isinstance(seconds, int | float | np.floating | np.integer) and not isinstance(seconds, bool)
+        if not number or not 0 < seconds < np.inf:
+            raise ConfigurationError(f"{name} must be a positive number of seconds, got {seconds!r}")
     if memory is not None and (isinstance(memory, bool) or not isinstance(cast(Any, memory), int) or memory < 1):
         raise ConfigurationError(f"memory must be a positive number of bytes, or None for no limit, got {memory!r}")
     num_actions = check_integer("num_actions", num_actions, 1)

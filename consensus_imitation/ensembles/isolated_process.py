@@ -217,7 +217,7 @@ class Member:
                 process.wait(_REAP_S)
         self._ending.clear()
 
-    def register(self, poll: select.poll) -> None:
+    def register(self, poll: "select.poll") -> None:
         """Have the member's socket waited for."""
         if self._process is not None:
             poll.register(self._process.socket, self._process.events)

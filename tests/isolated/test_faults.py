@@ -22,6 +22,8 @@ DEADLINE = 0.6
 #: For ending and starting processes, on a machine that has other things to do.
 SLACK = 0.5
 MEMORY = 4 * 2**30
+#: Reasons after which nothing is known of the process, so that another one has to take its place.
+REPLACED = ("no answer within", "process ended", "MemoryError", "no reply")
 
 
 def until_ready(ensemble: ensembles.Isolated, seconds: float = 15.0) -> None:
@@ -62,7 +64,7 @@ def test_a_fault_is_a_query_in_time_and_the_member_comes_back(pair: ensembles.Is
     before = imitator.act(0)
     assert not before.queried
     assert before.invalid.tolist() == [False, False]
-    weights = imitator.weights
+    weights, starts = imitator.weights, pair.starts[1]
     started = time.monotonic()
     with pytest.warns(ConsensusWarning, match="member 1 "):
         decision = imitator.act(fault)
@@ -80,6 +82,7 @@ def test_a_fault_is_a_query_in_time_and_the_member_comes_back(pair: ensembles.Is
         assert len(pair.failures[1]) <= 1000
     assert pair.failures[0] == ""
     until_ready(pair)
+    assert pair.starts[1] - starts == (reason in REPLACED)
     after = imitator.act(0)
     assert not after.queried
     assert after.invalid.tolist() == [False, False]

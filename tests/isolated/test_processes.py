@@ -97,8 +97,10 @@ def test_what_a_member_has_started_ends_with_it(tmp_path: Path) -> None:
 
 def test_a_member_gets_a_socket_and_nothing_else_of_this_process(tmp_path: Path) -> None:
     note, secret = tmp_path / "note", tmp_path / "secret"
-    with secret.open("w") as file, ensembles.isolated([members.says_where], 2) as ensemble:
+    with secret.open("w") as file:
         os.set_inheritable(file.fileno(), True)
+        ensemble = ensembles.isolated([members.says_where], 2)
+    with ensemble:
         assert np.isfinite(ensemble.log_probs((), str(note), None)).all(), ensemble.failures  # type: ignore[arg-type]
     parent, jax_is_loaded, kinds, folder = note.read_text(encoding="utf-8").split("\n")
     assert int(parent) == os.getpid()

@@ -90,7 +90,7 @@ BROKEN = {
     "no such function": ("def other(observation): ...", "act"),
     "no function": ("act = 3", "no function but int"),
     "missing import": ("import nothing_of_that_name", "nothing_of_that_name"),
-    "memory": ("bytearray(2**36)", "MemoryError"),
+    "memory": ("bytearray(6 * 2**30)", "MemoryError"),
 }
 
 
@@ -122,7 +122,7 @@ def test_too_little_memory_is_an_error_at_construction() -> None:
 
 
 OPTIONS: list[tuple[dict[str, Any], str]] = [
-    *(({"deadline": bad}, "deadline") for bad in (0, -1.0, np.nan, np.inf, None, "1")),
+    *(({"deadline": bad}, "deadline") for bad in (0, -1.0, np.nan, np.inf, None, "1", True, np.ones(2))),
     *(({"start_deadline": bad}, "start_deadline") for bad in (0, np.nan)),
     *(({"memory": bad}, "memory") for bad in (0, -1, 1e9, True, "1G")),
     *(({"num_actions": bad}, "num_actions") for bad in (0, -1, 2.0, True, None)),
