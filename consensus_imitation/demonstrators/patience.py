@@ -1,0 +1,114 @@
+"""How long to wait for a demonstrator, how often to ask again, and what happens when nobody answers: never a guess."""
+
+import math
+import threading
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.options import check_integer
+
+
+@dataclass(frozen=True)
+class SafeAction:
+    """The action to take when nobody answers. The user names it; nothing else is ever substituted.
+
+    Attributes:
+        action: from 0 to A - 1.
+
+    Raises:
+        ConfigurationError: if it is no integer, or negative.
+
+    Example:
+        >>> from consensus_imitation.demonstrators import SafeAction
+        >>> SafeAction(4).check(num_actions=4)
+        Traceback (most recent call last):
+        ...
+        consensus_imitation.errors.ConfigurationError: SafeAction(4) is none of the 4 actions: name one from 0 to 3
+    """
+
+    action: int
+
+    def __post_init__(self) -> None:
+        check_integer("SafeAction's action", self.action, 0)
+
+    def check(self, num_actions: int) -> None:
+        """Refuse it if it is none of the A actions.
+
+        Raises:
+            ConfigurationError: with those that there are.
+        """
+        if self.action >= num_actions:
+            raise ConfigurationError(
+                f"SafeAction({self.action}) is none of the {num_actions} actions: name one from 0 to {num_actions - 1}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to wait for an answer, how often to ask again, and what to do when nobody answers.
+
+    An attempt has failed when its time is over, or when the demonstrator raises a ConnectionError or a TimeoutError:
+    nobody was reached. Any other exception says that the demonstrator is broken; it is not tried again, and passes
+    through at once. A demonstrator that reaches out by a library with exceptions of its own should say
+    ``raise ConnectionError(...) from error`` where another attempt makes sense. After a failure an attempt is not
+    repeated before a second (or its shorter timeout) has passed since it began.
+
+    When the last attempt has failed, `SilenceError` is raised, or the safe action is taken. ``Patience()``, the
+    default, waits for ever, asks once, and lets every exception pass through as it is.
+
+    Attributes:
+        timeout: of each attempt, in seconds; None to wait for ever. With a timeout, a demonstrator that is a plain
+            function runs in a thread of its own, a new one for each call, which cannot be stopped: while it hangs,
+            further attempts wait for that same call, and nobody asks it anything else. One that is ``async def`` is
+            cancelled, and asked again.
+        retries: attempts after the first.
+        then: "raise" a `SilenceError`, which leaves everything as it was; "block", i.e. go on asking for ever, with
+            no regard to ``retries``; or a `SafeAction`. With the timeout None this is about failures only.
+
+    Raises:
+        ConfigurationError: for a timeout that is not positive, or too long to wait for; for ``retries`` below 0; for
+            any other ``then``.
+
+    Example:
+        >>> from consensus_imitation.demonstrators import Patience, SafeAction
+        >>> Patience(timeout=30.0, retries=2, then=SafeAction(0))
+        Patience(timeout=30.0, retries=2, then=SafeAction(action=0))
+    """
+
+    timeout: float | None = None
+    retries: int = 0
+    then: Literal["block", "raise"] | SafeAction = "raise"
+
+    def __post_init__(self) -> None:
+        timeout: Any = self.timeout
+        then: Any = self.then
+        if timeout is not None:
+            known = isinstance(timeout, int | float | np.integer | np.floating) and not isinstance(timeout, bool)
+            # Written so that it is false for NaN.
+            if not (known and 0 < timeout <= threading.TIMEOUT_MAX):
+                raise ConfigurationError(
+                    f"timeout must be a number of seconds above 0 and at most {threading.TIMEOUT_MAX:.0f}, got "
+                    f"{timeout!r}: None waits for ever"
+                )
+        check_integer("retries", self.retries, 0)
+        if not isinstance(then, SafeAction) and not (isinstance(then, str) and then in THEN):
+            raise ConfigurationError(
+                f'then must be "raise", "block", or a SafeAction that names the action to take, got {then!r}'
+            )
+
+    @property
+    def attempts(self) -> float:
+        """How many there are, or infinity."""
+        return math.inf if self.then == "block" else self.retries + 1
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """The exceptions of a demonstrator that was not reached; none by default, where every exception passes."""
+        return () if self == Patience() else (ConnectionError, TimeoutError)
+
+
+#: What can happen when nobody answers, besides a `SafeAction`.
+THEN = ("raise", "block")
