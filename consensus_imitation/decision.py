@@ -135,8 +135,13 @@ def check_action(action: Any, num_actions: int) -> int:
     return int(value)
 
 
-def check_observation(observation: Any, num_envs: int | None) -> Any:
+def check_observation(observation: Any, num_envs: int | None, finite: bool = False) -> Any:
     """An observation that may be passed on: as many rows as environments, no integers beyond 32 bits.
+
+    Args:
+        observation: one, or B.
+        num_envs: B, or None.
+        finite: whether NaN and infinity are refused, too: what remembers or learns from one is useless for ever.
 
     Raises:
         ObservationError: saying what is wrong.
@@ -150,6 +155,8 @@ def check_observation(observation: Any, num_envs: int | None) -> Any:
                 f"expected {num_envs} observations, one per environment; got leading axes {sorted(rows)}"
             )
     _check_integers(observation)
+    if finite:
+        _check_finite(observation)
     return observation
 
 
@@ -167,3 +174,19 @@ def _check_integers(observation: Any) -> None:
                     raise ObservationError(
                         f"the observation holds {int(value)}, beyond the 32-bit integers that JAX uses"
                     )
+
+
+def _check_finite(observation: Any) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        ObservationError: naming the part.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(observation):
+        if isinstance(leaf, float | np.floating | np.ndarray | jax.Array):
+            numbers = np.asarray(leaf)
+            if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                raise ObservationError(
+                    f"the observation{jax.tree_util.keystr(path)} holds NaN or infinity: find out why the environment "
+                    "gives it, or replace it in a wrapper"
+                )

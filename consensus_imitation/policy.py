@@ -87,9 +87,9 @@ def encoded(ensemble: Ensemble, observation: Any, num_envs: int | None) -> Any:
     """An observation of the environment, or of B, as the members take it.
 
     Raises:
-        ValueError: if it does not fit.
+        ObservationError: if it does not fit.
     """
     if ensemble.encoder is not None:
         one_or_many: Any = ensemble.encoder if num_envs is None else ensemble.encoder.batch  # type: ignore[attr-defined]
         observation = one_or_many(observation)
-    return check_observation(observation, num_envs)
+    return check_observation(observation, num_envs, finite=ensemble.pure)

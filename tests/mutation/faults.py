@@ -735,8 +735,8 @@ FAULTS = [
     Fault(
         "everybody-is-told-the-same",
         "demonstrators/adapters",
-        'member.observe(action, "demonstrator" if asked else "imitator")',
-        'member.observe(action, "imitator")',
+        '"safe action" if unanswered else "demonstrator" if asked else "imitator"',
+        '"safe action" if unanswered else "imitator"',
         DEMONSTRATORS,
     ),
     Fault(
