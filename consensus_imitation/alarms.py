@@ -15,8 +15,9 @@ UNEXPLAINED = "no member explains the demonstrator's answers: every step is a qu
 #: A member is near exclusion if one answer that it finds half as likely as the others would leave it out.
 NEAR = float(np.log(2))
 
-#: A query storm: so many queries within less than twice as many steps, at three times the rate before, over at least
-#: twice as many steps before.
+#: A query storm: so many queries within less than twice as many decisions, at three times the rate before, over at
+#: least twice as many decisions before. Only those count that disagreement caused: not what the budget hands over, nor
+#: what is asked because nothing explains the answers.
 STORM_QUERIES, STORM_RATE, STORM_RISE = 50, 0.5, 3.0
 
 
@@ -35,8 +36,11 @@ class Alarms:
         self._unanswered = 0
         self._handed_over = 0
         self._storm = ""
-        # Of the latest queries: steps closed before each, and who dissented.
-        self._steps: deque[int] = deque(maxlen=STORM_QUERIES)
+        # Decisions so far, of all environments; and the step of the latest in each, which may be made again.
+        self._decisions = 0
+        self._latest: dict[int | None, int] = {}
+        # Of the latest queries: decisions made before each, and who dissented.
+        self._places: deque[int] = deque(maxlen=STORM_QUERIES)
         self._dissent: deque[list[float]] = deque(maxlen=STORM_QUERIES)
         self._queries = 0
 
@@ -49,12 +53,11 @@ class Alarms:
         """Say anew whether a member left alone all but ends learning."""
         self._members_learn = members_learn
 
-    def report(self, decision: Decision, steps: int, unexplained: bool, active: np.ndarray | None) -> tuple[str, ...]:
+    def report(self, decision: Decision, unexplained: bool, active: np.ndarray | None) -> tuple[str, ...]:
         """Note what is wrong with a decision; warn of what is new.
 
         Args:
             decision: for one environment or B.
-            steps: closed so far, over all environments.
             unexplained: whether no member explains the answers.
             active: bool [B], rows that count; None for all.
 
@@ -74,11 +77,14 @@ class Alarms:
             for member in np.unique(selected[alone].argmax(axis=-1)).tolist():
                 self._report_alone(member, decision.step)
                 lines.append(f"member {member} was selected alone")
+        first = self._latest.get(decision.env) != decision.step
         if np.any(decision.handed_over):
-            self._handed_over += int(np.sum(decision.handed_over))
+            self._handed_over += int(np.sum(decision.handed_over)) if first else 0
             lines.append("the inflation budget is spent: the demonstrator takes the step")
-        if np.any(decision.queried):
-            lines.extend(self._report_queries(decision, steps))
+        if first:
+            self._count(decision, unexplained, active)
+        if np.any(decision.queried) and not unexplained:
+            lines.extend(self._report_queries())
         lines.extend(self._near)
         if unexplained:
             lines.append(UNEXPLAINED)
@@ -132,7 +138,9 @@ class Alarms:
             "unanswered": self._unanswered,
             "handed_over": self._handed_over,
             "storm": self._storm,
-            "steps": list(self._steps),
+            "decisions": self._decisions,
+            "latest": list(self._latest.items()),
+            "places": list(self._places),
             "dissent": list(self._dissent),
             "queries": self._queries,
         }
@@ -144,21 +152,32 @@ class Alarms:
         self._near = tuple(saved["near"])
         self._unanswered, self._handed_over = saved["unanswered"], saved["handed_over"]
         self._storm, self._queries = saved["storm"], saved["queries"]
-        self._steps = deque(saved["steps"], STORM_QUERIES)
+        self._decisions, self._latest = saved["decisions"], dict(saved["latest"])
+        self._places = deque(saved["places"], STORM_QUERIES)
         self._dissent = deque(saved["dissent"], STORM_QUERIES)
 
-    def _report_queries(self, decision: Decision, steps: int) -> list[str]:
-        """A storm: many queries of late, where few were before. The member that dissented most is named."""
-        for queried, dissent in zip(np.atleast_1d(decision.queried), np.atleast_2d(decision.dissent), strict=True):
-            if queried:
-                self._steps.append(steps)
-                self._dissent.append(dissent.tolist())
+    def _count(self, decision: Decision, unexplained: bool, active: np.ndarray | None) -> None:
+        """Count a decision, and its queries; one that is made again, because nobody could be asked, counts once."""
+        self._latest[decision.env] = decision.step
+        if np.any(decision.queried) and not unexplained:
+            drawn = np.atleast_1d(decision.queried) & ~np.atleast_1d(decision.handed_over)
+            dissent = np.atleast_2d(decision.dissent)
+            if active is not None:
+                drawn, dissent = drawn[active], dissent[active]
+            for row in np.flatnonzero(drawn).tolist():
+                self._places.append(self._decisions + row)
+                self._dissent.append(dissent[row].tolist())
                 self._queries += 1
-        span = steps + 1 - self._steps[0]
-        before, earlier = self._steps[0], self._queries - len(self._steps)
+        self._decisions += np.size(decision.queried) if active is None else int(active.sum())
+
+    def _report_queries(self) -> list[str]:
+        """A storm: many queries of late, where few were before. The member that dissented most is named."""
+        if len(self._places) < STORM_QUERIES:
+            return []
+        before, earlier = self._places[0], self._queries - STORM_QUERIES
+        span = self._decisions - before
         storms = (
-            len(self._steps) == STORM_QUERIES
-            and STORM_RATE * span < STORM_QUERIES
+            STORM_RATE * span < STORM_QUERIES
             and before >= 2 * STORM_QUERIES
             and STORM_QUERIES / span > STORM_RISE * earlier / before
         )
@@ -168,7 +187,7 @@ class Alarms:
         share = blame.max() / blame.sum() if blame.sum() > 0 else 0.0
         self._storm = (
             f"query storm: {STORM_QUERIES} of the last {span} steps were queries, against {earlier / before:.2g} per "
-            f"step before; "
+            "step before; "
             + (f"member {blame.argmax()} dissented most ({share:.0%} of it)" if share else "no member dissented")
         )
         return [self._storm]

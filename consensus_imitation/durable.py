@@ -95,8 +95,7 @@ class Durable(Standing):
 
     def _reported(self, decision: Decision, packed: bytes | None, active: np.ndarray | None) -> Decision:
         """The decision with its query, if it is one, and its alarms."""
-        steps = int(self._steps_of.sum())
-        alarms = self._alarms.report(decision, steps, bool(self._state.unexplained), active)
+        alarms = self._alarms.report(decision, bool(self._state.unexplained), active)
         if not np.any(decision.queried):
             return replace(decision, alarms=alarms) if alarms else decision
         observation = "" if packed is None else digest(packed)
@@ -247,7 +246,7 @@ class Durable(Standing):
         judged = _judged_again(self._setup, own, call, observation, env, active)
         decision = judged.decision(self._setup, call[0].record.step, env)
         decision = replace(decision, alarms=call[0].record.alarms)
-        self._alarms.report(decision, int(self._steps_of.sum()), bool(self._state.unexplained), active)
+        self._alarms.report(decision, bool(self._state.unexplained), active)
         if np.any(decision.queried):
             self._queries.wait(_open_step(call, judged, decision, self.run, observation, active))
         else:

@@ -46,8 +46,10 @@ class Standing:
     def _weigh(self) -> None:
         """Look who is near exclusion: where the rule promises to keep the truth in, and after an answer at least."""
         rule = self._setup.learner.selection
+        margins = np.empty(0)
         if self._answers and rule.exclusion_bound(1 / self._setup.ensemble.num_members) < 1:
-            self._alarms.weigh(np.asarray(compiled.margins(rule, self._state.posterior.log_weights)))
+            margins = np.asarray(compiled.margins(rule, self._state.posterior.log_weights))
+        self._alarms.weigh(margins)
 
     @property
     def num_envs(self) -> int | None:
