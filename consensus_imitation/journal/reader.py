@@ -29,7 +29,7 @@ _SETTLING = ", ".join(f"'{kind}'" for kind in SETTLING)
 SCHEMA = (
     "CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), json TEXT NOT NULL)",
     "CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, call INTEGER NOT NULL,"
-    " query INTEGER NOT NULL, chain BLOB NOT NULL)",
+    " query INTEGER NOT NULL, chain BLOB NOT NULL, observations INTEGER NOT NULL)",
     "CREATE TABLE entries (seq INTEGER PRIMARY KEY, call INTEGER NOT NULL, size INTEGER NOT NULL, kept TEXT NOT NULL, "
     + ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     + ", chain BLOB NOT NULL)",
@@ -49,12 +49,14 @@ class Head:
         call: number of the last call.
         query: the highest number of a query, -1 if none was posed.
         chain: of the last entry, or of the run's description.
+        observations: how many are kept.
     """
 
     seq: int
     call: int
     query: int
     chain: bytes
+    observations: int
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -141,8 +143,8 @@ class Reader:
         Raises:
             DamagedError: if it does not say.
         """
-        rows = self.select("SELECT seq, call, query, chain FROM head")
-        if len(rows) != 1 or [type(value) for value in rows[0]] != [int, int, int, bytes]:
+        rows = self.select("SELECT seq, call, query, chain, observations FROM head")
+        if len(rows) != 1 or [type(value) for value in rows[0]] != [int, int, int, bytes, int]:
             raise DamagedError(f"{self.path} does not say where it ends")
         return Head(*rows[0])
 

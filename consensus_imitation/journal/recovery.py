@@ -120,6 +120,12 @@ def _examine(reader: Reader, lose: int | None) -> tuple[Report, Head]:
         missing = f"entry {prefix.seq + 1} of {head.seq} is missing" if head.seq > prefix.seq else ""
         ends = "" if head == prefix else f"it is said to end with entry {head.seq}, and does not"
         reason = missing or ends
+        lost = head.observations - prefix.observations
+        if lost > max(0, head.call - prefix.call):
+            raise DamagedError(
+                f"{reader.path}: of {head.observations} observations that are kept, {lost} are missing. Nothing is cut "
+                "back: restore the file from a copy"
+            )
     reason = wrong or reason
     if prefix.seq == 0 and reason:
         # The run's description is protected by the first entry: without one, nobody can say which of them is damaged.
@@ -136,19 +142,19 @@ def _examine(reader: Reader, lose: int | None) -> tuple[Report, Head]:
 
 def _prefix(reader: Reader) -> tuple[Head, str]:
     """Where the whole calls end that can be read from the first entry on, and why they do ("" at the end)."""
-    end = Head(0, 0, -1, reader.first_chain)
+    end = Head(0, 0, -1, reader.first_chain, 0)
     last, chain, query, left = 0, end.chain, -1, 0
     try:
         kept = {row[0] for row in reader.select("SELECT call FROM observations")}
         for row in reader.rows(0, 2**62):
             seq, call, size = row[:3]
             last, chain = check(row, last, chain, reader.path), row[-1]
-            if call in kept:
+            if left == 0 and call in kept:
                 reader.observation_of(call)
             left = (size if left == 0 else left) - 1
             query = max(query, -1 if row[_QUERY] is None else row[_QUERY])
             if left == 0:
-                end = Head(seq, call, query, chain)
+                end = Head(seq, call, query, chain, end.observations + (call in kept))
     except DamagedError as error:
         return end, str(error)
     return end, f"call {end.call + 1} is not whole" if left else ""

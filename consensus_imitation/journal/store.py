@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ _PRAGMAS = (
 )
 _INSERT = f"INSERT INTO entries ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
 _KEEP = "INSERT INTO observations (call, seq, data) VALUES (?, ?, ?)"
-_MOVE_HEAD = "UPDATE head SET seq = ?, call = ?, query = ?, chain = ? WHERE id = 1 AND seq = ? AND chain = ?"
+_MOVE_HEAD = (
+    "UPDATE head SET seq = ?, call = ?, query = ?, chain = ?, observations = ?"
+    " WHERE id = 1 AND seq = ? AND chain = ? AND observations = ?"
+)
 
 
 class Store:
@@ -87,7 +91,7 @@ class Store:
             raise JournalError(f"there is a journal at {path} already")
         new = path.with_name(path.name + ".new")
         try:
-            head = Head(0, 0, -1, first_chain(text))
+            head = Head(0, 0, -1, first_chain(text), 0)
             write_new(new, text, head, (), ())
             disk.replace(new, path)
             sync_directory(path.parent)
@@ -170,7 +174,7 @@ class Store:
             self._waiting += rows
             if observation is not None:
                 self._kept.append((call, rows[0][0], observation))
-            self._head = Head(seq, call, query, chain)
+            self._head = Head(seq, call, query, chain, head.observations + (observation is not None))
             self._calls_waiting += 1
             full = self._calls_waiting >= self.group or time.monotonic() - self._since >= GROUP_SECONDS
             if full or any(record.kind != "act" for record in records):
@@ -200,7 +204,12 @@ class Store:
         with self.writing():
             marks = ", ".join("?" * len(spare))
             statement = f"DELETE FROM observations WHERE call <= ? AND call NOT IN ({marks})"
-            disk.execute(self._connection, statement, (up_to_call, *spare))
+            disk.execute(self._connection, "BEGIN IMMEDIATE")
+            gone = disk.execute(self._connection, statement, (up_to_call, *spare)).rowcount
+            self._head = replace(self._head, observations=self._head.observations - gone)
+            self._move_head()
+            disk.execute(self._connection, "COMMIT")
+            self._written = self._head
 
     def entries(self, after_call: int = 0) -> Iterator[Entry]:
         """The entries of the calls after a given one, each checked while it is read.
@@ -290,16 +299,19 @@ class Store:
     def _write(self) -> None:
         if not self._waiting:
             return
-        head, before = self._head, self._written
         disk.execute(self._connection, "BEGIN IMMEDIATE")
-        moved = (head.seq, head.call, head.query, head.chain, before.seq, before.chain)
-        if disk.execute(self._connection, _MOVE_HEAD, moved).rowcount != 1:
-            raise JournalError("the journal does not end any more where it did: somebody else writes it")
+        self._move_head()
         disk.execute_many(self._connection, _INSERT, self._waiting)
         if self._kept:
             disk.execute_many(self._connection, _KEEP, self._kept)
         disk.execute(self._connection, "COMMIT")
-        self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, head
+        self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, self._head
+
+    def _move_head(self) -> None:
+        now, before = self._head, self._written
+        moved = (*astuple(now), before.seq, before.chain, before.observations)
+        if disk.execute(self._connection, _MOVE_HEAD, moved).rowcount != 1:
+            raise JournalError("the journal does not end any more where it did: somebody else writes it")
 
 
 def set_up(connection: sqlite3.Connection) -> None:
@@ -334,9 +346,7 @@ def write_new(
         disk.execute(connection, "INSERT INTO meta VALUES (1, ?)", (text,))
         disk.execute_many(connection, _INSERT, rows)
         disk.execute_many(connection, _KEEP, kept)
-        disk.execute(
-            connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?)", (head.seq, head.call, head.query, head.chain)
-        )
+        disk.execute(connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", astuple(head))
         disk.execute(connection, "COMMIT")
     finally:
         connection.close()

@@ -50,16 +50,33 @@ def fill(store: Store, calls: int = 6) -> None:
     store.append([step(calls, env=0), step(calls + 1, env=1)], observation(calls))
 
 
-def small(path: Path, calls: int = 6, page_size: int | None = None, meta: dict[str, Any] = META) -> Path:
-    """A journal; with pages of 512 bytes it has fewer bytes that mean nothing."""
+def tiny(path: Path) -> Path:
+    """A journal of few bytes, most of which mean something: pages of 512 bytes, and records without predictions."""
+    store = Store.create(path, {"num_members": N, "num_actions": A})
+    none: dict[str, Any] = dict.fromkeys(("log_probs", "selected", "before", "after"))
+    store.append([Record(kind="open", note="versions")])
+    store.append([step(1, **none)], observation(1))
+    store.append([step(2, "ask", query=0, **none)], observation(2))
+    store.append([step(2, "answer", query=0, **none)])
+    store.append([step(3, env=0, **none), step(4, env=1, **none)], observation(3))
+    store.close()
+    resize(path)
+    return path
+
+
+def resize(path: Path) -> None:
+    """Put a journal into pages of 512 bytes."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA page_size = 512")
+    connection.execute("VACUUM")
+    connection.close()
+
+
+def small(path: Path, calls: int = 6, meta: dict[str, Any] = META) -> Path:
+    """A journal."""
     store = Store.create(path, meta)
     fill(store, calls)
     store.close()
-    if page_size is not None:
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute(f"PRAGMA page_size = {page_size}")
-        connection.execute("VACUUM")
-        connection.close()
     return path
 
 

@@ -11,7 +11,7 @@ from consensus_imitation import Learner, TopK, ensembles
 from consensus_imitation.errors import FailedError, JournalError
 from consensus_imitation.journal import disk
 from consensus_imitation.journal.directory import Journal, RunDirectory
-from consensus_imitation.journal.recovery import mend
+from consensus_imitation.journal.recovery import examine, mend
 from consensus_imitation.journal.store import Store
 
 from .faults import ERRORS, faults
@@ -42,8 +42,7 @@ def count(tmp_path: Path, group: int) -> int:
     return len(found.seen)
 
 
-@pytest.mark.parametrize("group", [1, 4])
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("group", "after"), [(1, False), (1, True), (4, True)])
 def test_fail_at_every_call_that_changes_the_disk(tmp_path: Path, after: bool, group: int, monkeypatch: Any) -> None:
     _without_waiting(monkeypatch)
     errors = list(ERRORS.values())
@@ -191,9 +190,8 @@ def test_control_a_journal_that_is_not_synced_in_one_transaction_loses_answers(
     store.append([step(0)])
     with faults(2), pytest.raises(FailedError):
         store.append([step(1)])
-    with pytest.raises(Exception, match="entry 2 of 2 is missing"):
-        report = mend(tmp_path / "j")
-        raise AssertionError("; ".join(report.lines()))
+    monkeypatch.undo()
+    assert not examine(tmp_path / "j").sound
 
 
 def test_the_seam_sees_every_statement(tmp_path: Path) -> None:

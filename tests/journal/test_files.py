@@ -36,7 +36,7 @@ def test_every_call_that_fails_leaves_the_old_file_or_the_new_one(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with faults(at, ERRORS[error], after) as found, pytest.raises(OSError, match="left on device|Input/output"):
+    with faults(at, ERRORS[error], after) as found, pytest.raises(OSError, match=r"left on device|Input/output"):
         write_whole(path, b"new" * 1000)
     assert found.struck
     replaced = at > 4 or (at == 4 and after)
