@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from consensus_imitation.encoding import num_actions_of
+from consensus_imitation.errors import ConfigurationError, ObservationError
 from consensus_imitation.imitator import ConsensusImitator
 
 
@@ -43,18 +45,23 @@ class Lanes:
 
     Raises:
         ImportError: without Gymnasium, naming the extra that brings it.
-        ValueError: if environment and imitator disagree on the number of environments.
+        ConfigurationError: if it is no environment, or environment and imitator disagree on the number of environments,
+            or its actions are not numbered from 0.
     """
 
     def __init__(self, env: Any, imitator: ConsensusImitator) -> None:
+        if not callable(getattr(env, "reset", None)) or not callable(getattr(env, "step", None)):
+            raise ConfigurationError(f"env must be a Gymnasium environment, with reset() and step(); got {env!r}")
         self._env = env
         self.single = not isinstance(env, _vector_env())
         num_envs = None if self.single else int(env.num_envs)
         if imitator.num_envs != num_envs:
-            raise ValueError(
+            raise ConfigurationError(
                 f"the environment needs an imitator with num_envs={num_envs}, but this one has "
                 f"num_envs={imitator.num_envs}: construct it with ConsensusImitator(..., num_envs={num_envs})"
             )
+        space = getattr(env, "single_action_space", getattr(env, "action_space", None))
+        self._num_actions = None if space is None else num_actions_of(space)
         self.size = num_envs or 1
         self._mode = "BY_HAND" if self.single else _mode_name(env.metadata.get("autoreset_mode"))
         self.observation: Any = None
@@ -67,7 +74,7 @@ class Lanes:
 
     def reset(self, seed: int | None) -> None:
         """Begin an episode in every lane."""
-        self.observation, _ = self._env.reset(seed=seed)
+        self.observation = _begun(self._env.reset(seed=seed))
         self.active = np.ones(self.size, bool)
 
     def step(self, actions: Any) -> Step:
@@ -75,22 +82,69 @@ class Lanes:
 
         Args:
             actions: an int, or [B] for a vector environment.
+
+        Raises:
+            ConfigurationError: if the environment has no such action.
+            ObservationError: if what the environment returns is no step. What it raises itself passes through.
         """
-        observation, reward, terminated, truncated, _ = self._env.step(actions)
+        if self._num_actions is not None and np.max(actions) >= self._num_actions:
+            raise ConfigurationError(
+                f"the members chose action {np.max(actions)}, but the environment has {self._num_actions} only: "
+                "construct the ensemble for its action_space"
+            )
+        given = self._env.step(actions)
+        if not isinstance(given, tuple) or len(given) != 5:
+            raise ObservationError(
+                "the environment's step() must return (observation, reward, terminated, truncated, info); got "
+                f"{_short(given)}: wrap it for Gymnasium's present interface"
+            )
+        observation, *told, _ = given
+        shape = () if self.single else (self.size,)
+        reward, terminated, truncated = (
+            _checked(name, part, shape) for name, part in zip(("reward", "terminated", "truncated"), told, strict=True)
+        )
         if self.single:
             over = bool(terminated or truncated)
-            self.observation = self._env.reset()[0] if over else observation
-            return Step(np.array([float(reward)]), np.array([terminated]), np.array([truncated]), [0] if over else [])
-        reward, terminated, truncated = (np.asarray(part) for part in (reward, terminated, truncated))
+            self.observation = _begun(self._env.reset()) if over else observation
+            return Step(reward.reshape(1), terminated.reshape(1), truncated.reshape(1), [0] if over else [])
         was_active, over = self.active, terminated | truncated
         begun = over
         if self._mode == "NEXT_STEP":
             # The lanes that were inactive have just been reset; those that are over will be, by the next step.
             begun, self.active = ~was_active, ~over
         elif self._mode == "DISABLED" and over.any():
-            observation, _ = self._env.reset(options={"reset_mask": over})
+            observation = _begun(self._env.reset(options={"reset_mask": over}))
         self.observation = observation
         return Step(reward, terminated, truncated, np.flatnonzero(begun).tolist())
+
+
+def _begun(given: Any) -> Any:
+    """The observation that an episode begins with."""
+    if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], dict):
+        raise ObservationError(
+            f"the environment's reset() must return (observation, info); got {_short(given)}: wrap it for Gymnasium's "
+            "present interface"
+        )
+    return given[0]
+
+
+def _checked(name: str, part: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Rewards as float64, ends of episodes as bools."""
+    try:
+        array = np.asarray(part)
+    except Exception as error:  # What an object does when it is to be an array, nobody knows.
+        raise ObservationError(f"the environment's {name} is no array of shape {shape}: {error}") from error
+    kinds, wanted = ("fiub", "finite numbers") if name == "reward" else ("b", "bools")
+    if array.shape != shape or array.dtype.kind not in kinds or not np.isfinite(array).all():
+        raise ObservationError(
+            f"the environment's {name} must be {wanted} of shape {shape}; got {_short(part)}: mend it in a wrapper"
+        )
+    return array.astype(float) if name == "reward" else array
+
+
+def _short(given: Any) -> str:
+    said = repr(given)
+    return said if len(said) <= 200 else f"{said[:200]}..."
 
 
 def _mode_name(mode: Any) -> str:

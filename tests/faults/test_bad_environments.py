@@ -1,0 +1,136 @@
+"""An environment that misbehaves is refused by name; nothing is learned from it, and no action follows."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from consensus_imitation import ConsensusImitator, TopK, ensembles
+from consensus_imitation.errors import ConfigurationError, ConsensusImitationError, ObservationError
+from consensus_imitation.experiments import run_gymnasium
+
+from . import bad_environments as bad
+from .bad_environments import SOUND, A, Rope
+from .fingerprints import fingerprint, taken
+
+TRAINING = ensembles.Training(updates=1, every=2, batch_size=4, capacity=16, caution=4.0)
+#: They learn, so that a NaN that got in would stay.
+MEMBERS = ensembles.mlp(bad.SPACE, A, num_members=2, hidden=(4,), training=TRAINING)
+
+
+def imitator() -> ConsensusImitator:
+    return ConsensusImitator(MEMBERS, lambda observation: int(observation["room"]) % A, selection=TopK(2), seed=3)
+
+
+def run(env: Any, one: ConsensusImitator, num_steps: int) -> None:
+    run_gymnasium(env, one, num_steps=num_steps, progress=False)
+
+
+def goes_on_like(one: ConsensusImitator, other: ConsensusImitator) -> None:
+    """Both take more steps, which are the same, and end alike."""
+    for room in range(4):
+        observation = {"place": np.array([0.2, 0.1 * room], np.float32), "room": room}
+        assert taken(one.act(observation)) == taken(other.act(observation))
+    assert fingerprint(one) == fingerprint(other)
+    assert all(np.isfinite(weight) for weight in one.weights)
+
+
+@pytest.mark.parametrize("kind", bad.OBSERVATIONS)
+def test_an_observation_that_cannot_be_shown(kind: str) -> None:
+    spoil, said = bad.OBSERVATIONS[kind]
+    env, sound, one, twin = Rope(spoil), Rope(), imitator(), imitator()
+    run(sound, twin, SOUND + 1)
+    with pytest.raises(ObservationError, match=said):
+        run(env, one, 10)
+    assert env.actions == sound.actions
+    assert twin.num_queries > 0
+    assert fingerprint(one) == fingerprint(twin)
+
+    # The same by a loop of one's own.
+    spoiled = spoil((sound._seen(), 0.0, False, False, {}))[0]
+    for call in (one.decide, one.act, lambda seen: one.study([seen], [0]), one.policy().predict):
+        with pytest.raises(ObservationError, match=said):
+            call(spoiled)
+        assert fingerprint(one) == fingerprint(twin)
+    goes_on_like(one, twin)
+
+
+@pytest.mark.parametrize("kind", bad.STEPS)
+def test_a_step_that_is_none(kind: str) -> None:
+    spoil, said = bad.STEPS[kind]
+    env, one, twin = Rope(spoil), imitator(), imitator()
+    run(Rope(), twin, SOUND + 1)
+    with pytest.raises(ObservationError, match=said):
+        run(env, one, 10)
+    assert len(env.actions) == SOUND + 1
+    assert fingerprint(one) == fingerprint(twin)
+    goes_on_like(one, twin)
+
+
+def test_what_the_environment_raises_passes_through() -> None:
+    env, one, twin = Rope(bad.breaks), imitator(), imitator()
+    run(Rope(), twin, SOUND + 1)
+    with pytest.raises(bad.BrokenError, match="crashed"):
+        run(env, one, 10)
+    assert len(env.actions) == SOUND + 1
+    assert fingerprint(one) == fingerprint(twin)
+    goes_on_like(one, twin)
+
+
+class OldReset(Rope):
+    def reset(self, **_: Any) -> Any:
+        return self._seen()
+
+
+class TwoActions(Rope):
+    action_space = spaces.Discrete(2)
+
+
+class FromOne(Rope):
+    action_space = spaces.Discrete(A, start=1)
+
+
+class Steering(Rope):
+    action_space = spaces.Box(-1.0, 1.0, (2,))
+
+
+#: Environments that cannot be run at all, with words of the error.
+UNFIT: dict[str, tuple[Any, type[ConsensusImitationError], str]] = {
+    "no environment": (None, ConfigurationError, r"must be a Gymnasium environment, with reset\(\) and step\(\)"),
+    "old reset": (OldReset, ObservationError, r"reset\(\) must return \(observation, info\).*wrap"),
+    "actions from one": (FromOne, ConfigurationError, "numbered from 0.*wrapper"),
+    "continuous actions": (Steering, ConfigurationError, "must be numbered.*consensus_imitation.sampling"),
+    "vector for one": (
+        lambda: gymnasium.vector.SyncVectorEnv([Rope] * 2),
+        ConfigurationError,
+        r"num_envs=2.*construct it with ConsensusImitator\(..., num_envs=2\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_environments_that_do_not_fit(kind: str) -> None:
+    make, error, said = UNFIT[kind]
+    env, one, twin = None if make is None else make(), imitator(), imitator()
+    with pytest.raises(error, match=said):
+        run(env, one, 10)
+    assert fingerprint(one) == fingerprint(twin)
+    assert not getattr(env, "actions", [])
+    goes_on_like(one, twin)
+
+
+def test_an_action_that_the_environment_does_not_have_is_never_taken_there() -> None:
+    env = TwoActions()
+    with pytest.raises(
+        ConfigurationError, match="chose action 2, but the environment has 2 only: construct the ensemble"
+    ):
+        run(env, imitator(), 50)
+    assert max(env.actions) < 2
+
+
+def test_the_control_a_sound_environment_is_run() -> None:
+    env, one = Rope(), imitator()
+    run(env, one, 10)
+    assert len(env.actions) == 10
