@@ -50,10 +50,10 @@ class Lanes:
     """
 
     def __init__(self, env: Any, imitator: ConsensusImitator) -> None:
+        self.single = not isinstance(env, _vector_env())
         if not callable(getattr(env, "reset", None)) or not callable(getattr(env, "step", None)):
             raise ConfigurationError(f"env must be a Gymnasium environment, with reset() and step(); got {env!r}")
         self._env = env
-        self.single = not isinstance(env, _vector_env())
         num_envs = None if self.single else int(env.num_envs)
         if imitator.num_envs != num_envs:
             raise ConfigurationError(
