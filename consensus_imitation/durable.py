@@ -40,6 +40,7 @@ class Durable(Standing):
     """The part of `ConsensusImitator` that keeps the journal."""
 
     _directory: RunDirectory | None = None
+    _closed = False
     _words: tuple[Any, np.ndarray] | None = None
 
     @property
@@ -49,12 +50,20 @@ class Durable(Standing):
         return () if report is None or (report.sound and not report.skipped) else tuple(report.lines())
 
     def close(self) -> None:
-        """End the journal: a checkpoint, and the directory is free for the next writer. Queries go on waiting in it."""
+        """End the journal: a checkpoint, and the directory is free for the next writer. Queries go on waiting in it.
+
+        Nothing can be done with the imitator afterwards that would have to be written down. Closing it again does
+        nothing.
+
+        Raises:
+            FailedError: if something could not be written; the directory is free all the same.
+        """
         directory = self._directory
-        if directory is not None:
+        if directory is not None and not self._closed:
             try:
                 self._write_checkpoint()
             finally:
+                self._closed = True
                 directory.close()
 
     def __enter__(self) -> Self:
@@ -107,15 +116,32 @@ class Durable(Standing):
         if self._directory is not None:
             raise ConfigurationError(f"cannot {what}: a run with a journal only goes on; begin another run")
 
+    def _open_directory(self) -> RunDirectory | None:
+        """Where to write; None if no journal is kept.
+
+        Raises:
+            JournalError: after `close`: the directory may be somebody else's by now.
+        """
+        if self._closed and self._directory is not None:
+            raise JournalError(
+                "this imitator was closed: go on with its run by ConsensusImitator.resume("
+                f"{str(self._directory.path)!r}, ...)"
+            )
+        return self._directory
+
     def _begin_journal(self, journal: Journal | str | Path) -> None:
         settings = journal if isinstance(journal, Journal) else Journal(journal)
         meta = _meta(self._setup)
-        self._directory = RunDirectory.create(settings, meta)
-        self._queries.run = self._directory.run
-        store = self._directory.store
-        self._queries.recall = lambda query: _recalled(store, query, self._setup, self.run)
-        self._write_event("open", None, note=_versions())
-        self._write_checkpoint()
+        self._directory = directory = RunDirectory.create(settings, meta)
+        try:
+            self._queries.run = directory.run
+            self._queries.recall = lambda query: _recalled(directory.store, query, self._setup, self.run)
+            self._write_event("open", None, note=_versions())
+            self._write_checkpoint()
+        except BaseException:
+            # Nobody has the imitator, to close it.
+            directory.close()
+            raise
 
     def _packed(self, observation: Any, needed: bool) -> bytes | None:
         """The observation in bytes: for the journal, or for a query to name it."""
@@ -130,39 +156,45 @@ class Durable(Standing):
     def _write_decision(
         self, decision: Decision, judged: Judged, number: Any, packed: bytes | None, active: np.ndarray | None
     ) -> None:
-        if self._directory is None or packed is None:
+        directory = self._open_directory()
+        if directory is None or packed is None:
             return
         said = digest(packed) if decision.query is None else decision.query.observation
         now = time.time()
         posterior = self._posterior_words(self._state)
         records = decided(decision, judged.on_host, judged.log_probs, number, said, posterior, active, now)
-        self._directory.append(records, packed)
+        directory.append(records, packed)
 
     def _write_answer(self, waiting: OpenStep, closed: Decision, after: LearnerState) -> None:
-        if self._directory is not None:
+        directory = self._open_directory()
+        if directory is not None:
             before = self._posterior_words(self._state)
-            self._directory.append(answered(waiting, closed, before, self._posterior_words(after), time.time()))
+            directory.append(answered(waiting, closed, before, self._posterior_words(after), time.time()))
 
     def _write_event(self, kind: Any, env: int | None, *, query: int | None = None, note: str = "") -> None:
-        if self._directory is not None:
-            self._directory.append([event(kind, env, time.time(), query=query, note=note)])
+        directory = self._open_directory()
+        if directory is not None:
+            directory.append([event(kind, env, time.time(), query=query, note=note)])
 
     def _write_studied(self, after: LearnerState) -> None:
         """What was studied is not kept: the checkpoint of what it taught comes first, and the record says it counts."""
-        if self._directory is not None:
+        directory = self._open_directory()
+        if directory is not None:
             before = self._posterior_words(self._state)
-            self._directory.checkpoint(after, self._header(), ahead=True)
+            directory.checkpoint(after, self._header(), ahead=True)
             record = replace(event("study", None, time.time()), before=before, after=self._posterior_words(after))
-            self._directory.append([record])
+            directory.append([record])
 
     def _write_checkpoint_if_due(self) -> None:
-        if self._directory is not None and self._directory.checkpoint_is_due:
+        directory = self._open_directory()
+        if directory is not None and directory.checkpoint_is_due:
             self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
-        if self._directory is not None:
+        directory = self._open_directory()
+        if directory is not None:
             waiting = [step.query.id for step in self._queries.waiting()]
-            self._directory.checkpoint(self._state, self._header(), waiting=waiting)
+            directory.checkpoint(self._state, self._header(), waiting=waiting)
 
     def _header(self) -> dict[str, Any]:
         return {"alarms": self._alarms.saved(), "cleared": self._cleared}
@@ -189,17 +221,22 @@ class Durable(Standing):
             like = initial_state(learner, ensemble, jax.random.key(0), setup.num_envs)
             saved = next(directory.checkpoints(like), None)
             if saved is None:
+                if all(entry.record.kind == "open" for entry in directory.store.entries()):
+                    raise JournalError(
+                        f"{run_dir} holds no run: its beginning was cut off before anything was given out. Delete it, "
+                        "and begin again"
+                    )
                 raise JournalError(
                     f"{run_dir} holds no whole checkpoint to go on from: {'; '.join(directory.report.lines())}"
                 )
             self._assemble(setup, demonstrator, patience, saved.state)
             self._queries.run = directory.run
             self._replay(directory, saved)
+            self._directory = directory
+            self._write_event("open", None, note=_versions())
         except BaseException:
             directory.close()
             raise
-        self._directory = directory
-        self._write_event("open", None, note=_versions())
 
     def _replay(self, directory: RunDirectory, saved: Checkpoint) -> None:
         store, header = directory.store, saved.header
