@@ -220,7 +220,8 @@ def make_encoder(
     """
     if isinstance(space, Encoder):
         return space
-    if isinstance(vocabulary, str) or not all(isinstance(word, str) for word in vocabulary):
+    given: Any = vocabulary
+    if isinstance(given, str) or not all(isinstance(word, str) for word in given):
         raise ConfigurationError(f"vocabulary must be a sequence of words, got {vocabulary!r}")
     words = tuple(dict.fromkeys(word.lower() for word in vocabulary))
     if buckets is not None:

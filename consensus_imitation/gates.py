@@ -42,9 +42,10 @@ class _Gate(struct.PyTreeNode):
         """Raise ConfigurationError if a number or the law that acts is none, or the law does not fit the ensemble."""
         self._check(lenient=False)
         base: Any = getattr(self, "base", None)
-        if not callable(base) or not hasattr(base, "check"):
+        check: Any = getattr(base, "check", None)
+        if not callable(base) or not callable(check):
             raise ConfigurationError(f"base must be an aggregation rule, such as MAP(), got {base!r}")
-        base.check(num_members)
+        check(num_members)
 
 
 class MaxProbGate(_Gate):

@@ -40,11 +40,14 @@ class Tabular(PureEnsemble):
             ObservationError: if the observation is no integer.
         """
         del carry, context
-        shape, dtype = jnp.shape(observation), jnp.result_type(observation)
-        if shape or not jnp.issubdtype(dtype, jnp.integer):
+        one = jax.tree_util.all_leaves([observation])
+        if not one or jnp.shape(observation) or not jnp.issubdtype(jnp.result_type(observation), jnp.integer):
+            given = (
+                f"{jnp.result_type(observation)} of shape {jnp.shape(observation)}" if one else f"{observation!r:.200}"
+            )
             raise ObservationError(
-                f"a table is looked up by one integer in 0 .. {self.table.shape[0] - 1}; got {dtype} of shape {shape}: "
-                "number the observations in a wrapper, or use members that take others"
+                f"a table is looked up by one integer in 0 .. {self.table.shape[0] - 1}; got {given}: number the "
+                "observations in a wrapper, or use members that take others"
             )
         observation = jnp.asarray(observation)
         known = (observation >= 0) & (observation < self.table.shape[0])

@@ -79,6 +79,67 @@ def test_what_the_environment_raises_passes_through() -> None:
     goes_on_like(one, twin)
 
 
+TABLES = ensembles.tabular(np.full((3, 4, A), 1 / A))
+
+#: Observations that no table can be looked up by, with words of the error; and those of a batch of two.
+UNNUMBERED: dict[str, tuple[Any, str]] = {
+    "float": (1.0, "looked up by one integer in 0 .. 3; got float32"),
+    "nan": (float("nan"), "holds NaN or infinity"),
+    "none": (None, "looked up by one integer"),
+    "true": (True, "looked up by one integer.*got bool"),
+    "complex": (1j, "looked up by one integer.*got complex64"),
+    "vector": (np.array([1]), r"looked up by one integer.*got int32 of shape \(1,\): number the"),
+    "list": ([1, 2], "looked up by one integer"),
+    "dictionary": ({"room": 1}, "looked up by one integer"),
+    "beyond 32 bits": (2**40, "beyond the 32-bit integers"),
+}
+UNNUMBERED_ROWS: dict[str, tuple[Any, str]] = {
+    "one": ([1], r"expected 2 observations, one per environment; got leading axes \[\(1,\)\]"),
+    "number": (1, "expected 2 observations, one per environment"),
+    "none": (None, "expected 2 observations, one per environment"),
+    "text": ("ab", "expected 2 observations, one per environment"),
+    "pairs": ([[0, 1], [1, 2]], "looked up by one integer"),
+    "nan": (np.array([np.nan, 0.0]), "holds NaN or infinity"),
+    "beyond 32 bits": (np.array([0, 2**40]), "beyond the 32-bit integers"),
+}
+
+
+@pytest.mark.parametrize(
+    ("num_envs", "kind"), [(None, kind) for kind in UNNUMBERED] + [(2, kind) for kind in UNNUMBERED_ROWS]
+)
+def test_observations_that_are_no_numbers_of_rows(num_envs: int | None, kind: str) -> None:
+    observation, said = (UNNUMBERED if num_envs is None else UNNUMBERED_ROWS)[kind]
+    one, twin = (
+        ConsensusImitator(TABLES, lambda seen: 1, selection=TopK(2), seed=1, num_envs=num_envs) for _ in range(2)
+    )
+    sound: Any = 2 if num_envs is None else np.array([2, 3])
+    for _ in range(3):
+        assert taken(one.act(sound)) == taken(twin.act(sound))
+    before = fingerprint(one)
+    for call in (one.decide, one.act):
+        with pytest.raises(ObservationError, match=said):
+            call(observation)
+        assert fingerprint(one) == before
+    for _ in range(3):
+        assert taken(one.act(sound)) == taken(twin.act(sound))
+    assert fingerprint(one) == fingerprint(twin)
+
+
+def test_observations_that_networks_of_ones_own_cannot_take() -> None:
+    members = ensembles.stacked(_scaled, np.ones((2, A), np.float32), A)
+    one = ConsensusImitator(members, lambda seen: 1, selection=TopK(2), seed=1)
+    before = fingerprint(one)
+    for wrong in (np.ones(A + 1), {"a": np.ones(A)}, None):
+        with pytest.raises(ObservationError, match="the members cannot take an observation of shape"):
+            one.act(wrong)
+        assert fingerprint(one) == before
+    assert one.act(np.ones(A)).action is not None
+
+
+def _scaled(own: Any, observation: Any) -> Any:
+    return own * observation
+
+
 class OldReset(Rope):
     def reset(self, **_: Any) -> Any:
         return self._seen()
