@@ -1,0 +1,161 @@
+"""A journal as a table or dataset that other programs read; every step says who acted."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import islice, product
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.journal.reader import Reader, reading
+from consensus_imitation.journal.record import COLUMNS, Entry, Shapes
+
+Format = Literal["csv", "parquet", "npz", "minari"]
+FORMATS: tuple[str, ...] = get_args(Format)
+
+_ARRAYS = {
+    "log_probs": ("member", "action"),
+    "selected": ("member",),
+    "min_probs": ("action",),
+    "before": ("word", "member"),
+    "after": ("word", "member"),
+}
+_WORDS = ("log_weight", "residual")
+#: What the arrays say already, in the form in which the core had it, is left out.
+_PLAIN = ("seq", "call", *(name for name in COLUMNS if name not in _ARRAYS and name != "packed"))
+_INTEGERS = frozenset({"seq", "call", "env", "step", "query", "action"})
+_NUMBERS = frozenset({"query_prob", "draw", "latency", "time"})
+
+
+def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
+    """Write a journal in another format.
+
+    Args:
+        path: of the journal, or of the run's directory; somebody may be writing it.
+        out: of the new file, for Minari of the dataset's directory; it may not be there yet.
+        format: ``csv``, ``parquet`` or ``npz``: one row for each entry. In a CSV file an array has one column for each
+            number; in an ``npz`` file there is one array for each column, a missing number is NaN or -1, and all of it
+            has to fit into memory. ``minari``: episodes of observations and actions (`export_minari.write`).
+
+    Returns:
+        Where it was written.
+
+    Raises:
+        ConfigurationError: for another format, or if ``out`` is there already.
+        ImportError: without the packages of the format, naming the extra.
+        JournalError: if there is no journal, or the observations that Minari needs were not kept.
+        DamagedError: at the first entry that is missing or not what was written; nothing is left at ``out``.
+    """
+    if format not in FORMATS:
+        raise ConfigurationError(f"there is no format {format!r}: choose one of {', '.join(FORMATS)}")
+    if out.exists():
+        raise ConfigurationError(f"{out} is there already: choose another path, or delete it")
+    if format == "minari":
+        from consensus_imitation.journal.export_minari import write
+
+        with reading(path) as reader:
+            return write(reader, out)
+    writers: dict[str, Callable[[Reader, Path], None]] = {"csv": _csv, "parquet": _parquet, "npz": _npz}
+    part = out.with_name(out.name + ".part")
+    try:
+        with reading(path) as reader:
+            writers[format](reader, part)
+        part.replace(out)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    return out
+
+
+def _csv(reader: Reader, out: Path) -> None:
+    indices = {name: list(product(*_labels(name, reader.shapes))) for name in _ARRAYS}
+    flat = [_heading(name, index) for name, places in indices.items() for index in places]
+    with out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_PLAIN, *flat])
+        for entry in reader.entries():
+            row = [json.dumps(value) if name == "alarms" else value for name, value in _plain(entry)]
+            for name, places in indices.items():
+                array = getattr(entry.record, name)
+                row += [""] * len(places) if array is None else array.reshape(-1).tolist()
+            writer.writerow(row)
+
+
+def _parquet(reader: Reader, out: Path) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ImportError('Parquet needs pyarrow: pip install "consensus_imitation[parquet]"') from error
+
+    def kind(name: str) -> Any:
+        if name == "alarms":
+            return pa.list_(pa.string())
+        return pa.int64() if name in _INTEGERS else pa.float64() if name in _NUMBERS else pa.string()
+
+    fields = [(name, kind(name)) for name in _PLAIN]
+    for name, labels in _ARRAYS.items():
+        inner = pa.list_(pa.bool_() if name == "selected" else pa.float32())
+        fields.append((name, pa.list_(inner) if len(labels) == 2 else inner))
+    schema = pa.schema(fields)
+    with pq.ParquetWriter(out, schema) as writer:
+        entries = reader.entries()
+        while some := list(islice(entries, 4096)):
+            rows = [dict(_plain(entry)) | {name: _listed(entry, name) for name in _ARRAYS} for entry in some]
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+
+
+def _npz(reader: Reader, out: Path) -> None:
+    entries = list(reader.entries())
+    columns: dict[str, np.ndarray] = {}
+    for name in _PLAIN:
+        values = [dict(_plain(entry))[name] for entry in entries]
+        if name in _INTEGERS:
+            columns[name] = np.array([-1 if value is None else value for value in values], np.int64)
+        elif name in _NUMBERS:
+            columns[name] = np.array([np.nan if value is None else value for value in values], np.float64)
+        elif name in ("alarms", "note"):
+            # Few entries have any, and an array of text is as wide as its longest one.
+            said = [(i, text) for i, text in enumerate(values) if text]
+            columns[f"{name}_row"] = np.array([i for i, _ in said], np.int64)
+            columns[name] = np.array([json.dumps(text) for _, text in said], np.str_)
+        else:
+            columns[name] = np.array([value or "" for value in values], np.bytes_ if name == "observation" else np.str_)
+    for name in _ARRAYS:
+        shape, dtype = reader.shapes.of(name)
+        missing = np.zeros(shape, dtype) if name == "selected" else np.full(shape, np.nan, dtype)
+        found = [getattr(entry.record, name) for entry in entries]
+        columns[name] = np.array([missing if array is None else array for array in found], dtype).reshape(-1, *shape)
+    with out.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **columns)  # type: ignore[call-arg]
+
+
+def _plain(entry: Entry) -> Iterator[tuple[str, Any]]:
+    for name in _PLAIN:
+        if name in ("seq", "call"):
+            yield name, getattr(entry, name)
+        else:
+            value = getattr(entry.record, name)
+            yield name, list(value) if name == "alarms" else value
+
+
+def _listed(entry: Entry, name: str) -> Any:
+    array = getattr(entry.record, name)
+    return None if array is None else array.tolist()
+
+
+def _labels(name: str, shapes: Shapes) -> list[list[str]]:
+    sizes = {"member": shapes.num_members, "action": shapes.num_actions}
+    return [list(_WORDS) if axis == "word" else [str(i) for i in range(sizes[axis])] for axis in _ARRAYS[name]]
+
+
+def _heading(name: str, index: tuple[str, ...]) -> str:
+    """``log_probs_2_0`` of member 2 and action 0; ``log_weight_before_2`` of member 2."""
+    if name in ("before", "after"):
+        return f"{index[0]}_{name}_{index[1]}"
+    return "_".join((name, *index))
