@@ -11,9 +11,10 @@ from consensus_imitation.errors import ConfigurationError, DamagedError, Journal
 from consensus_imitation.journal import disk
 from consensus_imitation.journal.checkpoint import Checkpoint, load_checkpoint, load_header, save_checkpoint
 from consensus_imitation.journal.lock import Lock
+from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record
 from consensus_imitation.journal.recovery import Report, mend
-from consensus_imitation.journal.store import Store
+from consensus_imitation.journal.store import Store, clear
 from consensus_imitation.learner import LearnerState
 
 _NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
@@ -70,6 +71,15 @@ class RunDirectory:
         run: the run's identity.
         store: the journal.
         report: what was found when it was opened.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "run"
+        >>> RunDirectory.create(Journal(path), {"num_members": 2, "num_actions": 3}).close()
+        >>> directory = RunDirectory.open(path)
+        >>> directory.append([Record(kind="begin")])
+        1
+        >>> directory.close()
     """
 
     def __init__(self, path: Path, settings: Journal, lock: Lock, store: Store, report: Report) -> None:
@@ -101,11 +111,12 @@ class RunDirectory:
         lock = Lock(path / "lock.sqlite")
         try:
             file = path / "journal.sqlite"
-            if file.exists() or any(_checkpoints(path)):
+            if _is_begun(path):
                 raise JournalError(
                     f"{path} holds a run already: go on with it by ConsensusImitator.resume({str(path)!r}, ...), or "
                     "choose another directory"
                 )
+            clear(file)
             settings = {name: getattr(journal, name) for name in ("observations", "group", "checkpoint_every")}
             store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)
             return cls(path, journal, lock, store, Report(path=file, entries=0, calls=0))
@@ -233,6 +244,23 @@ class RunDirectory:
     def _asked_in(self, queries: Sequence[int]) -> tuple[int, ...]:
         """The calls that posed these queries."""
         return tuple(self.store.of_query(query)[0].call for query in queries)
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a directory holds a run that may have given out an action.
+
+    The first checkpoint comes before any: a start that was cut off before it left nothing that could be gone on with.
+    """
+    file = path / "journal.sqlite"
+    if any(one.suffix == ".msgpack" for one in _checkpoints(path)):
+        return True
+    if not file.exists():
+        return False
+    try:
+        with reading(file) as reader:
+            return bool(reader.select("SELECT 1 FROM entries WHERE kind <> 'open' LIMIT 1"))
+    except JournalError:
+        return True
 
 
 def _checkpoints(path: Path) -> list[Path]:

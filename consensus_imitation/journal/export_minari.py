@@ -65,7 +65,8 @@ def write(reader: Reader, out: Path) -> Path:
 
     storage: Any = None
     kind: Any = None
-    data = out / "data"
+    # Minari resolves a relative path twice.
+    data = out.absolute() / "data"
     try:
         for episode in _episodes(reader):
             if storage is None:

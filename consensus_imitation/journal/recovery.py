@@ -70,6 +70,18 @@ def examine(path: Path, lose: int | None = None) -> Report:
     Raises:
         JournalError: if there is no journal, or one in another format.
         DamagedError: if more is missing, or an entry after the damage can still be read; the place is named.
+
+    Example:
+        >>> import tempfile
+        >>> from consensus_imitation.journal import Record, Store
+        >>> path = Path(tempfile.mkdtemp()) / "journal.sqlite"
+        >>> store = Store.create(path, {"num_members": 2, "num_actions": 3})
+        >>> store.append([Record(kind="begin")])
+        1
+        >>> store.close()
+        >>> report = examine(path)
+        >>> report.sound, report.entries
+        (True, 1)
     """
     with reading(path) as reader:
         return _examine(reader, lose)[0]

@@ -66,6 +66,18 @@ def replay(path: Path) -> Replayed:
     Raises:
         JournalError: if there is no journal.
         DamagedError: if an entry is missing or not what was written, or an answer has no question.
+
+    Example:
+        >>> import tempfile
+        >>> from consensus_imitation import ConsensusImitator, ensembles
+        >>> run_dir = Path(tempfile.mkdtemp()) / "run"
+        >>> members = ensembles.tabular(np.array([[[0.9, 0.1]], [[0.2, 0.8]]]))  # [N, S, A]
+        >>> imitator = ConsensusImitator(members, lambda observation: 1, seed=0, journal=run_dir)
+        >>> for _ in range(5):
+        ...     decision = imitator.act(0)
+        >>> imitator.close()
+        >>> replay(run_dir).exact
+        True
     """
     with reading(path) as reader:
         replaying = _Replaying(reader.meta)

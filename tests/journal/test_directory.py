@@ -39,6 +39,7 @@ def state(steps: int) -> Any:
 
 def test_a_run_begins_once(tmp_path: Path) -> None:
     one = started(tmp_path / "a" / "run", 2)
+    one.checkpoint(STATE, {})
     assert len(one.run) == 32
     assert one.store.meta["run"] == one.run
     one.close()
@@ -76,6 +77,23 @@ def test_a_failed_start_lets_go_of_the_lock(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         RunDirectory.create(Journal(tmp_path / "run"), {"num_members": 0})
     started(tmp_path / "run").close()
+
+
+def test_a_start_that_was_cut_off_before_the_first_checkpoint_is_made_again(tmp_path: Path) -> None:
+    """Nothing was given out, and there is nothing to go on from. One step, or a damaged file, and it is left alone."""
+    one = RunDirectory.create(Journal(tmp_path / "run"), META)
+    one.append([Record(kind="open")])
+    one.close()
+    other = RunDirectory.create(Journal(tmp_path / "run"), META)
+    assert other.run != one.run
+    assert other.store.num_entries == 0
+    act(other, 1)
+    other.close()
+    with pytest.raises(JournalError, match="holds a run already"):
+        RunDirectory.create(Journal(tmp_path / "run"), META)
+    (tmp_path / "run" / "journal.sqlite").write_bytes(b"damaged" * 1000)
+    with pytest.raises(JournalError, match="holds a run already"):
+        RunDirectory.create(Journal(tmp_path / "run"), META)
 
 
 def test_directories_are_their_owners_alone(tmp_path: Path) -> None:
