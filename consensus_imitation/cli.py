@@ -1,7 +1,7 @@
 """The command ``consensus-imitation``. It reads arguments, calls the experiments, and prints what they return.
 
 Exit codes: 0 success; 1 a check failed (`redteam`: a result differs from what theory says; `bounds`: a bound
-is exceeded; `bench`: a target missed);
+is exceeded; `bench`: a target missed; `journal verify`: the journal is damaged);
 2 wrong usage; 3 a missing optional dependency; 130 interrupted.
 """
 
@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from consensus_imitation.commands import collapse, compare, planted
+from consensus_imitation.commands import collapse, compare, journal, planted
+from consensus_imitation.errors import ConsensusImitationError
 
 if TYPE_CHECKING:
     from consensus_imitation.experiments.results import Row
@@ -54,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{parser.prog} {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except OSError as error:
+    except ConsensusImitationError as error:
         print(f"{parser.prog} {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     except ImportError as error:
@@ -112,6 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
         study = _command(commands, name, _study(module), text)
         _add_common(study, Path("out") / name)
         module.add_arguments(study)
+
+    journal.add_arguments(_command(commands, "journal", _journal, "what a run wrote down: show, verify, export, mend"))
 
     bench = _command(commands, "bench", _bench, "speed, as ratios measured in one run")
     bench.add_argument("--cases", nargs="*", default=[], help="names of cases; none for all of them")
@@ -224,6 +227,15 @@ def _bench(arguments: argparse.Namespace) -> int:
         write_csv(arguments.out / "bench.csv", rows, list(rows[0]))
         print(f"written: {arguments.out}/bench.csv")
     return 0 if all(row["met"] is not False for row in rows) else EXIT_CHECK_FAILED
+
+
+def _journal(arguments: argparse.Namespace) -> int:
+    outcome = journal.run(arguments)
+    for table in outcome.tables:
+        _print_table(table)
+    for line in outcome.lines:
+        print(line)
+    return 0 if outcome.sound else EXIT_CHECK_FAILED
 
 
 def _envs(arguments: argparse.Namespace) -> int:

@@ -1,13 +1,15 @@
 """The command line: help, results, one clear line for each mistake, exit codes."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from consensus_imitation import cli
+from consensus_imitation import ConsensusImitator, TopK, cli, ensembles
 from consensus_imitation.experiments import read_csv
 
 SMALL_SWEEP = ["sweep", "--k", "1", "2", "--members", "3", "--seeds", "2", "--steps", "40"]
@@ -22,7 +24,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["sweep"], ["redteam"], ["bench"], ["envs"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["sweep"], ["redteam"], ["bench"], ["envs"], ["journal"]])
 def test_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     code, out, _ = run(capsys, *command, "--help")
     assert code == 0
@@ -131,6 +133,51 @@ def test_envs_lists_every_world(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "envs")
     assert code == 0
     assert all(name in out for name in envs.names())
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    members = ensembles.tabular(np.array([[[0.9, 0.1]], [[0.2, 0.8]]]))
+    with ConsensusImitator(members, lambda _: 1, selection=TopK(2), seed=0, journal=tmp_path / "run") as imitator:
+        for _ in range(20):
+            imitator.act(0)
+    return tmp_path / "run"
+
+
+def test_a_journal_is_shown_and_verified(capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:
+    code, out, err = run(capsys, "journal", "show", str(run_dir), "--last", "3")
+    assert (code, err) == (0, "")
+    assert "answered" in out
+    code, out, err = run(capsys, "journal", "verify", str(run_dir))
+    assert (code, err) == (0, "")
+    assert "that is all of it" in out
+
+
+def test_a_damaged_journal_is_exit_code_1(capsys: pytest.CaptureFixture[str], run_dir: Path) -> None:
+    with sqlite3.connect(run_dir / "journal.sqlite") as connection:
+        connection.execute("UPDATE entries SET action = 0 WHERE kind = 'answer' AND query = 1")
+    connection.close()
+    code, out, _ = run(capsys, "journal", "verify", str(run_dir))
+    assert code == 1
+    assert "damaged" in out
+
+
+@pytest.mark.parametrize("name", ["csv", "npz", "parquet", "minari"])
+def test_a_journal_is_exported(
+    capsys: pytest.CaptureFixture[str], run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "journal", "export", "run", "--format", name, "--out", f"new.{name}")
+    assert (code, err) == (0, "")
+    assert Path(f"new.{name}").exists()
+    code, _, err = run(capsys, "journal", "export", "run", "--format", name, "--out", f"new.{name}")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "already" in err
+
+
+def test_no_journal_gets_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "journal", "show", str(tmp_path / "nothing"))
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_the_installed_command_works_at_80_columns_without_a_display(tmp_path: Path) -> None:
