@@ -237,7 +237,8 @@ def tell(queries: int, journal: Journal | None = None, restarts: int = 0, seed: 
         waiting.discard(about.env or 0)
         steps[about.env or 0] += 1
 
-    while figures.queries < queries or len(waiting) > 1:
+    # One answer that reached another question is enough: what comes after it is of no use.
+    while not figures.crossed and (figures.queries < queries or len(waiting) > 1):
         for env in range(ENVS):
             if env in waiting or figures.queries >= queries:
                 continue
@@ -258,7 +259,7 @@ def tell(queries: int, journal: Journal | None = None, restarts: int = 0, seed: 
             figures.restarts += 1
     for _ in range(10_000):  # what is under way still
         for message in network.arrived():
-            if message.wrong != "lost":
+            if message.wrong != "lost" and not figures.crossed:
                 deliver(message)
     return _finished(figures, imitator, account, steps, began)
 
@@ -280,6 +281,8 @@ def _finished(
     figures.seconds = time.perf_counter() - began
     figures.steps, figures.error = steps, account.error(imitator)
     counted = np.asarray(imitator.state.stream.step).tolist()
+    if figures.crossed:
+        return figures
     if counted != steps or imitator.num_queries != figures.queries:
         raise RuntimeError(f"{imitator.num_queries} answers, steps {counted}; expected {figures.queries}, {steps}")
     if [decision.env for decision in imitator.pending] not in ([], [STUCK]):
@@ -341,7 +344,7 @@ def act(queries: int, seed: int = 0, timeout: float = 0.25) -> Figures:
 
     async def live(env: int) -> None:
         remote = remotes[env]
-        while figures.queries < queries:
+        while figures.queries < queries and not figures.crossed:
             seen = observation(env, remote.step)
             remote.asked.clear()
             closed = await imitator.act_async(seen, env=env)
