@@ -340,18 +340,18 @@ def loss(
 
 
 def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
-    """One round of minibatches: the parameters and the optimiser state after it."""
+    """One round of minibatches: the parameters and the optimiser state after it.
+
+    A member that the round would leave without numbers (NaN, infinity) stays as it was.
+    """
     optimizer, replay = training.make_optimizer(), learned.replay
 
-    def member(params: Any, prior_params: Any, before: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+    def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
         value, gradient = jax.value_and_grad(
             lambda params: loss(training, apply, params, prior_params, inputs, answers, counts)
         )(params)
-        updates, state = optimizer.update(gradient, before, params, value=value)
-        new, old = (optax.apply_updates(params, updates), state), (params, before)
-        # A NaN would never go away again: such a step is not taken.
-        sound = _stays_finite(new, old)
-        return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)
+        updates, state = optimizer.update(gradient, state, params, value=value)
+        return optax.apply_updates(params, updates), state
 
     members = jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))
 
@@ -360,16 +360,19 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
         counts = replay.counts[places].astype(jnp.float32)
         return members(fitted[0], learned.prior_params, fitted[1], inputs, replay.answers[places], counts), None
 
-    fitted, _ = jax.lax.scan(update, (learned.params, learned.optimizer), draw_minibatches(training, learned))
-    return fitted
+    before = (learned.params, learned.optimizer)
+    fitted, _ = jax.lax.scan(update, before, draw_minibatches(training, learned))
+    return jax.vmap(_if_finite)(fitted, before)
 
 
-def _stays_finite(new: Any, old: Any) -> jax.Array:
-    """Whether no number has ceased to be finite: bool []. Some optimisers begin with infinities of their own."""
+def _if_finite(new: Any, old: Any) -> Any:
+    """One member after a round; or before it, if a number has ceased to be finite: it would never be one again."""
 
     def stays(new: Any, old: Any) -> jax.Array:
         if not jnp.issubdtype(new.dtype, jnp.inexact):
             return jnp.ones((), bool)
+        # Some optimisers begin with infinities of their own.
         return jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
 
-    return jax.tree.reduce(jnp.logical_and, jax.tree.map(stays, new, old))
+    sound = jax.tree.reduce(jnp.logical_and, jax.tree.map(stays, new, old))
+    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)

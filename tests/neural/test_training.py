@@ -310,8 +310,8 @@ def test_equal_settings_are_one() -> None:
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30], ids=str)
-def test_a_step_that_leaves_no_numbers_is_not_taken(poison: float) -> None:
-    """The control: without poison the same step changes the parameters."""
+def test_a_round_that_leaves_no_numbers_is_not_taken(poison: float) -> None:
+    """The control: without poison the same round changes the parameters."""
     training = Training(updates=1, every=1, batch_size=4, caution=0.0, bootstrap="none")
     members = ensembles.mlp((2,), 2, num_members=2, hidden=(4,), training=training)
     before = members.init_learned(jax.random.key(0))
