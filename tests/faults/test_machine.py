@@ -1,0 +1,447 @@
+"""Whatever is done in whatever order, and whenever it is killed or fails: it is where a twin is that nothing happened to.
+
+The twin keeps no journal. It is told what the journal says was done, so that the journal is held to be the truth; what
+was handed out has to be what the twin hands out, bit for bit.
+"""
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from consensus_imitation import ConsensusImitator, InflationBudget, MisspecificationAlarm, TopK, ensembles
+from consensus_imitation.decision import Decision, Query
+from consensus_imitation.errors import (
+    FailedError,
+    InvalidAnswerError,
+    JournalError,
+    LockedError,
+    PendingQueryError,
+    StaleAnswerError,
+    WrongQueryError,
+)
+from consensus_imitation.journal.directory import Journal
+from consensus_imitation.recording import grouped
+
+from .crash_faults import failing
+from .crash_runs import read
+
+NUM_ENVS, NUM_SEEN, NUM_ACTIONS = 2, 4, 3
+#: In the last observation all members hold the last action to be impossible.
+PROBS = np.array(
+    [
+        [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.5, 0.5, 0.0]],
+        [[0.8, 0.1, 0.1], [0.3, 0.3, 0.4], [0.6, 0.2, 0.2], [0.9, 0.1, 0.0]],
+        [[0.1, 0.1, 0.8], [0.1, 0.8, 0.1], [0.0, 0.5, 0.5], [0.2, 0.8, 0.0]],
+    ]
+)  # [N, S, A]
+MEMBERS = ensembles.tabular(PROBS)
+RULES: dict[str, Any] = {
+    "selection": TopK(2),
+    "inflation_budget": InflationBudget(factor=3.0, per="episode"),
+    "alarm": MisspecificationAlarm(delta=0.01),
+}
+
+ENVS, SEEN, ACTIONS = st.integers(0, NUM_ENVS - 1), st.integers(0, NUM_SEEN - 1), st.integers(0, NUM_ACTIONS - 1)
+WHICH = st.integers(0, 7)
+
+
+class Away(Exception):
+    """The demonstrator cannot be reached."""
+
+
+def leaves(imitator: ConsensusImitator) -> list[bytes]:
+    plain = [jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+             for leaf in jax.tree.leaves(imitator.state)]  # fmt: skip
+    return [np.asarray(leaf).tobytes() for leaf in plain]
+
+
+def waiting(imitator: ConsensusImitator) -> list[tuple[Any, ...]]:
+    """The queries that wait. Of rows that were set aside the journal says nothing."""
+    queries: Any = imitator._queries  # type: ignore[reportPrivateUsage]
+    assert [step.decision for step in queries.waiting()] == list(imitator.pending)
+    return [
+        (step.query.id, step.query.observation, step.query.env, step.query.step, *said(step.decision, step.active))
+        for step in queries.waiting()
+    ]
+
+
+def said(decision: Decision, active: np.ndarray | None = None) -> tuple[Any, ...]:
+    parts = (decision.action, decision.queried, decision.query_prob, decision.min_probs, decision.selected,
+             decision.ledger, decision.handed_over)  # fmt: skip
+    plain = [np.asarray(-1 if part is None else part) for part in parts]
+    return (decision.step, decision.env, *((part if active is None else part[active]).tolist() for part in plain))
+
+
+class Machine(RuleBasedStateMachine):
+    """The imitator with a journal, and its twin without."""
+
+    @initialize(batch=st.booleans(), seed=st.integers(0, 2**20))
+    def begin(self, batch: bool, seed: int) -> None:
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = Path(tempfile.mkdtemp(dir=memory))
+        self.path = self.folder / "run"
+        self.num_envs = NUM_ENVS if batch else None
+        self.fault: tuple[int, bool, BaseException | None] | None = None
+        self.reply: Callable[[], Any] = int
+        common: dict[str, Any] = {"seed": seed, "num_envs": self.num_envs, **RULES}
+        self.sut = ConsensusImitator(MEMBERS, self.ask, journal=Journal(self.path, checkpoint_every=3), **common)
+        self.twin = ConsensusImitator(MEMBERS, self.ask, **common)
+        self.chains: list[bytes] = []
+        self.closed: list[tuple[Query, Any, Decision]] = []
+        self.withdrawn: list[Query] = []
+        self.new_calls()
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            self.sut.close()
+            shutil.rmtree(self.folder)
+
+    def ask(self, observation: Any) -> Any:
+        return self.reply()
+
+    # --- what holds after everything ---
+
+    def new_calls(self) -> list[list[Any]]:
+        """The calls that the journal has gained; what it held before, it still holds."""
+        entries = read(self.path)
+        chains = [entry.chain for entry in entries]
+        assert chains[: len(self.chains)] == self.chains
+        new = entries[len(self.chains) :]
+        self.chains = chains
+        return [call for call in grouped(new) if call[0].record.kind != "open"]
+
+    def compare(self) -> None:
+        assert leaves(self.sut) == leaves(self.twin)
+        assert waiting(self.sut) == waiting(self.twin)
+        assert self.sut.weights.tobytes() == self.twin.weights.tobytes()
+        assert (self.sut.num_steps, self.sut.num_queries) == (self.twin.num_steps, self.twin.num_queries)
+        assert self.sut.alarms == self.twin.alarms
+
+    def check_bounds(self, decision: Decision, rows: np.ndarray, active: np.ndarray | None) -> None:
+        """The minimum is below each member that has a say; what is left of one is asked about."""
+        kept = np.ones(len(rows), bool) if active is None else active
+        for b in np.flatnonzero(kept).tolist():
+            own = (lambda part: np.atleast_2d(part)[b]) if np.ndim(decision.queried) else np.asarray
+            minimum, selected = own(decision.min_probs).reshape(-1), own(decision.selected).reshape(-1)
+            query_prob = float(np.atleast_1d(decision.query_prob)[b if np.ndim(decision.queried) else 0])
+            assert selected.sum() >= 2
+            assert (minimum <= PROBS[selected, rows[b]] * (1 + 1e-5)).all()
+            assert (minimum >= 0).all()
+            if not np.any(decision.handed_over) and not bool(self.twin.state.unexplained):
+                assert abs(minimum.sum() + query_prob - 1) < 1e-5
+
+    # --- doing something ---
+
+    def perform(
+        self, do: Callable[[], Any], *, shown: Any = None, active: Any = None, env: int | None = None,
+        answer: Any = None, query: Query | None = None, recordings: Any = None, fails: Any = (),
+        writes: tuple[tuple[str, ...], ...],
+    ) -> None:  # fmt: skip
+        """Do it, with the fault if one is due; then tell the twin what the journal says was done.
+
+        Args:
+            do: what is done with the imitator.
+            shown: the observation.
+            active: rows.
+            env: environment.
+            answer: that is given.
+            query: that is answered.
+            recordings: that are studied.
+            fails: errors that are right.
+            writes: what may be written, if nothing fails to be.
+        """
+        handed, fault, self.fault = None, self.fault, None
+        failed = False
+        before, pending = leaves(self.sut), waiting(self.sut)
+        try:
+            if fault is None:
+                handed = do()
+            else:
+                with failing(*fault):
+                    handed = do()
+        except (FailedError, KeyboardInterrupt):
+            assert fault is not None
+            failed = True
+        except fails:
+            assert leaves(self.sut) == before
+            assert waiting(self.sut) == pending
+        if failed:
+            self.refuses_everything(before)
+            self.take_up()
+        calls = self.new_calls()
+        kinds = tuple("ask" if any(e.record.kind == "ask" for e in call) else call[0].record.kind for call in calls)
+        assert failed or kinds in writes, (kinds, writes)
+        theirs = None
+        for kind in kinds:
+            theirs = self.tell_twin(kind, shown, active, env, answer, query, recordings)
+        if isinstance(handed, Decision):
+            assert theirs is not None
+            assert said(handed, active) == said(theirs, active)
+            if shown is not None:
+                self.check_bounds(handed, np.atleast_1d(shown), active)
+            if "answer" in kinds:
+                self.closed.append((handed.query or Query("", -1, "", None, 0), answer, handed))
+        self.compare()
+
+    def tell_twin(
+        self, kind: str, shown: Any, active: Any, env: int | None, answer: Any, query: Query | None, recordings: Any
+    ) -> Decision | None:
+        match kind:
+            case "act" | "ask":
+                return self.twin.decide(shown, active, env)
+            case "answer":
+                number = self.blocking(env).id if query is None else query.id
+                own = next(one for one in self.twin.pending if one.query and one.query.id == number)
+                return self.twin.answer(own, answer)
+            case "withdraw":
+                queries: Any = self.twin._queries  # type: ignore[reportPrivateUsage]
+                own = queries.blocking(env)
+                queries.close(own, None)
+                self.withdrawn.append(replace(own.query, run=self.sut.run))
+            case "begin":
+                self.twin.begin_episode(env)
+            case "clear":
+                self.twin.clear_alarm()
+            case "study":
+                self.twin.study(*recordings)
+            case _:
+                raise AssertionError(kind)
+        return None
+
+    def refuses_everything(self, before: list[bytes]) -> None:
+        sut = self.sut
+        for env in [None] if self.num_envs is None else [None, *range(NUM_ENVS)]:
+            shown = np.zeros(NUM_ENVS, np.int32) if env is None and self.num_envs else 1
+            for call in (sut.decide, sut.act):
+                with pytest.raises((FailedError, PendingQueryError)):
+                    call(shown, env=env)
+            with pytest.raises((FailedError, PendingQueryError)):
+                sut.begin_episode(env)
+        for one in sut.pending:
+            with pytest.raises(FailedError):
+                sut.answer(one, np.zeros(NUM_ENVS, np.int32) if np.ndim(one.queried) else 0)
+        with pytest.raises(FailedError):
+            sut.clear_alarm()
+        assert leaves(sut) == before
+
+    def take_up(self) -> None:
+        """The process dies, and another one goes on."""
+        directory: Any = self.sut._directory  # type: ignore[reportPrivateUsage]
+        directory.store._connection.close()
+        directory._lock.close()
+        self.resume()
+
+    def resume(self) -> None:
+        self.sut = ConsensusImitator.resume(self.path, MEMBERS, self.ask, **RULES)
+        assert self.sut.cut == ()
+        self.restored = {one.query.id for one in self.sut.pending if one.query}
+
+    def blocking(self, env: int | None) -> Query:
+        """Of the twin."""
+        return next(one.query for one in self.twin.pending if one.query and (env is None or one.env in (None, env)))
+
+    def blocked(self, env: int | None) -> bool:
+        return any(env is None or one.env in (None, env) for one in self.sut.pending)
+
+    # --- rules ---
+
+    @rule(env=ENVS, shown=SEEN)
+    def decide(self, env: int, shown: int) -> None:
+        own = None if self.num_envs is None else env
+        blocked = self.blocked(own)
+        self.perform(
+            lambda: self.sut.decide(shown, env=own),
+            shown=shown, env=own, fails=PendingQueryError,
+            writes=((),) if blocked else (("act",), ("ask",)),
+        )  # fmt: skip
+
+    @rule(rows=st.tuples(SEEN, SEEN), active=st.tuples(st.booleans(), st.booleans()))
+    @precondition(lambda self: self.num_envs is not None)
+    def decide_in_lockstep(self, rows: tuple[int, int], active: tuple[bool, bool]) -> None:
+        shown, kept = np.array(rows, np.int32), np.array(active) if any(active) else None
+        self.perform(
+            lambda: self.sut.decide(shown, kept),
+            shown=shown, active=kept, fails=PendingQueryError,
+            writes=((),) if self.blocked(None) else (("act",), ("ask",)),
+        )  # fmt: skip
+
+    @rule(env=ENVS, shown=SEEN, action=ACTIONS, away=st.booleans())
+    def act(self, env: int, shown: int, action: int, away: bool) -> None:
+        own = None if self.num_envs is None else env
+
+        def reply() -> int:
+            if away:
+                raise Away
+            return action
+
+        self.reply = reply
+        blocked = self.blocked(own)
+        again = blocked and self.is_restored(own, shown)
+        last = "withdraw" if away else "answer"
+        writes = ((last,),) if again else ((),) if blocked else (("act",), ("ask", last))
+        self.perform(
+            lambda: self.sut.act(shown, env=own),
+            shown=shown, env=own, answer=action, fails=(PendingQueryError, Away), writes=writes,
+        )  # fmt: skip
+
+    def is_restored(self, env: int | None, shown: int) -> bool:
+        """Whether what blocks is a query from before it was taken up again, about this very observation."""
+        queries: Any = self.sut._queries  # type: ignore[reportPrivateUsage]
+        own = queries.blocking(env)
+        return own.query.id in getattr(self, "restored", ()) and own.decision.env == env and own.raw == shown
+
+    @rule(which=WHICH, actions=st.tuples(ACTIONS, ACTIONS), by_query=st.booleans())
+    @precondition(lambda self: self.sut.pending)
+    def answer(self, which: int, actions: tuple[int, int], by_query: bool) -> None:
+        one = self.sut.pending[which % len(self.sut.pending)]
+        given: Any = np.array(actions, np.int32) if np.ndim(one.queried) else actions[0]
+        assert one.query is not None
+        queries: Any = self.twin._queries  # type: ignore[reportPrivateUsage]
+        active = next(step.active for step in queries.waiting() if step.query.id == one.query.id)
+        self.perform(
+            lambda: self.sut.answer(one.query if by_query else one, given),
+            answer=given, query=one.query, active=active, writes=(("answer",),),
+        )  # fmt: skip
+
+    @rule(which=WHICH, bad=st.sampled_from([-1, NUM_ACTIONS, 0.5, None, "left", [0], True, np.nan]))
+    @precondition(lambda self: self.sut.pending)
+    def answer_with_nonsense(self, which: int, bad: Any) -> None:
+        one = self.sut.pending[which % len(self.sut.pending)]
+        with pytest.raises(InvalidAnswerError):
+            self.sut.answer(one, [bad, bad] if np.ndim(one.queried) else bad)
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule(which=WHICH, by=st.integers(0, NUM_ACTIONS - 1))
+    @precondition(lambda self: self.closed)
+    def answer_again(self, which: int, by: int) -> None:
+        query, answer, decision = self.closed[which % len(self.closed)]
+        other = (answer + by) % NUM_ACTIONS
+        if by == 0:
+            again = self.sut.answer(query, answer)
+            assert np.array_equal(np.asarray(again.action), np.asarray(decision.action))
+            assert said(again)[:2] == said(decision)[:2]
+        else:
+            with pytest.raises(StaleAnswerError):
+                self.sut.answer(query, other)
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule(which=WHICH, action=ACTIONS)
+    @precondition(lambda self: self.withdrawn)
+    def answer_too_late(self, which: int, action: int) -> None:
+        with pytest.raises(StaleAnswerError):
+            self.sut.answer(self.withdrawn[which % len(self.withdrawn)], action)
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule(how=st.sampled_from(["run", "id", "observation", "env", "step"]), which=WHICH)
+    @precondition(lambda self: self.sut.pending or self.closed)
+    def answer_another_question(self, how: str, which: int) -> None:
+        queries = [one.query for one in self.sut.pending if one.query] + [query for query, *_ in self.closed]
+        query = queries[which % len(queries)]
+        wrong = {"run": "f" * 32, "id": 10_000, "observation": "0" * 64, "env": 1 - (query.env or 0),
+                 "step": query.step + 1}[how]  # fmt: skip
+        given: Any = 0 if self.num_envs is None or query.env is not None else np.zeros(NUM_ENVS, np.int32)
+        with pytest.raises(WrongQueryError):
+            self.sut.answer(replace(query, **{how: wrong}), given)
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule(env=st.none() | ENVS)
+    def begin_episode(self, env: int | None) -> None:
+        own = None if self.num_envs is None else env
+        self.perform(
+            lambda: self.sut.begin_episode(own), env=own, fails=PendingQueryError,
+            writes=((),) if self.blocked(own) else (("begin",),),
+        )  # fmt: skip
+
+    @rule()
+    def clear_alarm(self) -> None:
+        self.perform(self.sut.clear_alarm, writes=(("clear",),))
+
+    @rule(seen=st.lists(st.tuples(SEEN, ACTIONS), min_size=1, max_size=3))
+    def study(self, seen: list[tuple[int, int]]) -> None:
+        recordings = [one for one, _ in seen], [action for _, action in seen]
+        self.perform(
+            lambda: self.sut.study(*recordings), recordings=recordings, fails=PendingQueryError,
+            writes=((),) if self.sut.pending else (("study",),),
+        )  # fmt: skip
+
+    @rule()
+    def kill(self) -> None:
+        self.take_up()
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule()
+    def close_and_go_on(self) -> None:
+        self.sut.close()
+        self.resume()
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule()
+    def checkpoint(self) -> None:
+        self.sut._write_checkpoint()  # type: ignore[reportPrivateUsage]
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule()
+    def second_writer(self) -> None:
+        with pytest.raises(LockedError):
+            ConsensusImitator.resume(self.path, MEMBERS, self.ask, **RULES)
+        assert self.new_calls() == []
+        self.compare()
+
+    @rule(at=st.integers(0, 25), after=st.booleans(), interrupted=st.booleans())
+    def the_disk_will_fail(self, at: int, after: bool, interrupted: bool) -> None:
+        self.fault = at, after, KeyboardInterrupt() if interrupted else None
+
+    @rule(at=st.integers(0, 12), after=st.booleans())
+    def taking_up_fails_first(self, at: int, after: bool) -> None:
+        directory: Any = self.sut._directory  # type: ignore[reportPrivateUsage]
+        directory.store._connection.close()
+        directory._lock.close()
+        with failing(at, after) as found:
+            try:
+                self.resume()
+            except JournalError:
+                assert found.struck
+        if found.struck:
+            self.resume()
+        assert self.new_calls() == []
+        self.compare()
+
+
+def run(examples: int, steps: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_state_machine_as_test(
+            Machine,
+            settings=settings(
+                max_examples=examples, stateful_step_count=steps, deadline=None, derandomize=True, database=None,
+                suppress_health_check=list(HealthCheck), phases=[Phase.generate], report_multiple_bugs=False,
+            ),
+        )  # fmt: skip
+
+
+def test_it_is_where_its_twin_is() -> None:
+    run(25, 25)
+
+
+@pytest.mark.long
+def test_it_is_where_its_twin_is_for_long() -> None:
+    run(300, 50)
