@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from consensus_imitation import ConsensusImitator, Decision, TopK, compiled, ensembles
@@ -29,9 +30,10 @@ from .crowd_world import A, N, S
 #: Steps until everything is compiled, and every bounded memory full: 1024 closed queries above all.
 WARM_UP = 5_000
 
-#: Bytes of resident memory that a long run may end with more than it had after the warm-up, whatever its length; and
-#: bytes of Python objects that it may have more for each step. One reference kept for each step is 8.
-RSS_SLACK, BYTES_PER_STEP = 24 << 20, 2.0
+#: What a run may have more at its end than after the warm-up, whatever its length: bytes of resident memory, objects
+#: that the garbage collector and JAX know, and bytes of Python objects; and of these more for each step. (One reference
+#: kept for each step is 8 bytes.)
+RSS_SLACK, OBJECTS_SLACK, PYTHON_SLACK, BYTES_PER_STEP = 24 << 20, 200, 32 << 10, 2.0
 
 #: Nats by which the log-weights may be off.
 TOLERANCE = 1e-3
@@ -58,7 +60,9 @@ class Figures:
         seconds: for the steps after the warm-up.
         compiled: programs that were compiled after the warm-up.
         rss: bytes of resident memory, after the warm-up and then ten times.
+        objects: that the garbage collector and JAX know, likewise.
         python: bytes of Python objects, if they were traced, likewise.
+        smallest: the lightest member's log-weight, by the account.
         error: nats by which the log-weights are off.
     """
 
@@ -67,7 +71,9 @@ class Figures:
     seconds: float = 0.0
     compiled: int = 0
     rss: list[int] = field(default_factory=list)
+    objects: list[int] = field(default_factory=list)
     python: list[int] = field(default_factory=list)
+    smallest: float = 0.0
     error: float = 0.0
 
     @property
@@ -76,12 +82,9 @@ class Figures:
         return self.rss[-1] - self.rss[0]
 
     @property
-    def python_per_step(self) -> float:
-        """Bytes of Python objects that each step of the second half left behind."""
-        if not self.python:
-            return 0.0
-        half = len(self.python) // 2
-        return (self.python[-1] - self.python[half]) / (self.steps * (1 - half / (len(self.python) - 1)))
+    def left_behind(self) -> int:
+        """Bytes of Python objects that the second half of the run left behind, if they were traced."""
+        return self.python[-1] - self.python[len(self.python) // 2] if self.python else 0
 
     def complaints(self) -> list[str]:
         """What is not as it should be."""
@@ -90,8 +93,10 @@ class Figures:
             found.append(f"{self.compiled} programs were compiled after the warm-up")
         if self.grown > RSS_SLACK:
             found.append(f"resident memory grew by {self.grown / 2**20:.1f} MiB")
-        if self.python_per_step > BYTES_PER_STEP:
-            found.append(f"each step leaves {self.python_per_step:.1f} bytes behind")
+        if self.objects[-1] - self.objects[0] > OBJECTS_SLACK:
+            found.append(f"{self.objects[-1] - self.objects[0]} objects are left behind")
+        if self.left_behind > PYTHON_SLACK + BYTES_PER_STEP * self.steps / 2:
+            found.append(f"{self.left_behind / self.steps * 2:.1f} bytes are left behind by each step")
         if not self.error <= TOLERANCE:
             found.append(f"log-weights are off by {self.error:.2g} nats")
         return found
@@ -103,11 +108,12 @@ class Figures:
             f"{self.steps} steps after {WARM_UP} to warm up, {self.queries} queries, "
             f"{self.seconds / self.steps * 1e6:.0f} us per step",
             f"resident memory [MiB]: {rss}",
+            f"objects: {', '.join(map(str, self.objects))}",
             f"programs compiled after the warm-up: {self.compiled}",
-            f"log-weights off by {self.error:.2g} nats",
+            f"log-weights, down to {self.smallest:.6g} nats, off by {self.error:.2g}",
         ]
         if self.python:
-            found.append(f"Python objects left behind by a step: {self.python_per_step:.2f} bytes")
+            found.append(f"Python objects left behind by the second half: {self.left_behind} bytes")
         return [*found, *(f"WRONG: {line}" for line in self.complaints())]
 
 
@@ -197,6 +203,7 @@ def soak(steps: int, num_envs: int | None = None, journal: Journal | None = None
         for t in range(steps + 1):
             if t == marks[len(figures.rss)]:
                 figures.rss.append(resident())
+                figures.objects.append(len(gc.get_objects()) + len(jax.live_arrays()))
                 if trace:
                     figures.python.append(traced_size())
             if t < steps:
@@ -208,7 +215,8 @@ def soak(steps: int, num_envs: int | None = None, journal: Journal | None = None
             raise RuntimeError(f"{world.counts.sum()} answers were given, {figures.queries} are counted")
         posterior = imitator.state.posterior
         found = np.asarray(posterior.log_weights, np.float64) + np.asarray(posterior.residual, np.float64)
-        figures.error = float(np.abs(found - world.log_weights()).max())
+        expected = world.log_weights()
+        figures.smallest, figures.error = float(expected.min()), float(np.abs(found - expected).max())
     return figures
 
 
