@@ -29,9 +29,9 @@ def not_there(observation: Any) -> int:
 
 def pair(make: Callable[[], ensembles.Ensemble], num_envs: int | None = None) -> list[ConsensusImitator]:
     """Two imitators that have taken the same steps; the second will never see what is bad."""
-    both = [ConsensusImitator(make(), Switched(), selection=TopK(N), seed=7, num_envs=num_envs) for _ in range(2)]
+    both = [ConsensusImitator(make(), Switched(), selection=TopK(N), seed=3, num_envs=num_envs) for _ in range(2)]
     for one in both:
-        for observation in (CALM, OTHER) * 6:
+        for observation in (CALM, OTHER) * 3:
             one.act(shown(observation, num_envs))
     assert fingerprint(both[0]) == fingerprint(both[1])
     assert both[0].num_queries > 0
@@ -59,7 +59,7 @@ def check(make: Callable[[], ensembles.Ensemble], num_envs: int | None = None, e
 
     # NobodyThereError answers, so nothing is done, and nothing has changed.
     with (
-        pytest.warns(ConsensusWarning, match=f"member {N - 1} gave an unusable prediction at step 12"),
+        pytest.warns(ConsensusWarning, match=f"member {N - 1} gave an unusable prediction at step 6"),
         pytest.raises(NobodyThereError),
     ):
         imitator.act(seen)
