@@ -7,6 +7,7 @@ functions, from the observations that were kept; what comes out has to be what w
 
 import platform
 import time
+import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,13 @@ from consensus_imitation.compiled import Closed
 from consensus_imitation.decision import Decision, Query, from_packed
 from consensus_imitation.demonstrators.patience import Patience
 from consensus_imitation.ensembles.base import Ensemble
-from consensus_imitation.errors import ConfigurationError, JournalError, ObservationError, ReplayError
+from consensus_imitation.errors import (
+    ConfigurationError,
+    ConsensusWarning,
+    JournalError,
+    ObservationError,
+    ReplayError,
+)
 from consensus_imitation.host import initial_state
 from consensus_imitation.journal.checkpoint import Checkpoint
 from consensus_imitation.journal.directory import Journal, RunDirectory
@@ -223,15 +230,17 @@ class Durable(Standing):
             if saved is None:
                 if all(entry.record.kind == "open" for entry in directory.store.entries()):
                     raise JournalError(
-                        f"{run_dir} holds no run: its beginning was cut off before anything was given out. Delete it, "
-                        "and begin again"
+                        f"{run_dir} holds no run: its beginning was cut off before anything was given out; begin again"
                     )
                 raise JournalError(
                     f"{run_dir} holds no whole checkpoint to go on from: {'; '.join(directory.report.lines())}"
                 )
             self._assemble(setup, demonstrator, patience, saved.state)
             self._queries.run = directory.run
-            self._replay(directory, saved)
+            with warnings.catch_warnings():
+                # They were given when the steps were taken; and where they are errors, nobody could go on.
+                warnings.simplefilter("ignore", ConsensusWarning)
+                self._replay(directory, saved)
             self._directory = directory
             self._write_event("open", None, note=_versions())
         except BaseException:
