@@ -41,6 +41,7 @@ from tests.faults.crash_runs import (
     place_of,
     read,
     resend,
+    tables,
     told,
 )
 
@@ -189,10 +190,6 @@ def live(plan: Plan, path: Path, mark: Mark) -> None:
     except JournalError as error:
         if "holds no run" not in str(error):
             raise
-        if "Delete it" in str(error):
-            # It was killed before anything could be handed out.
-            shutil.rmtree(run_dir)
-            (path / "begun_anew").touch()
         with mark.within("beginning"):
             running = plan.begin(run_dir)
     entries = read(run_dir)
@@ -247,7 +244,6 @@ class Figures:
     points: int = 0
     processes: int = 0
     runs: int = 0
-    begun_anew: int = 0
     lost: int = 0
     duplicated: int = 0
     not_written: int = 0
@@ -266,7 +262,7 @@ class Figures:
         phases = ", ".join(f"{name} {self.phases[name]}" for name in PHASES if self.phases[name])
         return [
             f"points {self.points} in {self.runs} runs ({self.processes} processes): {phases}",
-            f"with queries that waited: {self.pending}; beginnings that had to be deleted by hand: {self.begun_anew}",
+            f"with queries that waited: {self.pending}",
             f"answers acknowledged {self.answers}, lost {self.lost}, duplicated {self.duplicated}",
             f"actions handed out that the journal does not hold {self.not_written}",
             f"trajectories or states that differ {self.mismatches}, errors {self.errors}",
@@ -305,7 +301,6 @@ class Chain:
 def judge_run(chain: Chain, reference: "Reference", figures: Figures) -> None:
     """Compare a run that has ended with the one that nobody stopped."""
     figures.runs += 1
-    figures.begun_anew += (chain.path / "begun_anew").exists()
     entries = read(chain.path / "run")
     if told(entries) != reference.told:
         figures.mismatches += 1
@@ -452,6 +447,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=200, help="processes to kill")
     parser.add_argument("--calls", type=int, default=150, help="calls of each run")
     parser.add_argument("--ways", nargs="+", default=["single", "apart", "lockstep"], help="kinds of run")
+    parser.add_argument("--tables", action="store_true", help="members that are tables: quicker, and they do not train")
     parser.add_argument("--seed", type=int, default=0, help="of where they are killed")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop killing after")
@@ -461,7 +457,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.time()
     work = Path(tempfile.mkdtemp(prefix="crash-")) if chosen.work is None else chosen.work
     prepare(chosen.compiled or work / "compiled")
-    plans = [networks(way, chosen.calls) for way in chosen.ways]
+    plans = [(tables if chosen.tables else networks)(way, chosen.calls) for way in chosen.ways]
     figures = run(plans, chosen.points, chosen.seed, work, chosen.jobs, chosen.seconds)
     print("\n".join(figures.lines()))  # noqa: T201
     print(f"{time.time() - began:.0f} s")  # noqa: T201

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from consensus_imitation import ConsensusImitator
+from consensus_imitation import ConsensusImitator, ConsensusWarning, TopK, ensembles
 from consensus_imitation.errors import FailedError, JournalError
 from consensus_imitation.journal import disk
 from tests.journal.faults import faults
@@ -216,8 +216,6 @@ def taken_up_or_begun(plan: Plan, path: Path) -> ConsensusImitator:
     except JournalError as error:
         if "holds no run" not in str(error):
             raise
-        if "Delete it" in str(error):
-            shutil.rmtree(path)
         return plan.begin(path)
 
 
@@ -271,6 +269,22 @@ def test_an_interruption_while_writing_is_a_failure_too(place: Path, after: bool
         goes_on(plan, path, handed, (entries, found))
         shutil.rmtree(path)
     assert calls[beginning:]
+
+
+def test_taking_up_warns_of_nothing_that_was_warned_of_before(place: Path) -> None:
+    probs = np.full((3, 2, 2), 0.5)
+    members = ensembles.tabular(probs)
+    members = members.replace(table=members.table.at[:, 1].set(np.nan))
+    path = place / "run"
+    imitator = ConsensusImitator(members, int, selection=TopK(3), journal=path)
+    with pytest.warns(ConsensusWarning, match="member 1 gave an unusable"):
+        imitator.act(0)
+    imitator.act(1)
+    drop(imitator)
+    # Warnings are errors here, as they may be where the library is used: the run could never be taken up again.
+    again = ConsensusImitator.resume(path, members, int, selection=TopK(3))
+    assert again.alarms == imitator.alarms
+    again.close()
 
 
 def test_what_is_closed_writes_nothing_more(place: Path) -> None:
