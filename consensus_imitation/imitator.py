@@ -413,7 +413,8 @@ class ConsensusImitator(Durable):
         env = self._check_env(env)
         waiting = self._queries.blocking(env)
         if waiting is not None and waiting.restored and waiting.decision.env == env:
-            same_rows = np.array_equal(waiting.active, self._check_active(active, env))
+            rows, then = self._check_active(active, env), waiting.active
+            same_rows = rows is then if rows is None or then is None else bool(np.all(rows == then))
             if same_rows and self._about(waiting, observation):
                 return waiting
         decision = self.decide(observation, active, env)
@@ -437,7 +438,7 @@ class ConsensusImitator(Durable):
 
     def _warn_if_unexplained(self, after: LearnerState) -> None:
         """Before anything changes: where warnings are errors, a query stays open, and a recording is not learned."""
-        if bool(after.unexplained) and not bool(self._state.unexplained):
+        if bool(after.unexplained) and not self._unexplained:
             warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
 
     def _withdraw(self, waiting: OpenStep, error: BaseException) -> None:
@@ -448,6 +449,8 @@ class ConsensusImitator(Durable):
 
     def _tell(self, decision: Decision, active: np.ndarray | None) -> None:
         """Tell the demonstrators what is about to be done."""
+        if not self._panel.listens:
+            return
         late = np.asarray(decision.unanswered)
         asked = np.asarray(decision.queried) & ~late
         if decision.env is None:
