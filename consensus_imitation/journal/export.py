@@ -132,7 +132,7 @@ def _npz(reader: Reader, out: Path) -> None:
         found = [getattr(entry.record, name) for entry in entries]
         columns[name] = np.array([missing if array is None else array for array in found], dtype).reshape(-1, *shape)
     with out.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **columns)  # type: ignore[call-arg]
+        np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
 
 def _plain(entry: Entry) -> Iterator[tuple[str, Any]]:

@@ -328,4 +328,4 @@ def test_nothing_is_executed_when_files_are_read() -> None:
 
     for file in Path(consensus_imitation.journal.__file__).parent.glob("*.py"):
         text = file.read_text(encoding="utf-8")
-        assert not any(word in text for word in ("pickle", "eval(", "exec(", "marshal", "allow_pickle")), file
+        assert not any(word in text for word in ("pickle", "eval(", "exec(", "marshal")), file
