@@ -72,18 +72,18 @@ class Alarms:
             for member in np.flatnonzero(invalid.any(axis=0)).tolist():
                 self._report_invalid(member, decision.step)
                 lines.append(f"member {member} gave an unusable prediction")
-        alone = selected.sum(axis=-1) == 1
-        if self._members_learn and alone.any():
-            for member in np.unique(selected[alone].argmax(axis=-1)).tolist():
+        if self._members_learn:
+            alone = selected.sum(axis=-1) == 1
+            for member in np.unique(selected[alone].argmax(axis=-1)).tolist() if alone.any() else ():
                 self._report_alone(member, decision.step)
                 lines.append(f"member {member} was selected alone")
         first = self._latest.get(decision.env) != decision.step
-        if np.any(decision.handed_over):
+        if _some(decision.handed_over):
             self._handed_over += int(np.sum(decision.handed_over)) if first else 0
             lines.append("the inflation budget is spent: the demonstrator takes the step")
         if first:
             self._count(decision, unexplained, active)
-        if np.any(decision.queried) and not unexplained:
+        if _some(decision.queried) and not unexplained:
             lines.extend(self._report_queries())
         lines.extend(self._near)
         if unexplained:
@@ -159,7 +159,7 @@ class Alarms:
     def _count(self, decision: Decision, unexplained: bool, active: np.ndarray | None) -> None:
         """Count a decision, and its queries; one that is made again, because nobody could be asked, counts once."""
         self._latest[decision.env] = decision.step
-        if np.any(decision.queried) and not unexplained:
+        if _some(decision.queried) and not unexplained:
             drawn = np.atleast_1d(decision.queried) & ~np.atleast_1d(decision.handed_over)
             dissent = np.atleast_2d(decision.dissent)
             if active is not None:
@@ -208,6 +208,11 @@ class Alarms:
                 "asked about, and learned, any more but what it withholds itself; select two members at least, e.g. "
                 "with TopK(2) | rule"
             )
+
+
+def _some(flags: Any) -> bool:
+    """Whether any of them is true; of a plain bool, at no cost."""
+    return flags if isinstance(flags, bool) else bool(flags.any())
 
 
 def _warn(message: str) -> None:

@@ -100,7 +100,7 @@ class Durable(Standing):
         self._weigh()
 
     def _clear(self) -> None:
-        self._cleared = self._cleared or bool(self._state.unexplained)
+        self._cleared = self._cleared or self._unexplained
         self._state = self._setup.learner.clear_alarm(self._state)
         self._alarms.clear()
 
@@ -111,8 +111,8 @@ class Durable(Standing):
 
     def _reported(self, decision: Decision, packed: bytes | None, active: np.ndarray | None) -> Decision:
         """The decision with its query, if it is one, and its alarms."""
-        alarms = self._alarms.report(decision, bool(self._state.unexplained), active)
-        if not np.any(decision.queried):
+        alarms = self._alarms.report(decision, self._unexplained, active)
+        if decision.queried is False or not np.any(decision.queried):
             return replace(decision, alarms=alarms) if alarms else decision
         observation = "" if packed is None else digest(packed)
         return replace(decision, query=self._queries.new(observation, decision.env, decision.step), alarms=alarms)
@@ -292,7 +292,7 @@ class Durable(Standing):
         judged = _judged_again(self._setup, own, call, observation, env, active)
         decision = judged.decision(self._setup, call[0].record.step, env)
         decision = replace(decision, alarms=call[0].record.alarms)
-        self._alarms.report(decision, bool(self._state.unexplained), active)
+        self._alarms.report(decision, self._unexplained, active)
         if np.any(decision.queried):
             self._queries.wait(_open_step(call, judged, decision, self.run, observation, active))
         else:

@@ -34,6 +34,7 @@ class Standing:
         self._alarms = Alarms(members_learn=setup.ensemble.learns and isinstance(setup.learner.aggregation, Minimum))
         self._cleared = False
         self._changed = False
+        self._seen_flag: tuple[Any, bool] = (None, False)
         self._go_on_from(state)
 
     def _go_on_from(self, state: LearnerState) -> None:
@@ -42,6 +43,14 @@ class Standing:
         self._answers = int(np.sum(state.stream.queries))
         self._numbers.forget()
         self._weigh()
+
+    @property
+    def _unexplained(self) -> bool:
+        """Whether no member explains the answers; looked up once for each value, since the device is slow to say."""
+        flag = self._state.unexplained
+        if self._seen_flag[0] is not flag:
+            self._seen_flag = (flag, bool(flag))
+        return self._seen_flag[1]
 
     def _weigh(self) -> None:
         """Look who is near exclusion: where the rule promises to keep the truth in, and after an answer at least."""
@@ -159,7 +168,7 @@ class Standing:
     @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong, one line each, naming the member; empty if nothing is."""
-        unexplained = [UNEXPLAINED] if bool(self._state.unexplained) else []
+        unexplained = [UNEXPLAINED] if self._unexplained else []
         return (*self._alarms.lines(), *unexplained)
 
     @property
@@ -189,7 +198,7 @@ class Standing:
             0.01
         """
         reasons = {
-            UNEXPLAINED: bool(self._state.unexplained),
+            UNEXPLAINED: self._unexplained,
             _CLEARED: self._cleared,
             _CHANGED: self._changed,
             _UNANSWERED: bool(self._alarms.unanswered),

@@ -132,6 +132,7 @@ class Panel:
 
     Attributes:
         patience: as it was given.
+        listens: whether anybody wants to be told what is done.
 
     Raises:
         ConfigurationError: if the sequence has not B entries, or one demonstrator with a memory is to serve several
@@ -148,6 +149,7 @@ class Panel:
         check_instance("patience", patience, Patience, "pass for example Patience(timeout=60.0)")
         self.patience = Patience() if patience is None else patience
         self._members = [] if answering is None else _seated(answering, num_envs)
+        self.listens = any(type(one).observe is not Demonstrator.observe for one in self._members)
         self._askers = [
             Asker(
                 one,
@@ -187,7 +189,7 @@ class Panel:
         Nobody is told of a step that is none: in rows that are not ``active`` ([B]; None for all) nothing is done.
         Where ``safe`` ([] or [B]; None for nowhere), nobody answered, and the action is the safe one.
         """
-        if not self._members:
+        if not self.listens:
             return
         size = len(self._members)
         rows = np.ones(size, bool) if active is None else active
