@@ -15,6 +15,7 @@ from consensus_imitation import posterior as post
 from consensus_imitation.aggregation import ActionLaw, PosteriorMixture
 from consensus_imitation.draw import QUERY, draw
 from consensus_imitation.ensembles.base import Carry
+from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.learner import BATCH, Learner, LearnerState, PureDecision, Stream, uniform
 from consensus_imitation.selection import SelectionRule
 
@@ -29,10 +30,10 @@ def make_key(seed: int) -> jax.Array:
         seed: at least 0. Below 2**32 it is ``jax.random.key(seed)``.
 
     Raises:
-        ValueError: for a negative seed.
+        ConfigurationError: for a negative seed.
     """
     if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+        raise ConfigurationError(f"seed must not be negative, got {seed}")
     key = jax.random.key(seed & 0xFFFFFFFF)
     while seed := seed >> 32:
         key = jax.random.fold_in(key, seed & 0xFFFFFFFF)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.compiled import unpack
@@ -125,14 +126,23 @@ def check_action(action: Any, num_actions: int) -> int:
     """
     try:
         value = np.asarray(action)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - whatever it is, it is no answer
         value = np.asarray(None)
     if value.shape != () or not np.issubdtype(value.dtype, np.integer) or not 0 <= value < num_actions:
         raise InvalidAnswerError(
-            f"the demonstrator answered {action!r}, which is no action: answer with an integer from 0 to "
+            f"the demonstrator answered {shown(action)}, which is no action: answer with an integer from 0 to "
             f"{num_actions - 1}"
         )
     return int(value)
+
+
+def shown(value: Any) -> str:
+    """What a message says of a value that may be anything, one that cannot be printed included."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - its own repr fails
+        return f"something that cannot be printed, of type {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def check_observation(observation: Any, num_envs: int | None, finite: bool = False) -> Any:
@@ -177,16 +187,29 @@ def _check_integers(observation: Any) -> None:
 
 
 def _check_finite(observation: Any) -> None:
-    """Refuse NaN and infinity.
+    """Refuse what is no number, or none that float32 can hold.
 
     Raises:
         ObservationError: naming the part.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(observation):
-        if isinstance(leaf, float | np.floating | np.ndarray | jax.Array):
+        if isinstance(leaf, bool | int):
+            continue
+        where = f"the observation{jax.tree_util.keystr(path)}"
+        try:
             numbers = np.asarray(leaf)
-            if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+        except Exception as error:
+            raise ObservationError(f"{where} is {shown(leaf)}, which is no array of numbers") from error
+        if jnp.issubdtype(numbers.dtype, jnp.floating):
+            with np.errstate(over="ignore"):
+                numbers = numbers.astype(np.float32)
+            if not np.isfinite(numbers).all():
                 raise ObservationError(
-                    f"the observation{jax.tree_util.keystr(path)} holds NaN or infinity: find out why the environment "
-                    "gives it, or replace it in a wrapper"
+                    f"{where} holds NaN, infinity, or a number beyond float32: find out why the environment gives it, "
+                    "or replace it in a wrapper"
                 )
+        elif not (jnp.issubdtype(numbers.dtype, jnp.integer) or numbers.dtype == bool):
+            raise ObservationError(
+                f"{where} is {shown(leaf)}, of type {numbers.dtype}: members in JAX take numbers; encode it in a "
+                "wrapper, or use ensembles that encode (mlp, cnn)"
+            )

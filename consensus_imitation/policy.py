@@ -92,4 +92,6 @@ def encoded(ensemble: Ensemble, observation: Any, num_envs: int | None) -> Any:
     if ensemble.encoder is not None:
         one_or_many: Any = ensemble.encoder if num_envs is None else ensemble.encoder.batch  # type: ignore[attr-defined]
         observation = one_or_many(observation)
-    return check_observation(observation, num_envs, finite=ensemble.pure)
+    # What remembers or learns from NaN is useless for ever; what is called and forgets may know what to do with it.
+    lasting = ensemble.pure or ensemble.learns or bool(jax.tree.leaves(ensemble.init_carry()))
+    return check_observation(observation, num_envs, finite=lasting)

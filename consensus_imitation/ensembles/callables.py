@@ -79,6 +79,8 @@ def log_row(probs: Any, num_actions: int) -> np.ndarray:
     """What a member said, as log-probabilities, float32 [A]; all NaN if it is not A non-negative numbers."""
     invalid = np.full(num_actions, np.nan, np.float32)
     try:
+        if np.ma.is_masked(probs):
+            return invalid
         values = np.asarray(probs)
         if values.dtype.kind not in "fiub":
             return invalid

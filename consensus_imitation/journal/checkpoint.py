@@ -104,8 +104,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     # Nothing is parsed before it is known to be what was written.
     if hashlib.sha256(FORMAT + body).digest() != checksum:
         raise DamagedError(f"{path} is damaged: its content does not give its checksum; delete it, an older one may do")
-    content = cast(dict[str, Any], serialization.msgpack_restore(body))
-    return json.loads(content["json"]), content["leaves"]
+    try:
+        content = cast(dict[str, Any], serialization.msgpack_restore(body))
+        said, leaves = json.loads(content["json"]), content["leaves"]
+        # All of it is there, and no more than is looked for.
+        _ = said["structure"], said["header"], [leaves[str(i)] for i in range(len(said["structure"]))]
+    except Exception as error:
+        raise DamagedError(f"{path} gives its checksum, and holds no state: {error}; delete it") from error
+    return said, leaves
 
 
 def _is_key(leaf: Any) -> bool:

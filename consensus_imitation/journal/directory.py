@@ -266,4 +266,6 @@ def _is_begun(path: Path) -> bool:
 def _checkpoints(path: Path) -> list[Path]:
     """The files of checkpoints that are there, whole or not."""
     directory = path / "checkpoints"
-    return [file for file in directory.iterdir() if _NAME.fullmatch(file.name)] if directory.is_dir() else []
+    if not directory.is_dir():
+        return []
+    return [file for file in directory.iterdir() if _NAME.fullmatch(file.name) and file.is_file()]

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import pickle
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import serialization
 
 from consensus_imitation import ConsensusImitator, Journal, TopK, ensembles
 from consensus_imitation.demonstrations import Demonstrations
@@ -18,6 +20,21 @@ from consensus_imitation.demonstrations import Demonstrations
 from .crowd_world import make
 
 STEPS = 14
+
+
+def with_checksum(body: bytes) -> bytes:
+    start = b"consensus-imitation-state-2\n"
+    return start + hashlib.sha256(start + body).digest() + body
+
+
+#: Contents that give their checksum, and are no checkpoint.
+STRUCTURES: dict[str, bytes] = {
+    "nothing": with_checksum(b""),
+    "no dictionary": with_checksum(serialization.msgpack_serialize([1, 2])),  # type: ignore[arg-type]
+    "no leaves": with_checksum(serialization.msgpack_serialize({"json": json.dumps({"structure": [], "header": {}})})),
+    "no header": with_checksum(serialization.msgpack_serialize({"json": "{}", "leaves": {}})),
+    "no json": with_checksum(serialization.msgpack_serialize({"json": "{", "leaves": {}})),
+}
 
 
 def run(path: Path, seed: int = 3) -> ConsensusImitator:

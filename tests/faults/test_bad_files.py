@@ -35,6 +35,14 @@ def spoiled(runs: tuple[Path, Path, str], tmp_path: Path, monkeypatch: pytest.Mo
     assert not bad.Executed.mark.exists()
 
 
+@pytest.mark.parametrize("kind", bad.STRUCTURES)
+def test_a_checksum_does_not_make_a_checkpoint(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "state.msgpack"
+    path.write_bytes(bad.STRUCTURES[kind])
+    with pytest.raises(errors.DamagedError, match=r"state\.msgpack"):
+        load_checkpoint(path, like=make().state)
+
+
 def goes_on(one: ConsensusImitator) -> None:
     """As one does that was never interrupted."""
     never = make(demonstrator=scripted)

@@ -685,9 +685,9 @@ FAULTS = [
     ),
     Fault(
         "set-aside-rows-move-on",
-        "imitator",
-        "        if step.active is not None:",
-        "        if step.active is None:",
+        "steps",
+        "    if active is not None:\n        after =",
+        "    if active is None:\n        after =",
         LEARNING,
     ),
     Fault(
@@ -728,7 +728,7 @@ FAULTS = [
     Fault(
         "demonstrator-not-told",
         "imitator",
-        "        self._panel.observe(decision.action, decision.queried, step.active)",
+        "        self._tell(decision, rows)",
         "        pass",
         DEMONSTRATORS,
     ),
