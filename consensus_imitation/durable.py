@@ -8,6 +8,7 @@ functions, from the observations that were kept; what comes out has to be what w
 import platform
 import time
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -119,6 +120,15 @@ class Durable(Standing):
 
     # --- writing ---
 
+    def _together(self) -> AbstractContextManager[None]:
+        """What is written within is done, too, or nothing is written any more: not even Ctrl-C may come between."""
+        return nullcontext() if self._directory is None else self._directory.store.writing()
+
+    @property
+    def _failed(self) -> bool:
+        """Whether something could not be written, so that only the journal says what is so."""
+        return self._directory is not None and self._directory.store.failed
+
     def _refuse_if_recorded(self, what: str) -> None:
         if self._directory is not None:
             raise ConfigurationError(f"cannot {what}: a run with a journal only goes on; begin another run")
@@ -137,6 +147,8 @@ class Durable(Standing):
         return self._directory
 
     def _begin_journal(self, journal: Journal | str | Path) -> None:
+        if not isinstance(journal, Journal | str | Path):
+            raise ConfigurationError(f"journal must be a directory or a Journal(...), got {journal!r}")
         settings = journal if isinstance(journal, Journal) else Journal(journal)
         meta = _meta(self._setup)
         self._directory = directory = RunDirectory.create(settings, meta)

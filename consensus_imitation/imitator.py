@@ -22,7 +22,6 @@ from consensus_imitation.ensembles.base import Ensemble
 from consensus_imitation.errors import (
     ConfigurationError,
     ConsensusWarning,
-    FailedError,
     InvalidAnswerError,
     SilenceError,
 )
@@ -219,8 +218,9 @@ class ConsensusImitator(Durable):
         stream = self._begun(env)
         # First: if it fails, no ledger has started afresh.
         self._panel.reset(env)
-        self._write_event("begin", env)
-        self._state = self._state.replace(stream=stream)
+        with self._together():
+            self._write_event("begin", env)
+            self._state = self._state.replace(stream=stream)
 
     def study(self, observations: Any, actions: Any, starts: Any = None) -> None:
         """Learn from recorded demonstrations, each as if it had been the answer to a query: a warm start.
@@ -245,8 +245,9 @@ class ConsensusImitator(Durable):
             )
         after = warm_start(setup.learner, setup.ensemble, self._state, observations, actions, starts)
         self._warn_if_unexplained(after)
-        self._write_studied(after)
-        self._state = after
+        with self._together():
+            self._write_studied(after)
+            self._state = after
 
     def policy(self, num_envs: int | None = None, seed: int = 0) -> Policy:
         """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
@@ -300,14 +301,16 @@ class ConsensusImitator(Durable):
                 active=rows,
                 asked=time.time(),
             )
-            self._write_decision(decision, judged, number, packed, rows)
-            self._queries.wait(waiting)
+            with self._together():
+                self._write_decision(decision, judged, number, packed, rows)
+                self._queries.wait(waiting)
             return decision
         after = unasked(self._setup, self._state, judged, decision, rows)
         # The last thing but writing that can fail: until then nothing has changed, and no action is given out.
         self._tell(decision, rows)
-        self._write_decision(decision, judged, number, packed, rows)
-        self._close(after, env)
+        with self._together():
+            self._write_decision(decision, judged, number, packed, rows)
+            self._close(after, env)
         return decision
 
     def answer(self, decision: Decision | Query, action: Any) -> Decision:
@@ -360,8 +363,8 @@ class ConsensusImitator(Durable):
             return waiting
         try:
             return self._settle_asked(waiting, *self._ask(waiting))
-        except BaseException as error:
-            self._withdraw(waiting, error)
+        except BaseException:
+            self._withdraw(waiting)
             raise
 
     async def act_async(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
@@ -390,14 +393,15 @@ class ConsensusImitator(Durable):
             return waiting
         try:
             return self._settle_asked(waiting, *await self._ask_async(waiting))
-        except BaseException as error:
-            self._withdraw(waiting, error)
+        except BaseException:
+            self._withdraw(waiting)
             raise
 
     def clear_alarm(self) -> None:
         """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
-        self._write_event("clear", None)
-        self._clear()
+        with self._together():
+            self._write_event("clear", None)
+            self._clear()
 
     # --- details ---
 
@@ -432,8 +436,9 @@ class ConsensusImitator(Durable):
         after, closed = settled(self._setup, self._state, waiting, answers, late, safe_action)
         self._warn_if_unexplained(after)
         self._tell(closed, waiting.active)
-        self._write_answer(waiting, closed, after)
-        self._learned(waiting, closed, after)
+        with self._together():
+            self._write_answer(waiting, closed, after)
+            self._learned(waiting, closed, after)
         return closed
 
     def _warn_if_unexplained(self, after: LearnerState) -> None:
@@ -441,11 +446,12 @@ class ConsensusImitator(Durable):
         if bool(after.unexplained) and not self._unexplained:
             warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
 
-    def _withdraw(self, waiting: OpenStep, error: BaseException) -> None:
-        """The step is not taken. If it could not be written down, the journal says what is so."""
-        if waiting in self._queries.waiting() and not isinstance(error, FailedError):
-            self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
-            self._queries.close(waiting, None)
+    def _withdraw(self, waiting: OpenStep) -> None:
+        """The step is not taken. If something could not be written down, the journal says what is so."""
+        if waiting in self._queries.waiting() and not self._failed:
+            with self._together():
+                self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
+                self._queries.close(waiting, None)
 
     def _tell(self, decision: Decision, active: np.ndarray | None) -> None:
         """Tell the demonstrators what is about to be done."""

@@ -257,6 +257,11 @@ class Store:
         self.flush()
         return self._reader.chain_at(call)
 
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be written."""
+        return self._failed is not None
+
     def check(self) -> None:
         """Raise FailedError if something could not be written."""
         if self._failed is not None:
