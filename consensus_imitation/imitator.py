@@ -13,7 +13,7 @@ from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation, Minimum
 from consensus_imitation.alarms import UNEXPLAINED
 from consensus_imitation.budget import InflationBudget
-from consensus_imitation.decision import Decision, Query, check_action
+from consensus_imitation.decision import Decision, Query, check_action, shown
 from consensus_imitation.demonstrators.adapters import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.diversity import Merging
@@ -29,6 +29,7 @@ from consensus_imitation.host import core_ensemble, initial_state, raw_row
 from consensus_imitation.journal.directory import Journal
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
+from consensus_imitation.options import check_instance
 from consensus_imitation.policy import Policy
 from consensus_imitation.queries import OpenStep, repeats
 from consensus_imitation.reweighting import Reweighting
@@ -406,10 +407,9 @@ class ConsensusImitator(Durable):
     # --- details ---
 
     def _assemble(self, setup: Setup, demonstrator: Any, patience: Patience | None, state: LearnerState) -> None:
-        patience = Patience() if patience is None else patience
-        if isinstance(patience.then, SafeAction):
-            patience.then.check(setup.ensemble.num_actions)
         self._panel = Panel(demonstrator, setup.num_envs, patience)
+        if isinstance(self._panel.patience.then, SafeAction):
+            self._panel.patience.then.check(setup.ensemble.num_actions)
         self._stand(setup, state)
 
     def _posed(self, observation: Any, active: Any, env: int | None) -> OpenStep | Decision:
@@ -539,7 +539,7 @@ class ConsensusImitator(Durable):
         except Exception:  # noqa: BLE001 - whatever it is, it is no answer
             shape = None
         if shape != (self.num_envs,):
-            raise InvalidAnswerError(f"expected {self.num_envs} answers, one per environment; got {action!r}")
+            raise InvalidAnswerError(f"expected {self.num_envs} answers, one per environment; got {shown(action)}")
         checked = np.array(decision.action, np.int32)
         for b in np.flatnonzero(decision.queried):
             checked[b] = check_action(action[b], num_actions)
@@ -573,6 +573,7 @@ def _make_learner(
     merging: Merging | None,
     reweighting: Reweighting | None,
 ) -> Learner:
+    check_instance("alarm", alarm, MisspecificationAlarm, "pass for example MisspecificationAlarm(0.01)")
     if alarm is not None and alarm.num_contexts > 1 and not ensemble.pure:
         raise ConfigurationError(
             "with members that run on the host the alarm cannot tell observations apart: "
