@@ -153,7 +153,8 @@ class Killer:
     def install(self) -> None:
         for name in SEAM:
             setattr(disk, name, self.event(name, getattr(disk, name)))
-        for module in (imitator, durable):
+        modules: list[Any] = [imitator, durable]
+        for module in modules:
             judge, settled = module.judge, module.settled
             module.judge = self.phase("deciding", self.event("judge", judge))
             module.settled = self.phase("learning", self.event("settled", settled))
@@ -193,12 +194,15 @@ def live(plan: Plan, path: Path, mark: Mark) -> None:
         with mark.within("beginning"):
             running = plan.begin(run_dir)
     entries = read(run_dir)
-    calls = len(entries)
+    said = os.open(path / "handed_out", os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    # Before it goes on: what is lost would be done once more, in the same way, and nobody would notice.
+    for line in (path / "handed_out").read_text().splitlines():
+        if not is_held(json.loads(line), entries):
+            _append(said, ("lost", *json.loads(line)))
     wrong = resend(running, entries)
-    said = os.open(path / "handed_out", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    if wrong or len(read(run_dir)) != calls:
-        os.write(said, json.dumps(["wrong", wrong, len(read(run_dir)), calls]).encode() + b"\n")
-    player = Player(plan, running, place_of(entries, plan), lambda *line: os.write(said, _line(line)))
+    if wrong or len(read(run_dir)) != len(entries):
+        _append(said, ("wrong", wrong, len(read(run_dir)), len(entries)))
+    player = Player(plan, running, place_of(entries, plan), lambda *line: _append(said, line))
     mark.run()
     while player.place.calls < plan.num_calls:
         player.one()
@@ -210,8 +214,19 @@ def live(plan: Plan, path: Path, mark: Mark) -> None:
     os.replace(path / "end.part", path / "end")
 
 
-def _line(said: tuple[Any, ...]) -> bytes:
-    return json.dumps(said).encode() + b"\n"
+def is_held(said: list[Any], entries: list[Any]) -> bool:
+    """Whether the journal holds what was acknowledged or handed out."""
+    kind, number, env, action = said[:4]
+    for entry in entries:
+        record = entry.record
+        where = record.query if kind == "answer" else record.step
+        if (record.kind, where, record.env, record.action) == (kind, number, env, action):
+            return True
+    return kind not in ("answer", "act")
+
+
+def _append(file: int, said: tuple[Any, ...]) -> None:
+    os.write(file, json.dumps(said).encode() + b"\n")
 
 
 def spawn(plan: Plan, path: Path, mark: Mark, point: Point, seed: int) -> int:
@@ -326,8 +341,12 @@ def count_answers(side: Path, entries: list[Any], figures: Figures) -> None:
         (entry.record.step, entry.record.env): entry.record.action for entry in entries if entry.record.kind == "act"
     }
     said = [json.loads(line) for line in side.read_text().splitlines()] if side.exists() else []
-    for kind, number, env, action in said:
-        if kind == "wrong":
+    for kind, number, env, action, *_ in said:
+        if kind == "lost":
+            figures.lost += number == "answer"
+            figures.not_written += number == "act"
+            figures.notes.append(f"{side}: not in the journal when it was taken up: {number} {env} {action}")
+        elif kind == "wrong":
             figures.duplicated += 1
             figures.notes.append(f"{side}: repeats were not taken as repeats: {number}, {env}, {action}")
         elif kind == "answer":

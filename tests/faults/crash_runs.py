@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ConsensusImitator, TopK, ensembles
@@ -267,12 +268,20 @@ def told(entries: list[Entry]) -> list[tuple[Any, ...]]:
     return [tuple(plain(getattr(record, name)) for name in names) for record in kept]
 
 
+def leaves(imitator: ConsensusImitator) -> list[tuple[Any, np.ndarray]]:
+    """Every leaf of the state, with its path; keys as numbers."""
+
+    def plain(leaf: Any) -> np.ndarray:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+    return [(path, plain(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(imitator.state)]
+
+
 def fingerprint(imitator: ConsensusImitator) -> dict[str, str]:
     """Every leaf of the state, bit by bit: parameters, optimiser, replay, posterior, keys; and what is read off it."""
     found: dict[str, str] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(imitator.state):
-        plain = jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-        array = np.asarray(plain)
+    for path, array in leaves(imitator):
         found[jax.tree_util.keystr(path)] = f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"
     found["weights"] = imitator.weights.tobytes().hex()
     found["alarms"] = json.dumps(imitator.alarms)

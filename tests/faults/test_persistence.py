@@ -5,20 +5,21 @@ import os
 import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
 from consensus_imitation import ConsensusImitator, ConsensusWarning, TopK, ensembles
-from consensus_imitation.errors import FailedError, JournalError
+from consensus_imitation.errors import FailedError, JournalError, LockedError
 from consensus_imitation.journal import disk
 from tests.journal.faults import faults
 
-from .crash_runs import Place, Plan, Player, fingerprint, place_of, read, resend, tables, told
+from .crash_runs import Place, Plan, Player, fingerprint, leaves, place_of, read, resend, tables, told
 
 CALLS = 16
 PLANS = {
@@ -63,9 +64,8 @@ class Handed:
                 assert said in acted or i >= len(self.said) - forgotten
 
 
-def leaves(imitator: ConsensusImitator) -> list[bytes]:
-    return [np.asarray(jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
-            .tobytes() for leaf in jax.tree.leaves(imitator.state)]  # fmt: skip
+def state_of(imitator: ConsensusImitator) -> list[bytes]:
+    return [leaf.tobytes() for _, leaf in leaves(imitator)]
 
 
 _references: dict[str, tuple[Any, Any, list[str], int]] = {}
@@ -97,7 +97,7 @@ def refuses(call: Callable[[], Any]) -> None:
 
 def gives_nothing_more(imitator: ConsensusImitator, plan: Plan, place: Place) -> None:
     """Whatever is asked of an imitator that has failed, it does nothing."""
-    before, pending = leaves(imitator), [one.query for one in imitator.pending]
+    before, pending = state_of(imitator), [one.query for one in imitator.pending]
     rows = np.array([plan.observe(bytes([b]) * 32) for b in range(plan.num_envs or 1)])
     observation, envs = (rows[0], [None]) if plan.way == "single" else (rows, [None, 0, 1, 2])
     for env in envs:
@@ -111,7 +111,7 @@ def gives_nothing_more(imitator: ConsensusImitator, plan: Plan, place: Place) ->
         answer = 1 if np.ndim(one.queried) == 0 else np.ones(plan.num_envs or 1, np.int32)
         refuses(lambda one=one, answer=answer: imitator.answer(one, answer))
     refuses(imitator.clear_alarm)
-    assert leaves(imitator) == before
+    assert state_of(imitator) == before
     assert [one.query for one in imitator.pending] == pending
 
 
@@ -119,15 +119,16 @@ def play_until_it_fails(plan: Plan, path: Path, handed: Handed) -> None:
     """With the fault in place: the failed call gives out nothing, and leaves the state as it was."""
     imitator = plan.begin(path)
     player = Player(plan, imitator, place_of([], plan), handed)
+    before, said, made = state_of(imitator), 0, 0
     try:
         while player.place.calls < plan.num_calls:
-            before, said, made = leaves(imitator), len(handed.said), player.place.calls
+            before, said, made = state_of(imitator), len(handed.said), player.place.calls
             player.one()
     except FailedError:
         assert len(handed.said) == said
         assert player.place.calls == made
         # `act` makes two calls: the question may have been written, which changes no state, and the answer not.
-        assert leaves(imitator) == before
+        assert state_of(imitator) == before
         gives_nothing_more(imitator, plan, player.place)
         refuses(imitator.close)
         raise
@@ -262,9 +263,9 @@ def test_an_interruption_while_writing_is_a_failure_too(place: Path, after: bool
         player = Player(plan, imitator, place_of([], plan), handed)
         with faults(at - beginning, KeyboardInterrupt(), after), pytest.raises((KeyboardInterrupt, FailedError)):
             player.play()
-        before = leaves(imitator)
+        before = state_of(imitator)
         gives_nothing_more(imitator, plan, player.place)
-        assert leaves(imitator) == before
+        assert state_of(imitator) == before
         refuses(imitator.close)
         goes_on(plan, path, handed, (entries, found))
         shutil.rmtree(path)
@@ -379,3 +380,21 @@ def test_the_directory_is_moved_away_under_its_writer(place: Path) -> None:
     refuses(imitator.close)
     (place / "elsewhere").rename(path)
     goes_on(plan, path, handed, (entries, found))
+
+
+def test_a_refused_second_writer_does_not_let_go_of_the_first_ones_lock(place: Path) -> None:
+    plan, path = PLANS["single"], place / "run"
+    imitator = plan.begin(path)
+    # A process that closes a file lets go of all its locks on it, whoever of it took them.
+    with pytest.raises(LockedError):
+        plan.resume(path)
+    with pytest.raises(LockedError):
+        plan.begin(path)
+    other = (
+        "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute('BEGIN EXCLUSIVE')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", other, path / "lock.sqlite"], capture_output=True, text=True, check=False
+    )
+    assert "database is locked" in done.stderr
+    imitator.close()
