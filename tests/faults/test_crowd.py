@@ -1,4 +1,4 @@
-"""A crowd of environments whose answers come late, twice, out of order, garbled or never."""
+"""Many environments in one event loop: answers that come late, from elsewhere or never."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,9 @@ from consensus_imitation import (
     StaleAnswerError,
     WrongQueryError,
 )
-from consensus_imitation.demonstrators import Demonstrator, Panel, Patience, SafeAction
-from consensus_imitation.journal.directory import Journal
-from consensus_imitation.queries import Queries
-from consensus_imitation.steps import settled
+from consensus_imitation.demonstrators import Demonstrator, Patience, SafeAction
 
-from . import crowd_network
-from .crowd_network import ENVS, STUCK, Figures
+from .crowd_network import ENVS
 from .crowd_world import A, S, again, asked, make, query_of
 
 SAFE = Patience(timeout=0.02, then=SafeAction(2))
@@ -45,94 +41,6 @@ def run(main: Callable[[], Awaitable[None]]) -> list[Any]:
 def leaves(imitator: ConsensusImitator, *without: str) -> list[Any]:
     stream = imitator.state.stream.replace(key=None, **dict.fromkeys(without))
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(imitator.state.replace(stream=stream))]
-
-
-# --- the network ---
-
-
-def check(figures: Figures, queries: int) -> None:
-    assert figures.queries >= queries
-    assert figures.crossed == 0
-    assert figures.resent > 0
-    assert figures.error < 1e-3
-    others = [steps for env, steps in enumerate(figures.steps) if env != STUCK]
-    assert figures.steps[STUCK] < 5 < np.mean(others)
-    assert min(others) > 0
-
-
-def test_over_a_bad_network_no_answer_reaches_another_question() -> None:
-    figures = crowd_network.tell(1500)
-    check(figures, 1500)
-    assert figures.repeated > 100
-    errors = {what.split(": ")[0]: what.split(": ")[1] for what in figures.refused}
-    assert errors["another run"] == errors["another id"] == errors["another observation"] == "WrongQueryError"
-    assert errors["another env"] == errors["another step"] == errors["all but the observation"] == "WrongQueryError"
-    assert errors["another answer, later"] == "StaleAnswerError"
-    assert "no action" in errors
-
-
-def test_nor_when_the_run_is_broken_off_and_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consensus_imitation.queries.REMEMBERED", 100)
-    figures = crowd_network.tell(600, Journal(tmp_path / "run", group=50, checkpoint_every=300), restarts=2, seed=1)
-    check(figures, 600)
-    assert figures.restarts == 2
-    assert not any("long after" in what for what in figures.refused)  # the journal knows
-
-
-def test_in_one_event_loop_nobody_gets_anothers_answer() -> None:
-    figures = crowd_network.act(1500)
-    check(figures, 1500)
-
-
-def to_the_neighbour(find: Any) -> Any:
-    """Delivers to another environment's question, now and then."""
-
-    def found(self: Queries, given: Any) -> Any:
-        waits = [step for step in self._waiting.values() if step is not find(self, given)]
-        return waits[0] if waits and self.next_id % 10 == 0 else find(self, given)
-
-    return found
-
-
-def unchecked(self: Queries, known: Any, given: Any, found: Any) -> Any:
-    return found
-
-
-def twice(self: ConsensusImitator, waiting: Any, answers: Any, late: Any) -> Any:
-    closed = SETTLE(self, waiting, answers, late)
-    if waiting.query.id == 100:
-        self._state = self._state.replace(
-            posterior=settled(self._setup, self._state, waiting, answers, late, 0)[0].posterior
-        )
-    return closed
-
-
-SETTLE = ConsensusImitator._settle
-
-
-def test_the_network_finds_answers_to_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Queries, "find", to_the_neighbour(Queries.find))
-    assert crowd_network.tell(300).crossed > 0
-
-
-def test_the_network_finds_out_if_observations_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Queries, "_same", unchecked)
-    assert crowd_network.tell(300).crossed > 0
-
-
-def test_the_network_finds_an_answer_that_is_learned_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ConsensusImitator, "_settle", twice)
-    assert crowd_network.tell(300).error > 1e-3
-
-
-def test_the_network_finds_questions_put_to_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = Panel.ask_async
-
-    async def ask_the_neighbour(self: Panel, observation: Any, env: int = 0) -> Any:
-        return await ask(self, observation, {20: 21, 21: 20}.get(env, env))
-
-    monkeypatch.setattr(Panel, "ask_async", ask_the_neighbour)
-    assert crowd_network.act(300).crossed > 0
 
 
 # --- one event loop ---

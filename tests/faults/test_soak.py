@@ -23,14 +23,14 @@ def shorter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("num_envs", [None, 4])
 def test_nothing_grows(num_envs: int | None) -> None:
-    figures = soak(1000, num_envs, trace=True)
+    figures = soak(600, num_envs, trace=num_envs is None)
     assert figures.complaints() == []
-    assert figures.queries > 200
+    assert figures.queries > 150
     assert figures.smallest < -1
 
 
 def test_nothing_grows_with_a_journal(tmp_path: Path) -> None:
-    figures = soak(500, journal=Journal(tmp_path / "run", group=100, checkpoint_every=150))
+    figures = soak(300, journal=Journal(tmp_path / "run", group=100, checkpoint_every=150))
     assert figures.complaints() == []
 
 
@@ -43,10 +43,9 @@ def test_a_decision_that_is_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
         return kept[-1]
 
     monkeypatch.setattr(ConsensusImitator, "decide", leaks)
-    figures = soak(600, trace=True)
+    figures = soak(600)
     assert len(kept) == 1200
     assert any("objects are left behind" in line for line in figures.complaints())
-    assert any("bytes are left behind" in line for line in figures.complaints())
 
 
 def test_a_list_that_grows_by_an_entry_each_step_is_noticed() -> None:
