@@ -5,12 +5,10 @@ answer acknowledged. Taking up a run reads the newest whole checkpoint and does 
 functions, from the observations that were kept; what comes out has to be what was written down.
 """
 
-import platform
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,10 +16,18 @@ from typing import Any, Self
 import jax
 import numpy as np
 
-from consensus_imitation import compiled
-from consensus_imitation.compiled import Closed
-from consensus_imitation.decision import Decision, Query, from_packed
+from consensus_imitation.decision import Decision
 from consensus_imitation.demonstrators.patience import Patience
+from consensus_imitation.doing_again import (
+    about,
+    call_of,
+    compare,
+    from_records,
+    judged_again,
+    kept,
+    open_step,
+    recalled,
+)
 from consensus_imitation.ensembles.base import Ensemble
 from consensus_imitation.errors import (
     ConfigurationError,
@@ -35,13 +41,13 @@ from consensus_imitation.journal.checkpoint import Checkpoint
 from consensus_imitation.journal.directory import Journal, RunDirectory
 from consensus_imitation.journal.packing import digest, pack, unpack
 from consensus_imitation.journal.record import Entry
-from consensus_imitation.journal.store import Store
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.policy import begun, encoded
 from consensus_imitation.queries import OpenStep
-from consensus_imitation.recording import LOCKSTEP, answered, decided, event, grouped, words
-from consensus_imitation.standing import Standing, shapes
-from consensus_imitation.steps import Judged, Setup, judge, settled, unasked
+from consensus_imitation.recording import answered, decided, event, grouped, words
+from consensus_imitation.run_description import check_description, description, versions
+from consensus_imitation.standing import Standing
+from consensus_imitation.steps import Judged, Setup, settled, unasked
 
 
 class Durable(Standing):
@@ -146,16 +152,16 @@ class Durable(Standing):
             )
         return self._directory
 
-    def _begin_journal(self, journal: Journal | str | Path) -> None:
+    def _begin_journal(self, journal: Any) -> None:
         if not isinstance(journal, Journal | str | Path):
             raise ConfigurationError(f"journal must be a directory or a Journal(...), got {journal!r}")
         settings = journal if isinstance(journal, Journal) else Journal(journal)
-        meta = _meta(self._setup)
+        meta = description(self._setup)
         self._directory = directory = RunDirectory.create(settings, meta)
         try:
             self._queries.run = directory.run
-            self._queries.recall = lambda query: _recalled(directory.store, query, self._setup, self.run)
-            self._write_event("open", None, note=_versions())
+            self._queries.recall = lambda query: recalled(directory.store, query, self._setup, self.run)
+            self._write_event("open", None, note=versions())
             self._write_checkpoint()
         except BaseException:
             # Nobody has the imitator, to close it.
@@ -236,7 +242,7 @@ class Durable(Standing):
         try:
             meta = directory.store.meta
             setup = Setup(ensemble, learner, meta["num_envs"])
-            _check_meta(meta, setup)
+            check_description(meta, setup)
             like = initial_state(learner, ensemble, jax.random.key(0), setup.num_envs)
             saved = next(directory.checkpoints(like), None)
             if saved is None:
@@ -254,7 +260,7 @@ class Durable(Standing):
                 warnings.simplefilter("ignore", ConsensusWarning)
                 self._replay(directory, saved)
             self._directory = directory
-            self._write_event("open", None, note=_versions())
+            self._write_event("open", None, note=versions())
         except BaseException:
             directory.close()
             raise
@@ -264,11 +270,11 @@ class Durable(Standing):
         self._alarms.load(header["alarms"])
         self._cleared = header["cleared"]
         self._queries.next_id = store.last_query + 1
-        self._queries.recall = lambda query: _recalled(store, query, self._setup, directory.run)
+        self._queries.recall = lambda query: recalled(store, query, self._setup, directory.run)
         # Queries that were posed before the checkpoint: what was predicted then is in the journal.
         for query in header["waiting"]:
-            call = _call(store, store.of_query(query)[0].call)
-            self._wait_again(call, unpack(_kept(directory, call)))
+            call = call_of(store, store.of_query(query)[0].call)
+            self._wait_again(call, unpack(kept(directory, call)))
         for call in grouped(store.entries(after_call=header["call"])):
             try:
                 self._do_again(directory, call)
@@ -280,7 +286,7 @@ class Durable(Standing):
         record = call[0].record
         match record.kind:
             case "act" | "ask":
-                self._decide_again(call, unpack(_kept(directory, call)))
+                self._decide_again(call, unpack(kept(directory, call)))
             case "answer" | "safe":
                 self._settle_again(call)
             case "withdraw":
@@ -299,25 +305,25 @@ class Durable(Standing):
                 pass
 
     def _decide_again(self, call: list[Entry], observation: Any) -> None:
-        env, active = _about(call, self.num_envs)
+        env, active = about(call, self.num_envs)
         own = self._setup.taken(self._state, env)
-        judged = _judged_again(self._setup, own, call, observation, env, active)
+        judged = judged_again(self._setup, own, call, observation, env, active)
         decision = judged.decision(self._setup, call[0].record.step, env)
         decision = replace(decision, alarms=call[0].record.alarms)
         self._alarms.report(decision, self._unexplained, active)
         if np.any(decision.queried):
-            self._queries.wait(_open_step(call, judged, decision, self.run, observation, active))
+            self._queries.wait(open_step(call, judged, decision, self.run, observation, active))
         else:
             self._close(unasked(self._setup, self._state, judged, decision, active), env)
 
     def _wait_again(self, call: list[Entry], observation: Any) -> None:
         """A query that waits since before the checkpoint: from the record alone, its state being gone."""
-        env, active = _about(call, self.num_envs)
+        env, active = about(call, self.num_envs)
         size = self._setup.rows(env)
         seen = encoded(self._setup.ensemble, observation, size)
-        judged = _from_records(self._setup, call, seen, size)
+        judged = from_records(self._setup, call, seen, size)
         decision = replace(judged.decision(self._setup, call[0].record.step, env), alarms=call[0].record.alarms)
-        self._queries.wait(_open_step(call, judged, decision, self.run, observation, active))
+        self._queries.wait(open_step(call, judged, decision, self.run, observation, active))
 
     def _settle_again(self, call: list[Entry]) -> None:
         waiting = self._waiting_again(call)
@@ -332,7 +338,7 @@ class Durable(Standing):
             if record.kind == "safe":
                 late[row], safe_action = True, record.action or 0
         after, closed = settled(self._setup, self._state, waiting, answers, late, safe_action)
-        _compare(call, "posterior", words(after), call[0].record.after)
+        compare(call, "posterior", words(after), call[0].record.after)
         self._learned(waiting, closed, after)
 
     def _waiting_again(self, call: list[Entry]) -> OpenStep:
@@ -343,155 +349,7 @@ class Durable(Standing):
             f"call {call[0].call} of the journal closes query {call[0].record.query}, which does not wait"
         )
 
-    def _about(self, waiting: OpenStep, observation: Any) -> bool:
+    def _is_about(self, waiting: OpenStep, observation: Any) -> bool:
         """Whether a query that waits is about this observation."""
         packed = self._packed(observation, needed=True)
         return packed is not None and digest(packed) == waiting.query.observation
-
-
-def _judged_again(
-    setup: Setup, own: LearnerState, call: list[Entry], observation: Any, env: int | None, active: np.ndarray | None
-) -> Judged:
-    """The decision of a call, made again; of members on the host, what they said is taken from the record."""
-    size = setup.rows(env)
-    if not setup.ensemble.pure:
-        judged = _from_records(setup, call, encoded(setup.ensemble, observation, size), size)
-        observe = compiled.observe if size is None else compiled.observe_batch
-        drawn = np.int32(judged.on_host[..., 0])
-        after = observe(setup.learner, own, judged.core, judged.packed, judged.log_probs, drawn)
-        return judged._replace(closed=Closed(after.stream.carry, after.stream.step, after.stream.ledger))
-    draws = [entry.record.draw for entry in call]
-    number = np.float32(draws[0])
-    if size is not None:
-        number = np.zeros(size, np.float32)
-        number[[entry.record.env for entry in call]] = draws
-    judged = judge(setup, own, observation, number, env, active)
-    for entry in call:
-        row = () if size is None else entry.record.env
-        _compare(call, "predictions", np.asarray(judged.log_probs)[row], entry.record.log_probs)
-        _compare(call, "decision", judged.on_host[row], entry.record.packed)
-    return judged
-
-
-def _from_records(setup: Setup, call: list[Entry], seen: Any, size: int | None) -> Judged:
-    """What was decided, as it was written down; rows of a batch that were set aside are zero."""
-    shown: dict[str, np.ndarray] = {}
-    for name in ("packed", "log_probs"):
-        rows = [np.asarray(getattr(entry.record, name)) for entry in call]
-        shown[name] = rows[0]
-        if size is not None:
-            shown[name] = np.zeros((size, *rows[0].shape), np.float32)
-            shown[name][[entry.record.env for entry in call]] = rows
-    core = shown["log_probs"] if not setup.ensemble.pure else seen
-    return Judged(shown["packed"], shown["packed"], jax.numpy.asarray(shown["log_probs"]), seen, core, closed=None)  # type: ignore[arg-type]
-
-
-def _open_step(
-    call: list[Entry], judged: Judged, decision: Decision, run: str, observation: Any, active: np.ndarray | None
-) -> OpenStep:
-    record = next(entry.record for entry in call if entry.record.kind == "ask")
-    query = Query(run, int(record.query or 0), record.observation, decision.env, decision.step)
-    return OpenStep(
-        decision=replace(decision, query=query),
-        packed=judged.packed,
-        log_probs=judged.log_probs,
-        observation=judged.seen,
-        raw=observation,
-        core=judged.core,
-        active=active,
-        asked=record.time,
-        restored=True,
-    )
-
-
-def _about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarray | None]:
-    """Which environment a call was about (None for the only one, or all in lockstep), and which rows were active."""
-    if call[0].record.note != LOCKSTEP:
-        return call[0].record.env, None
-    active = np.zeros(num_envs or 0, bool)
-    active[[entry.record.env for entry in call]] = True
-    return None, None if active.all() else active
-
-
-def _kept(directory: RunDirectory, call: list[Entry]) -> bytes:
-    kept = directory.store.observation_of(call[0].call)
-    if kept is None:
-        raise JournalError(f"the observation of call {call[0].call} is not kept: the run cannot be taken up from there")
-    return kept
-
-
-def _call(store: Store, number: int) -> list[Entry]:
-    """The entries of one call."""
-    return next(grouped(store.entries(after_call=number - 1)))
-
-
-def _recalled(store: Store, number: int, setup: Setup, run: str) -> Decision | None:
-    """How a query was closed, from the journal: None if it was withdrawn.
-
-    Raises:
-        KeyError: if it was not.
-    """
-    entries = store.of_query(number)
-    asked = _call(store, entries[0].call) if entries else []
-    closing = {entry.record.env: entry.record for entry in entries if entry.record.kind in ("answer", "safe")}
-    if any(entry.record.kind == "withdraw" for entry in entries):
-        return None
-    if not asked or not closing:
-        raise KeyError("not closed")
-    env, _ = _about(asked, setup.num_envs)
-    size = setup.rows(env)
-    judged = _from_records(setup, asked, None, size)
-    decision = from_packed(judged.on_host, setup.ensemble.num_actions, asked[0].record.step, env)
-    query = Query(run, number, asked[0].record.observation, env, decision.step)
-    action, late = np.array(-1 if size is None else decision.action), np.zeros(size or (), bool)
-    for where, record in closing.items():
-        row = () if size is None else where
-        action[row], late[row] = record.action, record.kind == "safe"
-    taken = int(action) if size is None else action
-    return replace(
-        decision, query=query, action=taken, unanswered=bool(late) if size is None else late,
-        alarms=asked[0].record.alarms,
-    )  # fmt: skip
-
-
-def _compare(call: list[Entry], what: str, now: Any, then: Any) -> None:
-    if then is not None and np.asarray(now).tobytes() != np.asarray(then).tobytes():
-        raise ReplayError(
-            f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) gives another "
-            f"{what} now than it gave then: members, rules, versions of the libraries and kind of device have to be "
-            "those of the run"
-        )
-
-
-def _meta(setup: Setup) -> dict[str, Any]:
-    """What a run is of: members and rules have to be the same when it is taken up."""
-    ensemble, learner = setup.ensemble, setup.learner
-    rules = learner.replace(ensemble=None)
-    return {
-        "num_members": ensemble.num_members,
-        "num_actions": ensemble.num_actions,
-        "num_envs": setup.num_envs,
-        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
-        "rules": repr(rules),
-        "plain_bayes": learner.reweighting is None,
-        "ensemble": type(ensemble).__name__,
-        "state": [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in _leaves(setup)],
-    }
-
-
-def _leaves(setup: Setup) -> list[Any]:
-    return jax.tree_util.tree_leaves_with_path(shapes(setup))
-
-
-def _check_meta(meta: dict[str, Any], setup: Setup) -> None:
-    for name, now in _meta(setup).items():
-        if meta.get(name) != now:
-            raise ConfigurationError(
-                f"the run is of other members or rules: {name} was {meta.get(name)!r}, and is {now!r} now; construct "
-                "them as they were then"
-            )
-
-
-def _versions() -> str:
-    names = ("consensus_imitation", "jax", "jaxlib", "flax", "numpy")
-    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])

@@ -1,6 +1,5 @@
 """The stateful shell: validate, make one core call, write it down, swap the state. It contains no arithmetic."""
 
-import asyncio
 import secrets
 import time
 import warnings
@@ -10,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from consensus_imitation import compiled
-from consensus_imitation.aggregation import Aggregation, Minimum
+from consensus_imitation.aggregation import Aggregation
 from consensus_imitation.alarms import UNEXPLAINED
 from consensus_imitation.budget import InflationBudget
+from consensus_imitation.construction import check_construction, make_learner
 from consensus_imitation.decision import Decision, Query, check_action, shown
 from consensus_imitation.demonstrators.adapters import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
@@ -23,17 +23,16 @@ from consensus_imitation.errors import (
     ConfigurationError,
     ConsensusWarning,
     InvalidAnswerError,
-    SilenceError,
 )
-from consensus_imitation.host import core_ensemble, initial_state, raw_row
+from consensus_imitation.host import initial_state
 from consensus_imitation.journal.directory import Journal
-from consensus_imitation.learner import Learner, LearnerState
+from consensus_imitation.learner import LearnerState
 from consensus_imitation.misspecification import MisspecificationAlarm
-from consensus_imitation.options import check_instance
 from consensus_imitation.policy import Policy
 from consensus_imitation.queries import OpenStep, repeats
+from consensus_imitation.questions import ask, ask_async
 from consensus_imitation.reweighting import Reweighting
-from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
+from consensus_imitation.selection import SelectionRule
 from consensus_imitation.standing import check_fits
 from consensus_imitation.steps import Setup, judge, settled, unasked
 from consensus_imitation.warm_start import warm_start
@@ -100,9 +99,9 @@ class ConsensusImitator(Durable):
         patience: Patience | None = None,
         journal: Journal | str | Path | None = None,
     ) -> None:
-        _check_construction(ensemble, seed, num_envs)
+        check_construction(ensemble, seed, num_envs)
         rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
-        setup = Setup(ensemble, _make_learner(ensemble, *rules), num_envs)
+        setup = Setup(ensemble, make_learner(ensemble, *rules), num_envs)
         key = compiled.make_key(secrets.randbits(64) if seed is None else seed)
         self._assemble(setup, demonstrator, patience, initial_state(setup.learner, ensemble, key, num_envs))
         if journal is not None:
@@ -131,7 +130,7 @@ class ConsensusImitator(Durable):
         """
         rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
         steps = np.shape(state.stream.step)
-        setup = Setup(ensemble, _make_learner(ensemble, *rules), steps[0] if steps else None)
+        setup = Setup(ensemble, make_learner(ensemble, *rules), steps[0] if steps else None)
         check_fits(setup, state)
         imitator = cls.__new__(cls)
         imitator._assemble(setup, demonstrator, patience, state)
@@ -196,7 +195,7 @@ class ConsensusImitator(Durable):
         """
         rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
         imitator = cls.__new__(cls)
-        imitator._take_up(run_dir, ensemble, _make_learner(ensemble, *rules), demonstrator, patience)
+        imitator._take_up(run_dir, ensemble, make_learner(ensemble, *rules), demonstrator, patience)
         return imitator
 
     # --- one step and what surrounds it ---
@@ -363,7 +362,7 @@ class ConsensusImitator(Durable):
         if isinstance(waiting, Decision):
             return waiting
         try:
-            return self._settle_asked(waiting, *self._ask(waiting))
+            return self._settle_asked(waiting, *ask(self._panel, self._setup, waiting))
         except BaseException:
             self._withdraw(waiting)
             raise
@@ -393,7 +392,7 @@ class ConsensusImitator(Durable):
         if isinstance(waiting, Decision):
             return waiting
         try:
-            return self._settle_asked(waiting, *await self._ask_async(waiting))
+            return self._settle_asked(waiting, *await ask_async(self._panel, self._setup, waiting))
         except BaseException:
             self._withdraw(waiting)
             raise
@@ -419,7 +418,7 @@ class ConsensusImitator(Durable):
         if waiting is not None and waiting.restored and waiting.decision.env == env:
             rows, then = self._check_active(active, env), waiting.active
             same_rows = rows is then if rows is None or then is None else bool(np.all(rows == then))
-            if same_rows and self._about(waiting, observation):
+            if same_rows and self._is_about(waiting, observation):
                 return waiting
         decision = self.decide(observation, active, env)
         waiting = self._queries.blocking(env)
@@ -465,53 +464,6 @@ class ConsensusImitator(Durable):
             rows = np.arange(self.num_envs or 0) == decision.env
             self._panel.observe(np.full(rows.shape, decision.action), rows & asked, rows, rows & late)
 
-    def _ask(self, waiting: OpenStep) -> tuple[Any, Any]:
-        """Answers, and who did not: [] each, or [B] in lockstep."""
-        decision, whole = waiting.decision, self._setup.rows(waiting.decision.env) is not None
-        answers, late = np.array(decision.action if whole else -1), np.zeros(np.shape(decision.queried), bool)
-        for b in np.flatnonzero(decision.queried).tolist():
-            row, env = self._row_asked(waiting, b)
-            try:
-                answer = self._panel.ask(row, env)
-            except SilenceError:
-                if not isinstance(self._panel.patience.then, SafeAction):
-                    raise
-                answer = self._panel.patience.then.action
-                late[b if whole else ()] = True
-            answers[b if whole else ()] = check_action(answer, self._setup.ensemble.num_actions)
-        return answers, late
-
-    async def _ask_async(self, waiting: OpenStep) -> tuple[Any, Any]:
-        """`_ask`, all that are asked at the same time."""
-        decision, whole = waiting.decision, self._setup.rows(waiting.decision.env) is not None
-        answers, late = np.array(decision.action if whole else -1), np.zeros(np.shape(decision.queried), bool)
-
-        async def one(b: int) -> None:
-            row, env = self._row_asked(waiting, b)
-            try:
-                answer = await self._panel.ask_async(row, env)
-            except SilenceError:
-                if not isinstance(self._panel.patience.then, SafeAction):
-                    raise
-                answer = self._panel.patience.then.action
-                late[b if whole else ()] = True
-            answers[b if whole else ()] = check_action(answer, self._setup.ensemble.num_actions)
-
-        tasks = [asyncio.ensure_future(one(b)) for b in np.flatnonzero(decision.queried).tolist()]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            # If one fails, nobody waits for the others any more.
-            for task in tasks:
-                task.cancel()
-        return answers, late
-
-    def _row_asked(self, waiting: OpenStep, b: int) -> tuple[Any, int]:
-        """What is shown to the demonstrator, and of which environment."""
-        if self._setup.rows(waiting.decision.env) is None:
-            return waiting.raw, waiting.decision.env or 0
-        return raw_row(waiting.raw, b), b
-
     def _check_env(self, env: Any) -> int | None:
         if env is None:
             return None
@@ -544,41 +496,3 @@ class ConsensusImitator(Durable):
         for b in np.flatnonzero(decision.queried):
             checked[b] = check_action(action[b], num_actions)
         return checked
-
-
-def _check_construction(ensemble: Any, seed: Any, num_envs: Any) -> None:
-    for name, number in (("seed", seed), ("num_envs", num_envs)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | np.integer)):
-            raise ConfigurationError(f"{name} must be an integer or None, got {number!r}")
-    if num_envs is not None and num_envs < 1:
-        raise ConfigurationError(f"num_envs must be at least 1, got {num_envs}")
-    if not hasattr(ensemble, "num_members"):
-        raise ConfigurationError(
-            f"expected an ensemble of members, see consensus_imitation.ensembles; got {ensemble!r}"
-        )
-
-
-def _default_selection(ensemble: Ensemble) -> SelectionRule:
-    if ensemble.learns:
-        return TopK(min(3, ensemble.num_members))
-    return TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)
-
-
-def _make_learner(
-    ensemble: Ensemble,
-    selection: SelectionRule | None,
-    aggregation: Aggregation | None,
-    alarm: MisspecificationAlarm | None,
-    budget: InflationBudget | None,
-    merging: Merging | None,
-    reweighting: Reweighting | None,
-) -> Learner:
-    check_instance("alarm", alarm, MisspecificationAlarm, "pass for example MisspecificationAlarm(0.01)")
-    if alarm is not None and alarm.num_contexts > 1 and not ensemble.pure:
-        raise ConfigurationError(
-            "with members that run on the host the alarm cannot tell observations apart: "
-            "use MisspecificationAlarm(num_contexts=1)"
-        )
-    selection = _default_selection(ensemble) if selection is None else selection
-    rule = Minimum() if aggregation is None else aggregation
-    return Learner(core_ensemble(ensemble), selection, rule, alarm, budget, merging, reweighting)

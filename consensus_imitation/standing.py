@@ -14,10 +14,10 @@ from consensus_imitation.decision import Decision
 from consensus_imitation.errors import ConfigurationError, PendingQueryError
 from consensus_imitation.host import initial_state
 from consensus_imitation.learner import LearnerState, check
-from consensus_imitation.numbers import Numbers
 from consensus_imitation.queries import OpenStep, Queries
 from consensus_imitation.statement import Statement, certify
 from consensus_imitation.steps import Setup
+from consensus_imitation.uniforms import Numbers
 
 _CLEARED = "an alarm that no member explains the answers was cleared"
 _CHANGED = "the aggregation rule was changed, and what is guaranteed is guaranteed of one rule from the first step"

@@ -1,0 +1,49 @@
+"""What a run is of, and what it was made with: written into its journal, compared when it is taken up."""
+
+import platform
+import re
+from importlib.metadata import version
+from typing import Any
+
+import jax
+import numpy as np
+
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.standing import shapes
+from consensus_imitation.steps import Setup
+
+
+def description(setup: Setup) -> dict[str, Any]:
+    """What a run is of: members and rules have to be the same when it is taken up."""
+    ensemble, learner = setup.ensemble, setup.learner
+    rules = learner.replace(ensemble=None)
+    return {
+        "num_members": ensemble.num_members,
+        "num_actions": ensemble.num_actions,
+        "num_envs": setup.num_envs,
+        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
+        "rules": re.sub(r" at 0x[0-9a-f]+", "", repr(rules)),
+        "plain_bayes": learner.reweighting is None,
+        "ensemble": type(ensemble).__name__,
+        "state": [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in _leaves(setup)],
+    }
+
+
+def _leaves(setup: Setup) -> list[Any]:
+    return jax.tree_util.tree_leaves_with_path(shapes(setup))
+
+
+def check_description(meta: dict[str, Any], setup: Setup) -> None:
+    """Raise ConfigurationError unless a run is of these members and rules."""
+    for name, now in description(setup).items():
+        if meta.get(name) != now:
+            raise ConfigurationError(
+                f"the run is of other members or rules: {name} was {meta.get(name)!r}, and is {now!r} now; construct "
+                "them as they were then"
+            )
+
+
+def versions() -> str:
+    """Of what a run depends on bit for bit."""
+    names = ("consensus_imitation", "jax", "jaxlib", "flax", "numpy")
+    return ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in names)])
