@@ -29,10 +29,11 @@ from typing import Any
 
 import jax
 
-from consensus_imitation import durable, imitator
+from consensus_imitation import steps
 from consensus_imitation.errors import JournalError
 from consensus_imitation.journal import disk
 from consensus_imitation.journal.directory import RunDirectory
+from consensus_imitation.warm_start import warm_start
 from tests.faults.crash_runs import (
     Plan,
     Player,
@@ -137,7 +138,7 @@ class Killer:
                 die()
             result = call(*arguments, **more)
             if due:
-                jax.block_until_ready(result) if name == "settled" else None
+                jax.block_until_ready(result) if name in ("settled", "warm_start") else None
                 die()
             return result
 
@@ -153,12 +154,11 @@ class Killer:
     def install(self) -> None:
         for name in SEAM:
             setattr(disk, name, self.event(name, getattr(disk, name)))
-        modules: list[Any] = [imitator, durable]
-        for module in modules:
-            judge, settled = module.judge, module.settled
-            module.judge = self.phase("deciding", self.event("judge", judge))
-            module.settled = self.phase("learning", self.event("settled", settled))
-        imitator.warm_start = self.phase("learning", self.event("settled", imitator.warm_start))
+        for phase, call in (("deciding", steps.judge), ("learning", steps.settled), ("learning", warm_start)):
+            patched = self.phase(phase, self.event(call.__name__, call))
+            for module in [module for name, module in sys.modules.items() if name.startswith("consensus_imitation.")]:
+                if getattr(module, call.__name__, None) is call:
+                    setattr(module, call.__name__, patched)
         RunDirectory.append = self.phase("commit", RunDirectory.append)
         RunDirectory.checkpoint = self.phase("checkpoint", RunDirectory.checkpoint)
 
