@@ -31,7 +31,8 @@ def check_construction(ensemble: Any, seed: Any, num_envs: Any) -> None:
 
 
 def default_selection(ensemble: Ensemble) -> SelectionRule:
-    """Two members at least, with the promise of the alpha rule; three of members that learn: weights soon rest on one."""
+    """A quorum of two and the alpha rule's promise; a quorum of three for members that learn."""
+    # The weight of members that learn soon rests on one of them, which the alpha rule would let act alone.
     if ensemble.learns:
         return TopK(min(3, ensemble.num_members))
     return TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)

@@ -40,6 +40,13 @@ REWEIGHTING = ("tests/learning/test_reweighting.py",)
 DEMONSTRATORS = ("tests/learning/test_demonstrators.py",)
 TRAINING = ("tests/neural/test_training.py",)
 GATES = ("tests/compare/test_gates.py",)
+QUERIES = ("tests/faults/test_queries.py",)
+APART = ("tests/faults/test_queries_envs.py",)
+ALARMS = ("tests/faults/test_alarms.py",)
+KILLED = ("tests/faults/test_persistence.py", "tests/faults/test_machine.py")
+JOURNAL = ("tests/journal",)
+ISOLATED = ("tests/isolated",)
+ASKING = ("tests/asking",)
 
 FAULTS = [
     # The posterior.
@@ -759,5 +766,48 @@ FAULTS = [
         "acts = acts & usable & ~jnp.isnan",
         "acts = acts & ~jnp.isnan",
         GATES,
+    ),
+    # Nothing lost.
+    Fault(
+        "answers-are-not-bound", "queries", "        if known != given:", "        if known.id != given.id:", QUERIES
+    ),
+    Fault(
+        "repeats-are-new-answers",
+        "queries",
+        "    if np.array_equal(taken[asked]",
+        "    if not np.array_equal(taken[asked]",
+        QUERIES,
+    ),
+    Fault(
+        "one-question-stops-everybody",
+        "queries",
+        "        return self._waiting.get(env, self._waiting.get(None))",
+        "        return next(iter(self._waiting.values()), None)",
+        APART,
+    ),
+    Fault("safe-actions-teach", "questions", "_safe(panel, silence), late=True", "_safe(panel, silence)", QUERIES),
+    Fault("members-are-never-near-exclusion", "alarms", "(margins >= 0) & (margins < NEAR)", "margins < 0", ALARMS),
+    Fault("a-steady-rate-is-a-storm", "alarms", "STORM_RISE * earlier / before", "0.0", ALARMS),
+    Fault(
+        "replays-are-not-compared",
+        "doing_again",
+        "    if then is not None and",
+        "    if then is None and",
+        ("tests/faults/test_resume.py",),
+    ),
+    Fault(
+        "an-answer-is-acknowledged-before-it-is-written",
+        "durable",
+        "            directory.append(answered(waiting, closed, before, self._posterior_words(after), time.time()))",
+        "            answered(waiting, closed, before, self._posterior_words(after), time.time())",
+        KILLED,
+    ),
+    Fault("chain-not-checked", "journal/reader", "link(previous, row[:-1]) == row[-1]", "True", JOURNAL),
+    Fault(
+        "checksum-not-checked",
+        "journal/checkpoint",
+        "    if hashlib.sha256(FORMAT + body).digest() != checksum:",
+        "    if len(checksum) != 32:",
+        JOURNAL,
     ),
 ]
