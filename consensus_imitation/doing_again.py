@@ -140,6 +140,6 @@ def compare(call: list[Entry], what: str, now: Any, then: Any) -> None:
     """Raise ReplayError unless the bits are those that were written down."""
     if then is not None and np.asarray(now).tobytes() != np.asarray(then).tobytes():
         raise ReplayError(
-            f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) comes out differently "
+            f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) comes out otherwise "
             f"now ({what}): members, rules, versions of the libraries and kind of device have to be those of the run"
         )
