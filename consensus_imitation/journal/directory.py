@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from consensus_imitation.errors import ConfigurationError, DamagedError, JournalError
+from consensus_imitation.errors import ConfigurationError, DamagedError, FailedError, JournalError
 from consensus_imitation.journal import disk
 from consensus_imitation.journal.checkpoint import Checkpoint, load_checkpoint, load_header, save_checkpoint
 from consensus_imitation.journal.lock import Lock
@@ -116,7 +116,10 @@ class RunDirectory:
                     f"{path} holds a run already: go on with it by ConsensusImitator.resume({str(path)!r}, ...), or "
                     "choose another directory"
                 )
-            clear(file)
+            try:
+                clear(file)
+            except OSError as error:
+                raise FailedError(f"what a start left behind at {file} cannot be deleted: {error}") from error
             settings = {name: getattr(journal, name) for name in ("observations", "group", "checkpoint_every")}
             store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)
             return cls(path, journal, lock, store, Report(path=file, entries=0, calls=0))

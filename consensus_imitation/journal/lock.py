@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from consensus_imitation.errors import JournalError, LockedError
@@ -35,7 +36,9 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, disk.FILE_MODE))
+            # Only a file that is new: a process that closes a file lets go of all its locks on it.
+            with suppress(FileExistsError):
+                os.close(disk.create(path))
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the lock {path} cannot be opened: {error}") from error

@@ -194,7 +194,6 @@ def test_every_call_that_changes_the_disk_may_fail(place: Path, name: str, after
 # --- the beginning, taking up, and interruptions ---
 
 
-@pytest.mark.xfail(strict=True, raises=OSError, reason="what clears the remains of a start lets OSError through")
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_beginning_that_fails_lets_go_and_can_be_repeated(place: Path, after: bool) -> None:
     plan, (_, _, calls, beginning) = PLANS["apart"], reference("apart", place)
@@ -383,7 +382,6 @@ def test_the_directory_is_moved_away_under_its_writer(place: Path) -> None:
     goes_on(plan, path, handed, (entries, found))
 
 
-@pytest.mark.xfail(strict=True, reason="the lock opens and closes its file before SQLite does")
 def test_a_refused_second_writer_does_not_let_go_of_the_first_ones_lock(place: Path) -> None:
     plan, path = PLANS["single"], place / "run"
     imitator = plan.begin(path)
