@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ import pytest
 
 from .people import LONG
 
+#: Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
 START = """
-import sys, threading
+import signal, sys, threading
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def say(text):
     sys.stdout.write(text + chr(10))
@@ -65,11 +68,14 @@ except KeyboardInterrupt:
 
 @contextmanager
 def process(code: str) -> Iterator[subprocess.Popen[str]]:
-    """A fresh interpreter."""
+    """A fresh interpreter, which is ended after a while in any case: reading from it cannot hang."""
     running = subprocess.Popen([sys.executable, "-c", START + code], stdout=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(LONG, running.kill)
+    watchdog.start()
     try:
         yield running
     finally:
+        watchdog.cancel()
         running.kill()
         running.communicate()
 
