@@ -99,7 +99,7 @@ def kept(directory: RunDirectory, call: list[Entry]) -> bytes:
 
 def rows_of(call: list[Entry]) -> list[int]:
     """The environments that the entries of a call in lockstep are about."""
-    return [int(entry.record.env or 0) for entry in call]
+    return [int(entry.record.env or 0) for entry in call if entry.record.kind != "idle"]
 
 
 def call_of(store: Store, number: int) -> list[Entry]:

@@ -39,14 +39,14 @@ from consensus_imitation.errors import (
 from consensus_imitation.host import initial_state
 from consensus_imitation.journal.checkpoint import Checkpoint
 from consensus_imitation.journal.directory import Journal, RunDirectory
-from consensus_imitation.journal.packing import digest, pack, unpack
+from consensus_imitation.journal.packing import as_read, digest, pack, unpack
 from consensus_imitation.journal.record import Entry
 from consensus_imitation.learner import Learner, LearnerState
 from consensus_imitation.policy import begun, encoded
 from consensus_imitation.queries import OpenStep
 from consensus_imitation.recording import answered, decided, event, grouped, words
 from consensus_imitation.run_description import check_description, description, versions
-from consensus_imitation.standing import Standing
+from consensus_imitation.standing import Standing, shapes
 from consensus_imitation.steps import Judged, Setup, settled, unasked
 
 
@@ -144,29 +144,49 @@ class Durable(Standing):
 
         Raises:
             JournalError: after `close`: the directory may be somebody else's by now.
+            FailedError: if something could not be written before.
         """
         if self._closed and self._directory is not None:
             raise JournalError(
                 "this imitator was closed: go on with its run by ConsensusImitator.resume("
                 f"{str(self._directory.path)!r}, ...)"
             )
+        if self._directory is not None:
+            self._directory.store.check()
         return self._directory
+
+    def _recall(self, query: int) -> Decision | None:
+        """How a query was closed that is not remembered: see `Queries`."""
+        directory = self._open_directory()
+        if directory is None:
+            raise KeyError("no journal")
+        return recalled(directory.store, query, self._setup, directory.run)
 
     def _begin_journal(self, journal: Any) -> None:
         if not isinstance(journal, Journal | str | Path):
             raise ConfigurationError(f"journal must be a directory or a Journal(...), got {journal!r}")
+        like = jax.tree.map(lambda leaf: leaf.dtype, shapes(self._setup))
+        if jax.tree.map(lambda leaf: leaf.dtype, self._state) != like:
+            raise ConfigurationError(
+                "a run with a journal cannot begin from this state, whose arrays or keys are of other types than an "
+                "imitator's own: pass one as ConsensusImitator.state gives it"
+            )
         settings = journal if isinstance(journal, Journal) else Journal(journal)
         meta = description(self._setup)
         self._directory = directory = RunDirectory.create(settings, meta)
         try:
             self._queries.run = directory.run
-            self._queries.recall = lambda query: recalled(directory.store, query, self._setup, self.run)
+            self._queries.recall = self._recall
             self._write_event("open", None, note=versions())
             self._write_checkpoint()
         except BaseException:
             # Nobody has the imitator, to close it.
             directory.close()
             raise
+
+    def _readable(self, observation: Any) -> Any:
+        """The observation as it will be read if the step has to be done again."""
+        return observation if self._directory is None else as_read(observation)
 
     def _packed(self, observation: Any, needed: bool) -> bytes | None:
         """The observation in bytes: for the journal, or for a query to name it."""
@@ -270,7 +290,7 @@ class Durable(Standing):
         self._alarms.load(header["alarms"])
         self._cleared = header["cleared"]
         self._queries.next_id = store.last_query + 1
-        self._queries.recall = lambda query: recalled(store, query, self._setup, directory.run)
+        self._queries.recall = self._recall
         # Queries that were posed before the checkpoint: what was predicted then is in the journal.
         for query in header["waiting"]:
             call = call_of(store, store.of_query(query)[0].call)
@@ -292,6 +312,9 @@ class Durable(Standing):
             case "withdraw":
                 waiting = self._waiting_again(call)
                 self._queries.close(waiting, None)
+            case "idle":
+                stream = self._state.stream
+                self._close(self._state.replace(stream=stream.replace(step=stream.step + 1)), None)
             case "begin":
                 self._state = self._state.replace(stream=self._begun(record.env))
             case "clear":

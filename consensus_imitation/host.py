@@ -36,7 +36,7 @@ def core_ensemble(ensemble: Ensemble) -> Any:
     """The ensemble that the core sees."""
     if ensemble.pure:
         return ensemble
-    return Predicted(ensemble.prior, ensemble.init_carry(), ensemble.num_members, ensemble.num_actions)
+    return Predicted(ensemble.prior, _as_jax(ensemble.init_carry()), ensemble.num_members, ensemble.num_actions)
 
 
 def initial_state(learner: Learner, ensemble: Ensemble, key: jax.Array, num_envs: int | None) -> LearnerState:
@@ -44,7 +44,7 @@ def initial_state(learner: Learner, ensemble: Ensemble, key: jax.Array, num_envs
     state = learner.init(key, num_envs)
     if ensemble.pure or not ensemble.learns:
         return state
-    return state.replace(learned=ensemble.init_learned(learning_key(key)))
+    return state.replace(learned=_as_jax(ensemble.init_learned(learning_key(key))))
 
 
 def core_observation(ensemble: Ensemble, state: LearnerState, observation: Any, num_envs: int | None) -> Any:
@@ -64,7 +64,7 @@ def advanced_carry(
     """The members' memory after a step that was taken in ``state``."""
     carry = state.stream.carry
     if num_envs is None:
-        return ensemble.advance(carry, observation, _context(state), jnp.int32(action), jnp.asarray(queried))
+        return _as_jax(ensemble.advance(carry, observation, _context(state), jnp.int32(action), jnp.asarray(queried)))
     rows = [
         ensemble.advance(
             row(carry, b),
@@ -96,21 +96,27 @@ def with_host_members(
         return after
     learned, carry = before.learned, before.stream.carry
     if num_envs is None:
-        return after.replace(learned=ensemble.learn(learned, carry, observation, jnp.int32(action), log_probs))
+        learned = ensemble.learn(learned, carry, observation, jnp.int32(action), log_probs)
+        return after.replace(learned=_as_jax(learned))
     for b in np.flatnonzero(queried).tolist():
         own = (row(carry, b), row(observation, b))
-        learned = ensemble.learn(learned, *own, jnp.int32(action[b]), log_probs[b])
+        learned = _as_jax(ensemble.learn(learned, *own, jnp.int32(action[b]), log_probs[b]))
     return after.replace(learned=learned)
 
 
 def begun_carry(ensemble: Ensemble, carry: Carry, begins: Any) -> Carry:
     """The members' memory where an episode begins: ``begins`` is a bool, or [B] for a batch."""
     if np.ndim(begins) == 0:
-        return ensemble.begin_episode(carry) if begins else carry
+        return _as_jax(ensemble.begin_episode(carry)) if begins else carry
     rows = [
         ensemble.begin_episode(row(carry, b)) if begin else row(carry, b) for b, begin in enumerate(begins.tolist())
     ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+
+def _as_jax(tree: Any) -> Any:
+    """What members on the host remember or know, in JAX's types, as the state and its checkpoints hold it."""
+    return jax.tree.map(jnp.asarray, tree)
 
 
 def row(tree: Any, b: int) -> Any:

@@ -101,6 +101,7 @@ class ConsensusImitator(Durable):
     ) -> None:
         check_construction(ensemble, seed, num_envs)
         rules = (selection, aggregation, alarm, inflation_budget, merging, reweighting)
+        num_envs = None if num_envs is None else int(num_envs)
         setup = Setup(ensemble, make_learner(ensemble, *rules), num_envs)
         key = compiled.make_key(secrets.randbits(64) if seed is None else seed)
         self._assemble(setup, demonstrator, patience, initial_state(setup.learner, ensemble, key, num_envs))
@@ -214,6 +215,7 @@ class ConsensusImitator(Durable):
             ConfigurationError: if there is no such environment.
         """
         env = self._check_env(env)
+        self._open_directory()
         self._refuse_if_open(env)
         stream = self._begun(env)
         # First: if it fails, no ledger has started afresh.
@@ -285,7 +287,7 @@ class ConsensusImitator(Durable):
         step = self.num_steps if env is None else int(self._steps_of[env])
         batch = self._setup.rows(env) is not None
         number = self._numbers.at(own.stream, step, env, batch)
-        judged = judge(self._setup, own, observation, number, env, rows)
+        judged = judge(self._setup, own, self._readable(observation), number, env, rows)
         decision = judged.decision(self._setup, step, env)
         asks = bool(np.any(decision.queried))
         packed = self._packed(observation, needed=asks)
@@ -414,6 +416,8 @@ class ConsensusImitator(Durable):
     def _posed(self, observation: Any, active: Any, env: int | None) -> OpenStep | Decision:
         """The step that waits for an answer now; or the decision, if nothing has to be asked."""
         env = self._check_env(env)
+        # Before anybody is asked: the answer could not be written down.
+        self._open_directory()
         waiting = self._queries.blocking(env)
         if waiting is not None and waiting.restored and waiting.decision.env == env:
             rows, then = self._check_active(active, env), waiting.active
@@ -430,6 +434,8 @@ class ConsensusImitator(Durable):
         return found if isinstance(found, Decision) else self._settle(found, answers, late)
 
     def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
+        # Before anybody is told.
+        self._open_directory()
         patience = self._panel.patience.then
         safe_action = patience.action if isinstance(patience, SafeAction) else 0
         after, closed = settled(self._setup, self._state, waiting, answers, late, safe_action)
@@ -447,7 +453,7 @@ class ConsensusImitator(Durable):
 
     def _withdraw(self, waiting: OpenStep) -> None:
         """The step is not taken. If something could not be written down, the journal says what is so."""
-        if waiting in self._queries.waiting() and not self._failed:
+        if waiting in self._queries.waiting() and not self._failed and not self._closed:
             with self._together():
                 self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
                 self._queries.close(waiting, None)

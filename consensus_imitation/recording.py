@@ -24,7 +24,7 @@ def decided(
     decision: Decision, packed: np.ndarray, log_probs: Any, number: Any, observation: str, posterior: np.ndarray,
     active: np.ndarray | None, now: float,
 ) -> list[Record]:  # fmt: skip
-    """Records of a decision: one, or one for every active environment of a batch in lockstep.
+    """Records of a decision: one, or one for every active environment of a batch in lockstep; "idle" if there is none.
 
     Args:
         decision: as it is handed out.
@@ -66,6 +66,8 @@ def decided(
     if packed.ndim == 1:
         return [record(packed, predictions, number, decision.env, "")]
     rows = range(len(packed)) if active is None else np.flatnonzero(active).tolist()
+    if not rows:
+        return [Record(kind="idle", step=decision.step, observation=observation, note=LOCKSTEP, time=now)]
     return [record(packed[b], predictions[b], number[b], b, LOCKSTEP) for b in rows]
 
 

@@ -102,7 +102,8 @@ class RunDirectory:
             LockedError: if somebody else writes it.
             ConfigurationError: if the description is not one.
         """
-        path = Path(journal.path)
+        # Absolute: the process may change its working directory.
+        path = Path(journal.path).absolute()
         try:
             disk.make_directory(path)
             disk.make_directory(path / "checkpoints")
@@ -139,7 +140,7 @@ class RunDirectory:
             LockedError: if somebody else writes it.
             DamagedError: if the journal is damaged in the middle, naming the place.
         """
-        path = Path(journal.path if isinstance(journal, Journal) else journal)
+        path = Path(journal.path if isinstance(journal, Journal) else journal).absolute()
         file = path / "journal.sqlite"
         if not file.is_file():
             raise JournalError(f"{path} holds no run: there is no {file.name}")

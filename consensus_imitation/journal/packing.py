@@ -8,6 +8,7 @@ import math
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import msgpack
 import numpy as np
 
@@ -52,6 +53,23 @@ def unpack(data: bytes) -> Any:
         raise DamagedError(f"these {len(data)} bytes are no packed observation: {error}") from error
     if not canonical:
         raise DamagedError(f"these {len(data)} bytes are no packed observation: not in canonical form")
+    return value
+
+
+def as_read(value: Any) -> Any:
+    """An observation as `unpack` will give it, so that what is done with it now can be done again.
+
+    Dicts of any kind become plain ones, their keys in order; JAX's arrays become NumPy's.
+    """
+    if isinstance(value, dict):
+        parts = cast(dict[Any, Any], value)
+        if any(type(name) is not str for name in parts):
+            return parts
+        return {name: as_read(parts[name]) for name in sorted(parts)}
+    if type(value) in (list, tuple):
+        return type(value)(as_read(part) for part in value)
+    if isinstance(value, jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        return np.asarray(value)
     return value
 
 

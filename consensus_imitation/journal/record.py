@@ -12,7 +12,7 @@ import numpy as np
 
 from consensus_imitation.errors import ConfigurationError, DamagedError
 
-Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "study", "clear", "open"]
+Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "idle", "study", "clear", "open"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 #: Kinds of record that end the wait for an answer.
@@ -25,8 +25,9 @@ class Record:
 
     Attributes:
         kind: ``act`` (the imitator's own step), ``ask`` (a step that waits for the demonstrator), ``answer``, ``safe``
-            (nobody answered, and the safe action was taken), ``withdraw``, ``begin`` (of an episode), ``study``,
-            ``clear`` (of the alarm) or ``open`` (of the run, for the first time or again).
+            (nobody answered, and the safe action was taken), ``withdraw``, ``begin`` (of an episode), ``idle`` (a step
+            of a batch in which every environment was set aside), ``study``, ``clear`` (of the alarm) or
+            ``open`` (of the run, for the first time or again).
         env: environment of a batch, None for the only one or for all.
         step: of that environment, from 0.
         query: number of the query; consecutive over the run.
