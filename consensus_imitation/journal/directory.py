@@ -1,6 +1,7 @@
 """A run's directory: the journal, checkpoints, and the lock of the only writer."""
 
 import re
+import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -119,7 +120,7 @@ class RunDirectory:
                 )
             try:
                 clear(file)
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:
                 raise FailedError(f"what a start left behind at {file} cannot be deleted: {error}") from error
             settings = {name: getattr(journal, name) for name in ("observations", "group", "checkpoint_every")}
             store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)

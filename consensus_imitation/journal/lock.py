@@ -52,6 +52,10 @@ class Lock:
                     "it ends, close() it, or choose another directory"
                 ) from error
             raise JournalError(f"the lock {path} cannot be taken: {error}") from error
+        except BaseException:
+            # Ctrl-C, say: nobody has the lock, to let go of it.
+            self._connection.close()
+            raise
 
     def close(self) -> None:
         """Let go."""
