@@ -1,5 +1,6 @@
 """What a run is of, and what it was made with: written into its journal, compared when it is taken up."""
 
+import hashlib
 import platform
 import re
 from importlib.metadata import version
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.learner import Learner
 from consensus_imitation.standing import shapes
 from consensus_imitation.steps import Setup
 
@@ -16,17 +18,36 @@ from consensus_imitation.steps import Setup
 def description(setup: Setup) -> dict[str, Any]:
     """What a run is of: members and rules have to be the same when it is taken up."""
     ensemble, learner = setup.ensemble, setup.learner
-    rules = learner.replace(ensemble=None)
     return {
         "num_members": ensemble.num_members,
         "num_actions": ensemble.num_actions,
         "num_envs": setup.num_envs,
         "prior": np.asarray(ensemble.prior, np.float32).tolist(),
-        "rules": re.sub(r" at 0x[0-9a-f]+", "", repr(rules)),
+        "rules": _rules(learner),
         "plain_bayes": learner.reweighting is None,
         "ensemble": type(ensemble).__name__,
+        "members": _digest(ensemble) if ensemble.pure else "on the host",
         "state": [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in _leaves(setup)],
     }
+
+
+def _rules(learner: Learner) -> str:
+    """The rules by their kinds and numbers, however a number is typed."""
+    leaves, structure = jax.tree.flatten(learner.replace(ensemble=None))
+    numbers = [np.asarray(leaf) for leaf in leaves]
+    said = [(number.astype(np.float32) if number.dtype.kind == "f" else number).tolist() for number in numbers]
+    return re.sub(r" at 0x[0-9a-f]+", "", f"{structure} {said}")
+
+
+def _digest(ensemble: Any) -> str:
+    """SHA-256 over the arrays that the members consist of (not what they learn, which is in the state)."""
+    hashed = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(ensemble):
+        is_key = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()
 
 
 def _leaves(setup: Setup) -> list[Any]:

@@ -79,9 +79,9 @@ def test_it_ends_as_one_that_was_never_interrupted(make: Any, way: str, tmp_path
     broken.close()
 
 
-def run(path: Path, steps: int = 12) -> None:
+def run(path: Path, make: Any = tabular, steps: int = 12) -> None:
     """A run that ends without a last checkpoint: its steps have to be done again."""
-    imitator = ConsensusImitator(tabular(), demonstrator, selection=RULE, seed=1, journal=Journal(path))
+    imitator = ConsensusImitator(make(), demonstrator, selection=RULE, seed=1, journal=Journal(path))
     for t in range(steps):
         step(imitator, "single", t)
     assert imitator._directory is not None
@@ -92,10 +92,29 @@ def run(path: Path, steps: int = 12) -> None:
 def test_other_members_are_another_run(change: float, tmp_path: Path) -> None:
     run(tmp_path / "run")
     other = (1 - change) * PROBS + change / 3
-    with pytest.raises(ReplayError, match="predictions"):
+    with pytest.raises(ConfigurationError, match="members"):
         ConsensusImitator.resume(tmp_path / "run", tabular(other), demonstrator, selection=RULE)
     with ConsensusImitator.resume(tmp_path / "run", tabular(), demonstrator, selection=RULE) as imitator:
         assert imitator.num_steps == 12
+
+
+def scaled(by: float) -> Ensemble:
+    """Members whose arrays are the same, and whose code is not."""
+    return ensembles.stacked(lambda row, seen: by * jax.numpy.log(row[seen]), jax.numpy.asarray(PROBS), num_actions=3)
+
+
+def test_other_code_does_not_give_what_was_written_down(tmp_path: Path) -> None:
+    run(tmp_path / "run", lambda: scaled(1.0))
+    with pytest.raises(ReplayError, match="predictions"):
+        ConsensusImitator.resume(tmp_path / "run", scaled(1.001), demonstrator, selection=RULE)
+    with ConsensusImitator.resume(tmp_path / "run", scaled(1.0), demonstrator, selection=RULE) as imitator:
+        assert imitator.num_steps == 12
+
+
+def test_a_rule_is_the_same_however_its_number_is_typed(tmp_path: Path) -> None:
+    run(tmp_path / "run")
+    typed = TopK(np.int64(2)) | AlphaThreshold(np.float32(0.05))
+    ConsensusImitator.resume(tmp_path / "run", tabular(), demonstrator, selection=typed).close()
 
 
 @pytest.mark.parametrize("rule", [TopK(2), TopK(2) | AlphaThreshold(0.06)], ids=["another", "another parameter"])
