@@ -205,8 +205,8 @@ def _check_finite(observation: Any) -> None:
                 numbers = numbers.astype(np.float32)
             if not np.isfinite(numbers).all():
                 raise ObservationError(
-                    f"{where} holds NaN, infinity, or a number beyond float32: find out why the environment gives it, "
-                    "or replace it in a wrapper"
+                    f"{where} holds NaN or infinity, or a number beyond float32: find out why the environment gives it,"
+                    " or replace it in a wrapper"
                 )
         elif not (jnp.issubdtype(numbers.dtype, jnp.integer) or numbers.dtype == bool):
             raise ObservationError(

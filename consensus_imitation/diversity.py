@@ -59,7 +59,8 @@ class Merging(struct.PyTreeNode):
         ConfigurationError: if an argument is out of range.
 
     Example:
-        >>>         >>> from consensus_imitation import ConsensusImitator, Merging, TopK, ensembles
+        >>> import numpy as np
+        >>> from consensus_imitation import ConsensusImitator, Merging, TopK, ensembles
         >>> probs = np.array([[[0.9, 0.1]], [[0.9, 0.1]], [[0.5, 0.5]]])  # two copies, and another member
         >>> imitator = ConsensusImitator(
         ...     ensembles.tabular(probs, prior=[0.4, 0.4, 0.2]), lambda observation: 0,

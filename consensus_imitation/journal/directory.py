@@ -273,4 +273,4 @@ def _checkpoints(path: Path) -> list[Path]:
     directory = path / "checkpoints"
     if not directory.is_dir():
         return []
-    return [file for file in directory.iterdir() if _NAME.fullmatch(file.name) and file.is_file()]
+    return [file for file in directory.iterdir() if _NAME.fullmatch(file.name) and not file.is_dir()]

@@ -37,8 +37,9 @@ class Lock:
     def __init__(self, path: Path) -> None:
         try:
             # Only a file that is new: a process that closes a file lets go of all its locks on it.
-            with suppress(FileExistsError):
-                os.close(disk.create(path))
+            if not path.exists():
+                with suppress(FileExistsError):
+                    os.close(disk.create(path))
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"the lock {path} cannot be opened: {error}") from error

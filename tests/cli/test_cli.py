@@ -48,7 +48,7 @@ def test_sweep_writes_rows_a_picture_and_a_table(capsys: pytest.CaptureFixture[s
         (["sweep", "--kk", "3"], "unrecognized arguments"),
         (["sweep", "--k", "two"], "argument --k: invalid int value: 'two'"),
         (["sweep", "--k", "9"], "k=9 exceeds the ensemble's 8 members: choose k <= 8 or add members"),
-        (["sweep", "--k", "0"], "k must be at least 1"),
+        (["sweep", "--k", "0"], "k must be an integer and at least 1"),
         (["sweep", "--alpha", "1.5"], "alpha must lie in (0, 1], got 1.5"),
         (["sweep", "--env", "clif"], "did you mean 'cliff'?"),
         (["demo", "--env", "clif"], "did you mean 'cliff'?"),

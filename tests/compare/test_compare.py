@@ -260,7 +260,7 @@ def test_the_default_methods_are_all_of_them() -> None:
     [
         ({"methods": ()}, "nothing to compare"),
         ({"methods": ("minimun",)}, "did you mean 'minimum'"),
-        ({"methods": ("minimum-0",)}, "k must be at least 1"),
+        ({"methods": ("minimum-0",)}, "k must be an integer and at least 1"),
         ({"methods": ("minimum-",)}, "comes a number"),
         ({"methods": ("maxprob-7",)}, "must lie in"),
         ({"methods": ("thriftydagger-1",)}, "must lie in"),

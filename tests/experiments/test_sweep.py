@@ -96,7 +96,7 @@ def test_the_seed_decides() -> None:
     ("options", "message"),
     [
         ({"k": (9,)}, "k=9 exceeds the ensemble's 8 members"),
-        ({"k": (0,)}, "k must be at least 1"),
+        ({"k": (0,)}, "k must be an integer and at least 1"),
         ({"alpha": (0.0,)}, r"alpha must lie in \(0, 1\]"),
         ({"alpha": (1.5,)}, r"alpha must lie in \(0, 1\]"),
         ({"k": (), "alpha": ()}, "nothing to sweep"),

@@ -87,7 +87,7 @@ UNNUMBERED: dict[str, tuple[Any, str]] = {
     "nan": (float("nan"), "holds NaN or infinity"),
     "none": (None, "looked up by one integer"),
     "true": (True, "looked up by one integer.*got bool"),
-    "complex": (1j, "looked up by one integer.*got complex64"),
+    "complex": (1j, "complex128: members in JAX take numbers"),
     "vector": (np.array([1]), r"looked up by one integer.*got int32 of shape \(1,\): number the"),
     "list": ([1, 2], "looked up by one integer"),
     "dictionary": ({"room": 1}, "looked up by one integer"),
