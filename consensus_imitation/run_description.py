@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.errors import ConfigurationError
@@ -43,7 +44,7 @@ def _digest(ensemble: Any) -> str:
     """SHA-256 over the arrays that the members consist of (not what they learn, which is in the state)."""
     hashed = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(ensemble):
-        is_key = isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
         hashed.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         hashed.update(np.ascontiguousarray(array).tobytes())
