@@ -785,7 +785,13 @@ FAULTS = [
         "        return next(iter(self._waiting.values()), None)",
         APART,
     ),
-    Fault("safe-actions-teach", "questions", "_safe(panel, silence), late=True", "_safe(panel, silence)", QUERIES),
+    Fault(
+        "safe-actions-teach",
+        "questions",
+        "check_action(answer, self._num_actions), late",
+        "check_action(answer, self._num_actions), False",
+        QUERIES,
+    ),
     Fault("members-are-never-near-exclusion", "alarms", "(margins >= 0) & (margins < NEAR)", "margins < 0", ALARMS),
     Fault("a-steady-rate-is-a-storm", "alarms", "STORM_RISE * earlier / before", "0.0", ALARMS),
     Fault(
