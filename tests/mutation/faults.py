@@ -790,7 +790,7 @@ FAULTS = [
         "questions",
         "check_action(answer, self._num_actions), late",
         "check_action(answer, self._num_actions), False",
-        QUERIES,
+        ("tests/faults/test_crowd.py",),
     ),
     Fault("members-are-never-near-exclusion", "alarms", "(margins >= 0) & (margins < NEAR)", "margins < 0", ALARMS),
     Fault("a-steady-rate-is-a-storm", "alarms", "STORM_RISE * earlier / before", "0.0", ALARMS),
