@@ -144,9 +144,13 @@ def test_control_a_member_in_this_process_takes_it_along() -> None:
 def test_a_second_answer_is_not_taken_for_the_next_one() -> None:
     with ensembles.isolated([members.twice], 2, deadline=5.0) as ensemble:
         assert predictions(ensemble, 1)[0, 0] == pytest.approx(0.1)
-        for observation in (3, 4, 5):
-            row = predictions(ensemble, observation)[0, 0]
-            assert np.isnan(row) or row == pytest.approx(observation / 10)
+        end = time.monotonic() + 30.0
+        # The copy answers whenever the system lets it: it may well keep up for a while, and no question is to see it.
+        while ensemble.starts == (1,):
+            assert time.monotonic() < end, "the second answer was never noticed"
+            for observation in (3, 4, 5):
+                row = predictions(ensemble, observation)[0, 0]
+                assert np.isnan(row) or row == pytest.approx(observation / 10)
         until_ready(ensemble)
         assert predictions(ensemble, 7)[0, 0] == pytest.approx(0.7)
 
