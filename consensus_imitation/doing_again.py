@@ -63,17 +63,7 @@ def open_step(
     """The step that a call left open, waiting again."""
     record = next(entry.record for entry in call if entry.record.kind == "ask")
     query = Query(run, int(record.query or 0), record.observation, decision.env, decision.step)
-    return OpenStep(
-        decision=replace(decision, query=query),
-        packed=judged.packed,
-        log_probs=judged.log_probs,
-        observation=judged.seen,
-        raw=observation,
-        core=judged.core,
-        active=active,
-        asked=record.time,
-        restored=True,
-    )
+    return judged.waiting(replace(decision, query=query), observation, active, record.time, restored=True)
 
 
 def about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarray | None]:

@@ -1,8 +1,10 @@
 """The stateful shell: validate, make one core call, write it down, swap the state. It contains no arithmetic."""
 
+import contextlib
 import secrets
 import time
 import warnings
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,19 +13,16 @@ import numpy as np
 from consensus_imitation import compiled
 from consensus_imitation.aggregation import Aggregation
 from consensus_imitation.alarms import UNEXPLAINED
+from consensus_imitation.arguments import check_active, check_answer, check_env
 from consensus_imitation.budget import InflationBudget
 from consensus_imitation.construction import check_construction, make_learner
-from consensus_imitation.decision import Decision, Query, check_action, shown
+from consensus_imitation.decision import Decision, Query
 from consensus_imitation.demonstrators.adapters import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.diversity import Merging
 from consensus_imitation.durable import Durable
 from consensus_imitation.ensembles.base import Ensemble
-from consensus_imitation.errors import (
-    ConfigurationError,
-    ConsensusWarning,
-    InvalidAnswerError,
-)
+from consensus_imitation.errors import ConfigurationError, ConsensusWarning
 from consensus_imitation.host import initial_state
 from consensus_imitation.journal.directory import Journal
 from consensus_imitation.learner import LearnerState
@@ -214,7 +213,7 @@ class ConsensusImitator(Durable):
             PendingQueryError: if a query of that environment is unanswered.
             ConfigurationError: if there is no such environment.
         """
-        env = self._check_env(env)
+        env = check_env(env, self.num_envs)
         self._open_directory()
         self._refuse_if_open(env)
         stream = self._begun(env)
@@ -279,9 +278,9 @@ class ConsensusImitator(Durable):
             ConfigurationError: if there is no such environment.
             FailedError: if the step could not be written down: nothing was done.
         """
-        env = self._check_env(env)
+        env = check_env(env, self.num_envs)
         self._refuse_if_open(env)
-        rows = self._check_active(active, env)
+        rows = check_active(active, self._setup.rows(env), self.num_envs)
         self._write_checkpoint_if_due()
         own = self._setup.taken(self._state, env)
         step = self.num_steps if env is None else int(self._steps_of[env])
@@ -293,16 +292,7 @@ class ConsensusImitator(Durable):
         packed = self._packed(observation, needed=asks)
         decision = self._reported(decision, packed, rows)
         if asks:
-            waiting = OpenStep(
-                decision=decision,
-                packed=judged.packed,
-                log_probs=judged.log_probs,
-                observation=judged.seen,
-                raw=observation,
-                core=judged.core,
-                active=rows,
-                asked=time.time(),
-            )
+            waiting = judged.waiting(decision, observation, rows, asked=time.time())
             with self._together():
                 self._write_decision(decision, judged, number, packed, rows)
                 self._queries.wait(waiting)
@@ -338,11 +328,10 @@ class ConsensusImitator(Durable):
         """
         found = self._queries.find(decision)
         if isinstance(found, Decision):
-            repeats(found, self._check_answer(found, action))
+            repeats(found, check_answer(found, action, self._setup.ensemble.num_actions))
             return found
-        return self._settle(
-            found, self._check_answer(found.decision, action), np.zeros(np.shape(found.decision.queried), bool)
-        )
+        answer = check_answer(found.decision, action, self._setup.ensemble.num_actions)
+        return self._settle(found, answer, np.zeros(np.shape(answer), bool))
 
     def act(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
         """Decide, and ask the demonstrator if need be. ``decision.action`` is always an action to take.
@@ -363,11 +352,8 @@ class ConsensusImitator(Durable):
         waiting = self._posed(observation, active, env)
         if isinstance(waiting, Decision):
             return waiting
-        try:
+        with self._withdrawn_if_it_fails(waiting):
             return self._settle_asked(waiting, *ask(self._panel, self._setup, waiting))
-        except BaseException:
-            self._withdraw(waiting)
-            raise
 
     async def act_async(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
         """`act`, letting others work while the demonstrator thinks. Demonstrators may be coroutine functions.
@@ -393,11 +379,8 @@ class ConsensusImitator(Durable):
         waiting = self._posed(observation, active, env)
         if isinstance(waiting, Decision):
             return waiting
-        try:
+        with self._withdrawn_if_it_fails(waiting):
             return self._settle_asked(waiting, *await ask_async(self._panel, self._setup, waiting))
-        except BaseException:
-            self._withdraw(waiting)
-            raise
 
     def clear_alarm(self) -> None:
         """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
@@ -415,12 +398,12 @@ class ConsensusImitator(Durable):
 
     def _posed(self, observation: Any, active: Any, env: int | None) -> OpenStep | Decision:
         """The step that waits for an answer now; or the decision, if nothing has to be asked."""
-        env = self._check_env(env)
+        env = check_env(env, self.num_envs)
         # Before anybody is asked: the answer could not be written down.
         self._open_directory()
         waiting = self._queries.blocking(env)
         if waiting is not None and waiting.restored and waiting.decision.env == env:
-            rows, then = self._check_active(active, env), waiting.active
+            rows, then = check_active(active, self._setup.rows(env), self.num_envs), waiting.active
             same_rows = rows is then if rows is None or then is None else bool(np.all(rows == then))
             if same_rows and self._is_about(waiting, observation):
                 return waiting
@@ -451,12 +434,17 @@ class ConsensusImitator(Durable):
         if bool(after.unexplained) and not self._unexplained:
             warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
 
-    def _withdraw(self, waiting: OpenStep) -> None:
-        """The step is not taken. If something could not be written down, the journal says what is so."""
-        if waiting in self._queries.waiting() and not self._failed and not self._closed:
-            with self._together():
-                self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
-                self._queries.close(waiting, None)
+    @contextlib.contextmanager
+    def _withdrawn_if_it_fails(self, waiting: OpenStep) -> Generator[None]:
+        """If asking raises, the step is not taken. What could not be written down, the journal tells later."""
+        try:
+            yield
+        except BaseException:
+            if waiting in self._queries.waiting() and not self._failed and not self._closed:
+                with self._together():
+                    self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
+                    self._queries.close(waiting, None)
+            raise
 
     def _tell(self, decision: Decision, active: np.ndarray | None) -> None:
         """Tell the demonstrators what is about to be done."""
@@ -469,36 +457,3 @@ class ConsensusImitator(Durable):
         else:
             rows = np.arange(self.num_envs or 0) == decision.env
             self._panel.observe(np.full(rows.shape, decision.action), rows & asked, rows, rows & late)
-
-    def _check_env(self, env: Any) -> int | None:
-        if env is None:
-            return None
-        if isinstance(env, bool) or not isinstance(env, int | np.integer) or not 0 <= env < (self.num_envs or 0):
-            raise ConfigurationError(f"there is no environment {env!r}; num_envs is {self.num_envs}")
-        # A plain integer: a query has to pass through JSON.
-        return int(env)
-
-    def _check_active(self, active: Any, env: int | None) -> np.ndarray | None:
-        if active is None:
-            return None
-        rows = np.asarray(active)
-        if self._setup.rows(env) is None or rows.shape != (self.num_envs,) or rows.dtype != bool:
-            raise ConfigurationError(
-                f"active needs one bool per environment of a batch in lockstep ({self.num_envs}), got {active!r}"
-            )
-        return None if rows.all() else rows
-
-    def _check_answer(self, decision: Decision, action: Any) -> Any:
-        num_actions = self._setup.ensemble.num_actions
-        if np.ndim(decision.queried) == 0:
-            return np.int32(check_action(action, num_actions))
-        try:
-            shape = np.shape(action)
-        except Exception:  # noqa: BLE001 - whatever it is, it is no answer
-            shape = None
-        if shape != (self.num_envs,):
-            raise InvalidAnswerError(f"expected {self.num_envs} answers, one per environment; got {shown(action)}")
-        checked = np.array(decision.action, np.int32)
-        for b in np.flatnonzero(decision.queried):
-            checked[b] = check_action(action[b], num_actions)
-        return checked

@@ -66,6 +66,12 @@ class Judged(NamedTuple):
         """For the user."""
         return from_packed(self.on_host, setup.ensemble.num_actions, step, env)
 
+    def waiting(
+        self, decision: Decision, raw: Any, active: np.ndarray | None, asked: float, restored: bool = False
+    ) -> OpenStep:
+        """The step that waits for answers; the arguments are `OpenStep`'s."""
+        return OpenStep(decision, self.packed, self.log_probs, self.seen, raw, self.core, active, asked, restored)
+
 
 def judge(
     setup: Setup, state: LearnerState, observation: Any, number: Any, env: int | None, active: np.ndarray | None
