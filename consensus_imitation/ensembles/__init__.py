@@ -6,7 +6,7 @@ from consensus_imitation.ensembles.isolated import Isolated, isolated
 from consensus_imitation.ensembles.neural import Neural, cnn, from_module, mlp, recurrent
 from consensus_imitation.ensembles.stacked import Stacked, stacked
 from consensus_imitation.ensembles.tabular import Tabular, tabular
-from consensus_imitation.ensembles.training import Plateau, Training
+from consensus_imitation.ensembles.training_settings import Plateau, Training
 from consensus_imitation.ensembles.union import HostUnion, PureUnion, union
 
 __all__ = [

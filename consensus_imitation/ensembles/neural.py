@@ -16,7 +16,8 @@ from consensus_imitation.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.encoding_leaves import GridLeaf
 from consensus_imitation.ensembles import training as train
 from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
-from consensus_imitation.ensembles.training import Learned, Training
+from consensus_imitation.ensembles.training import Learned
+from consensus_imitation.ensembles.training_settings import Training
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.networks import Window
 from consensus_imitation.options import check_instance, check_integer, check_integers
@@ -205,6 +206,7 @@ def cnn(
     prior: ArrayLike | None = None,
     *,
     kind: _Kind = "auto",
+    window: int = 1,
 ) -> Neural:
     """Convolutional networks for pictures, or for MiniGrid's views with direction and mission.
 
@@ -219,14 +221,19 @@ def cnn(
         prior: [N], uniform if None.
         kind: "image", "grid" (a uint8 Box ``[H, W, 3]`` is a MiniGrid view), or "auto": a grid where the space is a
             Dict of ``image``, ``direction`` and ``mission``, as MiniGrid's are.
+        window: L, steps of the episode that they see, the present one included: for observations that do not say all,
+            a few earlier ones and the actions between them (`networks.WindowedCNN`). The replay holds L observations
+            for each answer.
 
     Raises:
         ConfigurationError: if a space is of an unsuitable kind, or a picture too small for the convolutions.
     """
+    check_integer("window", window, 1, "1 is the present step alone")
     encoder, num_actions = _encoder_of_kind(observation_space, kind), num_actions_of(action_space)
     dense = check_integers("hidden", hidden, 1)
-    make = _CNN(encoder, num_actions, _trunk_of_kind(encoder, kind, channels), dense)
-    return from_module(make, encoder, num_actions, num_members, training, prior)
+    make = _CNN(encoder, num_actions, _trunk_of_kind(encoder, kind, channels), dense, window)
+    seen = 0 if window == 1 else window
+    return from_module(make, encoder, num_actions, num_members, training, prior, window=seen)
 
 
 def recurrent(
@@ -356,8 +363,11 @@ class _CNN:
     num_actions: int
     trunk: _Trunk
     hidden: tuple[int, ...]
+    window: int
 
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
+        if self.window > 1:
+            return networks.WindowedCNN(self.trunk(rngs), self.num_actions, self.hidden, self.window, rngs)
         return networks.CNN(self.trunk(rngs), self.num_actions, self.hidden, rngs)
 
 

@@ -3,16 +3,13 @@
 Everything is one stacked pytree whose leaves have leading axis N; one minibatch serves all members, each with weights
 of its own (the bootstrap). Members predict before they learn: what is fitted here is scored on later answers only.
 
-References:
-    Osband, Aslanides and Cassirer (2018), "Randomized Prior Functions for Deep Reinforcement Learning".
-    Oza and Russell (2001), "Online Bagging and Boosting" (the Poisson weights).
+Reference:
     Guo et al. (2017), "On Calibration of Modern Neural Networks" (the temperature).
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +17,7 @@ import numpy as np
 import optax
 from flax import struct
 
-from consensus_imitation.errors import ConfigurationError
-from consensus_imitation.options import check_instance, check_integer, check_number
+from consensus_imitation.ensembles.training_settings import Training
 
 #: ``apply(params, encoded) -> logits [A]`` of one member.
 Apply = Callable[[Any, Any], jax.Array]
@@ -32,119 +28,11 @@ _POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(n) for n in range(12)]).
 #: Mass that a member without any answer still hands out.
 _LEAST_TRUST = 1e-3
 
+#: Averages go over one in so many of the updates so far at most: the first parameters are random and soon forgotten.
+_AVERAGED_SHARE = 10
+
 #: A temperature stays within a factor of this of 1.
 _LARGEST_TEMPERATURE = 10.0
-
-
-@dataclass(frozen=True)
-class Plateau:
-    """Lower a member's learning rate when its training loss no longer falls (`optax.contrib.reduce_on_plateau`).
-
-    Attributes:
-        factor: what the rate is multiplied by, in (0, 1).
-        patience: rounds without improvement before that.
-        smallest: lowest multiple of the rate, at least 0.
-        stop: skip the updates for good once every member is at its lowest rate. The members then learn nothing more.
-    """
-
-    factor: float = 0.5
-    patience: int = 20
-    smallest: float = 0.05
-    stop: bool = False
-
-    def __post_init__(self) -> None:
-        check_number("factor", self.factor, "lie in (0, 1)", lambda factor: (factor > 0) & (factor < 1))
-        check_integer("patience", self.patience, 1)
-        check_number("smallest", self.smallest, "lie in [0, 1)", lambda smallest: (smallest >= 0) & (smallest < 1))
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings of the members' training; hashable, so that equal settings share compiled functions.
-
-    Attributes:
-        learning_rate: a number, or a schedule ``updates so far -> rate`` (any hashable function in JAX; make it once,
-            since two closures are never equal).
-        optimizer: ``learning_rate -> optax.GradientTransformation``; None for Adam (AdamW with ``weight_decay``).
-        batch_size: answers in a minibatch, drawn with replacement from all that the replay holds.
-        updates: minibatches in a round.
-        every: a round follows every so many answers.
-        capacity: answers that the replay holds; the oldest are overwritten.
-        bootstrap: weight of each answer for each member, drawn once when it comes: "poisson" (mean 1), "bernoulli"
-            (0 or 2), or "none" (1: the members differ by initialisation only).
-        label_smoothing: share of the target spread over all actions, in [0, 1).
-        weight_decay: of AdamW.
-        prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior
-            function); 0 for none.
-        temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
-            answers that the member has not been trained on yet.
-        plateau: see `Plateau`; None to keep the rate.
-        caution: c, answers after which members know as much as they do not: of its probability mass each withholds
-            ``c / (c + answers so far)``, and what is withheld is asked about. Networks fresh from their initialisation
-            all say about the same of everything, so without this they would agree, and act, in ignorance. 0 for none.
-            All members of one ensemble withhold the same; against fixed members in a `union`, which withhold nothing,
-            every answer costs them ``answers / (c + answers)`` of their weight.
-
-    Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
-    because members that are never certain are asked about for ever; bootstrap, because members that see the same
-    answers in the same way disagree less than they should. What was measured of caution and smoothing is in
-    docs/learning.md. The other numbers are common ones and were not tuned.
-
-    Raises:
-        ConfigurationError: on construction, if a number is out of range.
-    """
-
-    learning_rate: float | Callable[[Any], Any] = 3e-3
-    optimizer: Callable[[Any], optax.GradientTransformation] | None = None
-    batch_size: int = 128
-    updates: int = 8
-    every: int = 4
-    capacity: int = 16_384
-    bootstrap: Literal["poisson", "bernoulli", "none"] = "poisson"
-    label_smoothing: float = 0.0
-    weight_decay: float = 0.0
-    prior_scale: float = 0.0
-    temperature: bool = False
-    plateau: Plateau | None = None
-    caution: float = 20.0
-
-    def __post_init__(self) -> None:
-        if not callable(self.learning_rate):
-            wanted = "be positive and finite, or a schedule"
-            check_number("learning_rate", self.learning_rate, wanted, lambda rate: (rate > 0) & (rate < math.inf))
-        for name in ("batch_size", "updates", "every", "capacity"):
-            check_integer(name, getattr(self, name), 1)
-        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution"):
-            most = 1 if name == "label_smoothing" else math.inf
-            wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
-            check_number(name, getattr(self, name), wanted, lambda number, most=most: (number >= 0) & (number < most))
-        check_instance("plateau", self.plateau, Plateau, "give a Plateau(...), or None to keep the rate")
-        if self.optimizer is not None and not callable(self.optimizer):
-            raise ConfigurationError(
-                f"optimizer must be a function learning_rate -> transformation, got {self.optimizer!r}"
-            )
-        if self.bootstrap not in ("poisson", "bernoulli", "none"):
-            raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
-        if self.optimizer is not None and self.weight_decay:
-            raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
-
-    def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
-        """The gradient transformation of one member."""
-        rate = self.learning_rate
-        if self.optimizer is not None:
-            steps = self.optimizer(rate)
-        else:
-            steps = optax.adamw(rate, weight_decay=self.weight_decay) if self.weight_decay else optax.adam(rate)
-        if self.plateau is None:
-            return optax.with_extra_args_support(steps)
-        lowered = optax.contrib.reduce_on_plateau(
-            factor=self.plateau.factor,
-            patience=self.plateau.patience,
-            rtol=1e-3,
-            accumulation_size=self.updates,
-            min_scale=self.plateau.smallest,
-        )
-        return optax.chain(steps, lowered)
 
 
 class Replay(struct.PyTreeNode):
@@ -173,6 +61,7 @@ class Learned(struct.PyTreeNode):
 
     Attributes:
         params: leaves [N, ...].
+        averages: what they predict with, leaves [N, ...]; () if that is ``params``.
         prior_params: parameters of the untrained networks, leaves [N, ...]; () if there are none.
         optimizer: state of the gradient transformation, leaves [N, ...].
         temperature: see `Temperature`.
@@ -181,6 +70,7 @@ class Learned(struct.PyTreeNode):
     """
 
     params: Any
+    averages: Any
     prior_params: Any
     optimizer: Any
     temperature: "Temperature"
@@ -245,12 +135,14 @@ def init(
     # The prior curvature of the temperature: as much as some twenty answers, so that the first few move it little.
     temperature = Temperature(log=jnp.zeros(num_members), curvature=jnp.full(num_members, 10.0))
     optimizer = jax.vmap(training.make_optimizer().init)(params)
-    return Learned(params, prior_params, optimizer, temperature, replay, key)
+    averages = jax.tree.map(jnp.copy, params) if training.averaging else ()
+    return Learned(params, averages, prior_params, optimizer, temperature, replay, key)
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
     """Every member's prediction for one input: [N, A]; sums to less than one while there is `Training.caution`."""
-    logits = jax.vmap(apply, in_axes=(0, None))(learned.params, inputs)
+    params = learned.averages if training.averaging else learned.params
+    logits = jax.vmap(apply, in_axes=(0, None))(params, inputs)
     if training.prior_scale:
         logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
     if training.temperature:
@@ -285,8 +177,9 @@ def learn(
     if training.plateau is not None and training.plateau.stop:
         due &= ~jnp.all(learned.optimizer[-1].scale <= training.plateau.smallest)
     # The replay is read, not returned: a conditional need not copy it.
-    fitted = jax.lax.cond(due, lambda: fit(training, apply, learned), lambda: (learned.params, learned.optimizer))
-    return learned.replace(params=fitted[0], optimizer=fitted[1])
+    before = (learned.params, learned.averages, learned.optimizer)
+    params, averages, optimizer = jax.lax.cond(due, lambda: fit(training, apply, learned), lambda: before)
+    return learned.replace(params=params, averages=averages, optimizer=optimizer)
 
 
 def store(training: Training, learned: Learned, inputs: Any, answer: jax.Array) -> Learned:
@@ -339,8 +232,8 @@ def loss(
     return jnp.mean(counts * optax.softmax_cross_entropy(logits, targets))
 
 
-def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
-    """One round of minibatches: the parameters and the optimiser state after it.
+def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, Any]:
+    """One round of minibatches: the parameters, their averages and the optimiser state after it.
 
     A member that the round would leave without numbers (NaN, infinity) stays as it was.
     """
@@ -355,14 +248,31 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any]:
 
     members = jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))
 
-    def update(fitted: tuple[Any, Any], places: jax.Array) -> tuple[tuple[Any, Any], None]:
+    done = (learned.replay.stored // training.every - 1) * training.updates
+
+    def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
+        (params, averages, state), (i, places) = fitted, drawn
         inputs = jax.tree.map(lambda leaf: leaf[places], replay.inputs)
         counts = replay.counts[places].astype(jnp.float32)
-        return members(fitted[0], learned.prior_params, fitted[1], inputs, replay.answers[places], counts), None
+        params, state = members(params, learned.prior_params, state, inputs, replay.answers[places], counts)
+        if training.averaging:
+            averages = optax.incremental_update(params, averages, averaging_step(training, done + i))
+        return (params, averages, state), None
 
-    before = (learned.params, learned.optimizer)
-    fitted, _ = jax.lax.scan(update, before, draw_minibatches(training, learned))
+    before = (learned.params, learned.averages, learned.optimizer)
+    drawn = (jnp.arange(training.updates), draw_minibatches(training, learned))
+    fitted, _ = jax.lax.scan(update, before, drawn)
     return jax.vmap(_if_finite)(fitted, before)
+
+
+def averaging_step(training: Training, updates: Any) -> jax.Array:
+    """How far an update moves the averages towards the parameters, in (0, 1].
+
+    Args:
+        training: settings, with ``averaging`` above 0.
+        updates: so far, before this one.
+    """
+    return 1 / jnp.minimum(training.averaging, 1 + updates / _AVERAGED_SHARE)
 
 
 def _if_finite(new: Any, old: Any) -> Any:

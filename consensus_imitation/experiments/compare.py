@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consensus_imitation.experiments import tasks
+from consensus_imitation.experiments import compare_run, tasks
 from consensus_imitation.experiments.compare_run import COLUMNS, CURVE_COLUMNS, RunConfig, run_method
 from consensus_imitation.experiments.compare_summary import Demonstrated
 from consensus_imitation.experiments.methods import check_method
@@ -38,6 +38,9 @@ class CompareConfig:
         episodes: of each evaluation, the same for all.
         demonstrator_episodes: by which the demonstrator's own score is measured.
         seed: of everything.
+        network: what differs from the library's defaults: arguments of `ensembles.cnn` where the task's observations
+            are views, of `ensembles.mlp` otherwise, such as ``{"hidden": [128, 128]}``.
+        training: likewise, of `ensembles.Training`.
 
     Raises:
         ValueError: for an unknown task or method, a method named twice, or non-positive sizes.
@@ -53,6 +56,8 @@ class CompareConfig:
     episodes: int = 20
     demonstrator_episodes: int = 100
     seed: int = 0
+    network: dict[str, Any] = field(default_factory=dict[str, Any])
+    training: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if not self.methods:
@@ -79,6 +84,8 @@ class CompareConfig:
             episodes=self.episodes,
             run=seed,
             seed=self.seed,
+            network=self.network,
+            training=self.training,
         )
 
 
@@ -138,6 +145,7 @@ def compare(
     if task is not None and processes > 1:
         raise ValueError("a task of your own runs in one process: leave processes at 1")
     played = tasks.make(config.task) if task is None else task
+    _check_members(played, config)
     kept = _Kept(config, out, overwrite)
     with kept:
         demonstrator = kept.demonstrator(lambda: _demonstrated(played, config))
@@ -177,6 +185,7 @@ class _Kept:
             return
         # Not the methods and the number of seeds: runs of either can be added.
         same = {name: value for name, value in asdict(config).items() if name not in ("methods", "num_seeds")}
+        same = {name: value for name, value in same.items() if value != {}}
         keep = claim_directory(out, {"experiment": "compare", **same}, overwrite)
         self._demonstrator = out / "demonstrator.json"
         if not keep:
@@ -227,6 +236,15 @@ class _Kept:
             for row in new:
                 log.append(row)
             log.flush()
+
+
+def _check_members(task: Task, config: CompareConfig) -> None:
+    """Before anything is written or measured."""
+    env = task.make_env()
+    try:
+        compare_run.members_for(task, env, config.num_members, config.network, config.training)(None)
+    finally:
+        env.close()
 
 
 def _demonstrated(task: Task, config: CompareConfig) -> Demonstrated:

@@ -1,12 +1,14 @@
 """One method on one task: it learns until its answers are spent, then goes on by itself; evaluated on the way."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from consensus_imitation import ensembles
+from consensus_imitation.ensembles import Training
 from consensus_imitation.experiments.methods import Apprentice, CountedDemonstrator, MakeEnsemble, Setup, make_method
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import EpisodeOutcome, Task, evaluate
@@ -17,6 +19,9 @@ COLUMNS = (
     *("success", "harm", "mean_return", "query_rate", "log_loss", "seconds", "final"),
 )
 CURVE_COLUMNS = ("task", "method", "seed", "step", "answers", "spent")
+
+#: What can be said of the training in a word or a number.
+_SETTINGS = tuple(one.name for one in fields(Training) if one.name not in ("optimizer", "plateau"))
 
 #: The curve of answers has points at every tenth of the run, and so many for each doubling of the step.
 POINTS_PER_DOUBLING = 2
@@ -34,6 +39,8 @@ class RunConfig:
     episodes: int
     run: int
     seed: int
+    network: dict[str, Any] = field(default_factory=dict[str, Any])
+    training: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def run_method(task: Task, config: RunConfig) -> tuple[list[Row], list[Row]]:
@@ -83,7 +90,8 @@ class _Run:
         )
         self._env_seed = env_seed
         self._demonstrator = CountedDemonstrator(task.make_demonstrator(env, demonstrator_seed), config.queries)
-        setup = Setup(members_for(task, env, config.num_members), self._demonstrator, config.num_steps, method_seed)
+        make_ensemble = members_for(task, env, config.num_members, config.network, config.training)
+        setup = Setup(make_ensemble, self._demonstrator, config.num_steps, method_seed)
         self._method: Apprentice = make_method(config.method, setup)
         self._steps = self._deployed_steps = 0
         self._learning: list[EpisodeOutcome] = []
@@ -180,15 +188,42 @@ class _Run:
         }
 
 
-def members_for(task: Task, env: Any, num_members: int) -> MakeEnsemble:
-    """Makes the kind of members that fits a task, with the library's default settings."""
+def members_for(
+    task: Task,
+    env: Any,
+    num_members: int,
+    network: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
+) -> MakeEnsemble:
+    """Makes the kind of members that fits a task, with the library's default settings but for those given.
+
+    Args:
+        task: which one.
+        env: one of its environments.
+        num_members: N.
+        network: arguments of `ensembles.cnn` for views, of `ensembles.mlp` otherwise.
+        training: arguments of `ensembles.Training`.
+
+    Raises:
+        ValueError: for a name that is none of these, or a value out of range.
+    """
+    family = ensembles.cnn if task.members == "grid" else ensembles.mlp
+    known = (*("hidden",), *(("channels", "window") if family is ensembles.cnn else ()))
+    settings = Training(**_of_these("training", training or {}, _SETTINGS))
+    arguments = _of_these("network", network or {}, known)
 
     def make(num_outputs: int | None) -> Any:
         outputs = env.action_space if num_outputs is None else num_outputs
-        family = ensembles.cnn if task.members == "grid" else ensembles.mlp
-        return family(env.observation_space, outputs, num_members=num_members)
+        return family(env.observation_space, outputs, num_members=num_members, training=settings, **arguments)
 
     return make
+
+
+def _of_these(what: str, given: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
+    for name in given:
+        if name not in known:
+            raise ValueError(f"there is no setting {name!r} of the {what} here; it has {', '.join(known)}")
+    return given
 
 
 def _counts(prefix: str, outcomes: list[EpisodeOutcome]) -> dict[str, int]:

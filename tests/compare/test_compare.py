@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def fixed_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_run, "members_for", lambda task, env, num_members: lambda outputs: tabular(FIXED))
+    monkeypatch.setattr(compare_run, "members_for", lambda *_: lambda outputs: tabular(FIXED))
 
 
 def small(*methods: str, **changes: Any) -> CompareConfig:

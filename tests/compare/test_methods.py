@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from consensus_imitation import ensembles
-from consensus_imitation.ensembles import tabular
-from consensus_imitation.ensembles.training import Training
+from consensus_imitation.ensembles import Training, tabular
 from consensus_imitation.experiments import compare_run, methods
 from consensus_imitation.experiments.compare_run import COLUMNS, CURVE_COLUMNS, RunConfig, run_method
 from consensus_imitation.experiments.methods import (
@@ -53,7 +52,7 @@ def play(method: Any, steps: int, demonstrator: CountedDemonstrator) -> list[int
 
 @pytest.fixture
 def fixed_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_run, "members_for", lambda task, env, num_members: lambda outputs: tabular(FIXED))
+    monkeypatch.setattr(compare_run, "members_for", lambda *_: lambda outputs: tabular(FIXED))
 
 
 @pytest.mark.usefixtures("fixed_members")

@@ -754,6 +754,27 @@ FAULTS = [
         TRAINING,
     ),
     Fault(
+        "averages-do-not-predict",
+        "ensembles/training",
+        "learned.averages if training.averaging else learned.params",
+        "learned.params",
+        TRAINING,
+    ),
+    Fault(
+        "averages-keep-the-first-parameters",
+        "ensembles/training",
+        "1 / jnp.minimum(training.averaging, 1 + updates / _AVERAGED_SHARE)",
+        "1 / jnp.asarray(training.averaging)",
+        TRAINING,
+    ),
+    Fault(
+        "windows-see-the-episode-before",
+        "networks",
+        " * window.valid[:-1, None]",
+        "",
+        ("tests/neural/test_networks.py",),
+    ),
+    Fault(
         "one-bootstrap-for-all",
         "ensembles/training",
         "        counts=replay.counts.at[slot].set(counts),",

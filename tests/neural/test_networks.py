@@ -12,7 +12,7 @@ from gymnasium import spaces
 from consensus_imitation import ensembles, networks
 from consensus_imitation.encoding import make_encoder
 from consensus_imitation.ensembles import Context, Neural, Training
-from consensus_imitation.networks import PatchConv, Window, WindowedGRU
+from consensus_imitation.networks import PatchConv, Window, WindowedCNN, WindowedGRU
 
 from .streams import losses, prequential
 from .test_encoding import minigrid_view
@@ -72,6 +72,28 @@ def test_what_precedes_the_episode_is_not_seen(key: jax.Array) -> None:
     assert not np.allclose(first, network(Window(observations.at[1].set(9.0), actions, valid)))
 
 
+def test_a_windowed_network_takes_present_past_and_actions(key: jax.Array) -> None:
+    """Against NumPy on the layers' own parameters; what precedes the episode is not seen."""
+    trunk = networks.ImageTrunk(make_encoder((4, 4, 1)), (2,), nnx.Rngs(key))
+    network = WindowedCNN(trunk, 3, (6,), 3, nnx.Rngs(key))
+    network.embed.bias[...] = jnp.array([0.5, -0.5, 1.0])
+    pictures = jax.random.normal(key, (3, 4, 4, 1))
+    actions, valid = jnp.array([-1, -1, 2]), jnp.array([False, True, True])
+    flat = np.asarray(pictures).reshape(3, 16)
+    past = np.maximum(flat @ np.asarray(network.embed.kernel[...]) + np.asarray(network.embed.bias[...]), 0)
+    past[0] = 0.0
+    done = np.array([[0, 0, 0], [0, 0, 0], [0, 0, 1]])
+    features = np.concatenate([np.asarray(trunk(pictures[2])), past[:2].ravel(), done.ravel()])
+    hidden, last = network.dense.layers
+    inner = np.maximum(features @ np.asarray(hidden.kernel[...]) + np.asarray(hidden.bias[...]), 0)
+    expected = inner @ np.asarray(last.kernel[...]) + np.asarray(last.bias[...])
+    np.testing.assert_allclose(network(Window(pictures, actions, valid)), expected, atol=1e-5)
+    unseen = network(Window(pictures.at[0].set(9.0), actions, valid))
+    np.testing.assert_allclose(unseen, expected, atol=1e-5)
+    assert not np.allclose(network(Window(pictures.at[1].set(9.0), actions, valid)), expected, atol=1e-3)
+    assert not np.allclose(network(Window(pictures, actions.at[2].set(1), valid)), expected, atol=1e-3)
+
+
 def memory_task(length: int, episode: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The right answer is the sign of the last-but-one observation; of the present one at an episode's beginning."""
     observations = np.random.default_rng(0).choice([-1.0, 1.0], (length, 1)).astype(np.float32)
@@ -88,6 +110,17 @@ def test_recurrent_members_remember_and_others_cannot(key: jax.Array) -> None:
     without = losses(prequential(perceptron, observations, answers, key, starts), answers)
     assert remembering[-100:].mean() < 0.1
     assert without[-100:].mean() > 0.6
+
+
+def test_windowed_members_remember_and_others_cannot(key: jax.Array) -> None:
+    observations, answers, starts = memory_task(600)
+    pictures = np.broadcast_to(observations[:, None, None], (600, 3, 3, 1))
+    found = {}
+    for window in (1, 2):
+        members = ensembles.cnn((3, 3, 1), 2, 2, channels=(4,), hidden=(16,), training=QUICK, window=window)
+        found[window] = losses(prequential(members, pictures, answers, key, starts), answers)[-100:].mean()
+    assert found[2] < 0.1
+    assert found[1] > 0.6
 
 
 def test_recurrent_members_see_the_actions(key: jax.Array) -> None:
@@ -159,6 +192,8 @@ def test_pictures(key: jax.Array) -> None:
         ensembles.mlp(spaces.Discrete(5), spaces.Discrete(3), 2, hidden=()),
         ensembles.cnn(minigrid_view(), 7, 2),
         ensembles.cnn((9, 9, 1), 3, 2, channels=(4,)),
+        ensembles.cnn(minigrid_view(), 7, 2, window=3),
+        ensembles.cnn((9, 9, 1), 3, 2, channels=(4,), hidden=(), window=2),
         ensembles.cnn(spaces.Box(0, 255, (7, 7, 3), np.uint8), 3, 2, kind="grid"),
         ensembles.cnn(minigrid_view(), 3, 2, kind="image", channels=(4,)),
         ensembles.recurrent(minigrid_view(), 7, 2, hidden=4, window=3),
@@ -190,6 +225,8 @@ def test_unsuitable_pictures_are_refused() -> None:
         ensembles.cnn((9, 9, 1), 2, kind="photo")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="channels must be"):
         ensembles.cnn(minigrid_view(), 2, channels=(4, 4))
+    with pytest.raises(ValueError, match="window must be"):
+        ensembles.cnn((9, 9, 1), 2, window=0)
     with pytest.raises(ValueError, match="window must be"):
         ensembles.recurrent((1,), 2, window=1)
     with pytest.raises(ValueError, match="hidden must be"):

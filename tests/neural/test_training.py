@@ -69,8 +69,9 @@ def test_rounds_come_every_few_answers_only(key: jax.Array) -> None:
         replace(SMALL, bootstrap="none", weight_decay=0.1, prior_scale=2.0),
         replace(SMALL, temperature=True, learning_rate=optax.exponential_decay(1e-2, 10, 0.5)),
         replace(SMALL, optimizer=optax.sgd),
+        replace(SMALL, averaging=1.15),
     ],
-    ids=["poisson", "bernoulli", "prior", "schedule", "sgd"],
+    ids=["poisson", "bernoulli", "prior", "schedule", "sgd", "averaging"],
 )
 def test_stacked_members_are_single_ones(training: Training, key: jax.Array) -> None:
     """The oracle trains one member after the other: Flax modules, optax, Python loops, no ``vmap``, no ``scan``."""
@@ -100,6 +101,7 @@ def test_stacked_members_are_single_ones(training: Training, key: jax.Array) -> 
         )
         optimizer = nnx.Optimizer(member, optax.sgd(1e-3) if training.optimizer else adam, wrt=nnx.Param)
         fixed = module(start.prior_params, n) if training.prior_scale else None
+        trained: list[np.ndarray] = []
         for places in (places for stored in draws.values() for places in stored):
 
             def loss(member: Any, places: Any = places, n: int = n, fixed: Any = fixed) -> jax.Array:
@@ -112,6 +114,15 @@ def test_stacked_members_are_single_ones(training: Training, key: jax.Array) -> 
                 return jnp.dot(counts[places, n], cross) / 16
 
             optimizer.update(member, nnx.grad(loss)(member))
+            trained.append(np.asarray(member.dense.layers[0].kernel[...]))
+        if training.averaging:
+            average = np.asarray(start.averages["dense"]["layers"][0]["kernel"][n])
+            for i, newest in enumerate(trained):
+                window = min(training.averaging, 1 + i / 10)
+                average = average + (newest - average) / window
+            assert len(trained) == 6
+            assert not np.allclose(average, trained[-1], atol=1e-4)
+            np.testing.assert_allclose(found.averages["dense"]["layers"][0]["kernel"][n], average, atol=2e-6)
         expected = nnx.to_pure_dict(nnx.state(member))
         stacked_equal(jax.tree.map(lambda leaf, n=n: leaf[n], found.params), expected, atol=2e-6)
         assert not np.allclose(
@@ -249,6 +260,19 @@ def test_prior_networks_are_added_and_never_trained(key: jax.Array) -> None:
     assert members().init_learned(key).prior_params == ()
 
 
+def test_averages_predict_and_newest_parameters_are_trained(key: jax.Array) -> None:
+    observations, answers = separable(np.random.default_rng(0), 60)
+    averaged = members(replace(SMALL, averaging=5.0))
+    plain, found = (prequential(one, observations, answers, key).learned for one in (members(), averaged))
+    stacked_equal(found.params, plain.params)
+    context = ensembles.Context(step=0, log_weights=np.zeros(3), learned=found)
+    exchanged = members().log_probs((), observations[0], context._replace(learned=found.replace(params=found.averages)))
+    np.testing.assert_allclose(averaged.log_probs((), observations[0], context), exchanged, atol=1e-6)
+    newest = members().log_probs((), observations[0], context)
+    assert not np.allclose(newest, exchanged, atol=1e-3)
+    assert members().init_learned(key).averages == ()
+
+
 def test_plateau_lowers_the_rate_and_can_stop(key: jax.Array) -> None:
     rng = np.random.default_rng(0)
     observations, answers = separable(rng, 240)[0], rng.integers(0, 4, 240)
@@ -275,6 +299,9 @@ def test_plateau_lowers_the_rate_and_can_stop(key: jax.Array) -> None:
         {"label_smoothing": 1.0},
         {"weight_decay": -1.0},
         {"prior_scale": math.nan},
+        {"averaging": 0.5},
+        {"averaging": -1.0},
+        {"averaging": math.inf},
         {"caution": -1.0},
         {"optimizer": optax.sgd, "weight_decay": 0.1},
     ],

@@ -11,7 +11,7 @@ from consensus_imitation import Minimum, TopK, ensembles
 from consensus_imitation.commands import planted as planted_command
 from consensus_imitation.deception import clopper_pearson
 from consensus_imitation.demonstrators.scripted import ScriptedDemonstrator
-from consensus_imitation.ensembles.training import Training
+from consensus_imitation.ensembles import Training
 from consensus_imitation.experiments import planted_run, read_csv
 from consensus_imitation.experiments.planted import PlantedConfig, run_planted
 from consensus_imitation.experiments.planted_run import COLUMNS, CONTESTANTS, Contestant, Planting, Site, record

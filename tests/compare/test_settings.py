@@ -1,0 +1,107 @@
+"""Other members than the defaults: from the command line to the networks, and as a part of what a directory is."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from consensus_imitation.commands import compare as compare_command
+from consensus_imitation.ensembles import Neural, Training
+from consensus_imitation.experiments import CompareConfig, compare
+from consensus_imitation.experiments.compare_run import members_for
+from tests.compare.tiny import Rooms, rooms
+
+
+class Views:
+    """As much of an environment as members are made from."""
+
+    observation_space = spaces.Dict({"image": spaces.Box(0, 255, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)})
+    action_space = spaces.Discrete(7)
+
+
+def tiny(**changes: Any) -> CompareConfig:
+    sizes = {"queries": 4, "num_seeds": 1, "num_steps": 12, "num_members": 2, "evaluations": 1, "episodes": 2}
+    return CompareConfig("rooms", ("minimum",), **cast(Any, {**sizes, "demonstrator_episodes": 2, **changes}))
+
+
+def test_settings_reach_the_networks(key: jax.Array) -> None:
+    members = members_for(rooms(), Rooms(), 2, {"hidden": [5, 6]}, {"averaging": 30, "bootstrap": "none"})(None)
+    assert members.training == Training(averaging=30, bootstrap="none")
+    layers = members.architecture.make_params(key)["dense"]["layers"]
+    assert [layers[i]["bias"].shape for i in range(3)] == [(5,), (6,), (2,)]
+    assert cast(Neural, members_for(rooms(), Rooms(), 2)(None)).training == Training()
+
+
+def test_settings_reach_networks_for_views() -> None:
+    make = members_for(rooms(members="grid"), Views(), 2, {"channels": [3], "hidden": [8], "window": 4})
+    members = cast(Neural, make(None))
+    assert members.architecture.window == 4
+    assert members.architecture.zeros().observations["image"].shape[0] == 4
+    # What SafeDAgger asks for: another number of outputs.
+    assert cast(Neural, make(2)).num_actions == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"network": {"hiden": [5]}}, "no setting 'hiden' of the network here; it has hidden"),
+        ({"network": {"window": 4}}, "no setting 'window' of the network"),
+        ({"network": {"hidden": [0]}}, "hidden"),
+        ({"training": {"nonsense": 1}}, "no setting 'nonsense' of the training"),
+        ({"training": {"plateau": 1}}, "no setting 'plateau' of the training"),
+        ({"training": {"averaging": 0.5}}, "averaging must be 0 or at least 1"),
+        ({"training": {"learning_rate": "fast"}}, "learning_rate"),
+    ],
+    ids=str,
+)
+def test_wrong_settings_are_refused_before_anything_is_written(
+    settings: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        compare(tiny(**settings), tmp_path / "out", task=rooms())
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_are_a_part_of_what_a_directory_holds(tmp_path: Path) -> None:
+    first = tiny(network={"hidden": [4]}, training={"averaging": 2.0})
+    found = compare(first, tmp_path, task=rooms())
+    config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
+    assert config["network"] == {"hidden": [4]}
+    assert config["training"] == {"averaging": 2.0}
+    assert compare(first, tmp_path, task=rooms()).rows[-1]["answers"] == found.rows[-1]["answers"]
+    with pytest.raises(ValueError, match="another configuration"):
+        compare(tiny(network={"hidden": [4]}), tmp_path, task=rooms())
+    compare(tiny(num_members=3), tmp_path / "defaults", task=rooms())
+    # Directories from before there were settings can be gone on with.
+    assert not {"network", "training"} & set(json.loads((tmp_path / "defaults" / "config.json").read_text()))
+
+
+def test_settings_are_given_by_name_and_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    compare_command.add_arguments(parser)
+    words = "--task cartpole --network hidden=128 window=4 --training averaging=40 bootstrap=none temperature=true"
+    arguments = parser.parse_args([*words.split(), "--out", str(tmp_path)])
+    arguments.overwrite = False
+    seen: list[CompareConfig] = []
+
+    def stop(config: CompareConfig, *_: Any) -> Any:
+        seen.append(config)
+        raise InterruptedError
+
+    monkeypatch.setattr(sys.modules["consensus_imitation.experiments.compare"], "compare", stop)
+    with pytest.raises(InterruptedError):
+        compare_command.run(arguments, lambda title: lambda done, total: None)
+    assert seen[0].network == {"hidden": [128], "window": 4}
+    assert seen[0].training == {"averaging": 40, "bootstrap": "none", "temperature": True}
+    assert compare_command.setting("hidden=64,32") == ("hidden", [64, 32])
+    for words in ("averaging", "=3", "averaging="):
+        with pytest.raises(argparse.ArgumentTypeError, match="expected NAME=VALUE"):
+            compare_command.setting(words)
