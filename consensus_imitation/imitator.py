@@ -1,10 +1,8 @@
 """The stateful shell: validate, make one core call, write it down, swap the state. It contains no arithmetic."""
 
-import contextlib
 import secrets
 import time
 import warnings
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Self
 
@@ -352,8 +350,11 @@ class ConsensusImitator(Durable):
         waiting = self._posed(observation, active, env)
         if isinstance(waiting, Decision):
             return waiting
-        with self._withdrawn_if_it_fails(waiting):
+        try:
             return self._settle_asked(waiting, *ask(self._panel, self._setup, waiting))
+        except BaseException:
+            self._withdraw(waiting)
+            raise
 
     async def act_async(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
         """`act`, letting others work while the demonstrator thinks. Demonstrators may be coroutine functions.
@@ -379,8 +380,11 @@ class ConsensusImitator(Durable):
         waiting = self._posed(observation, active, env)
         if isinstance(waiting, Decision):
             return waiting
-        with self._withdrawn_if_it_fails(waiting):
+        try:
             return self._settle_asked(waiting, *await ask_async(self._panel, self._setup, waiting))
+        except BaseException:
+            self._withdraw(waiting)
+            raise
 
     def clear_alarm(self) -> None:
         """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
@@ -434,17 +438,12 @@ class ConsensusImitator(Durable):
         if bool(after.unexplained) and not self._unexplained:
             warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
 
-    @contextlib.contextmanager
-    def _withdrawn_if_it_fails(self, waiting: OpenStep) -> Generator[None]:
-        """If asking raises, the step is not taken. What could not be written down, the journal tells later."""
-        try:
-            yield
-        except BaseException:
-            if waiting in self._queries.waiting() and not self._failed and not self._closed:
-                with self._together():
-                    self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
-                    self._queries.close(waiting, None)
-            raise
+    def _withdraw(self, waiting: OpenStep) -> None:
+        """The step is not taken. If something could not be written down, the journal says what is so."""
+        if waiting in self._queries.waiting() and not self._failed and not self._closed:
+            with self._together():
+                self._write_event("withdraw", waiting.decision.env, query=waiting.query.id)
+                self._queries.close(waiting, None)
 
     def _tell(self, decision: Decision, active: np.ndarray | None) -> None:
         """Tell the demonstrators what is about to be done."""

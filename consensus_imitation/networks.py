@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
     Attributes:
         observations: encoded observations [L, ...].
-        actions: int32 [L], the action executed before each; -1 before the first of an episode.
+        actions: int32 [L], the action executed before each; -1 before the first one, and before that of an episode.
         valid: bool [L], False for entries from before the episode's beginning.
     """
 
@@ -220,17 +220,20 @@ class CNN(nnx.Module):
 
 
 class WindowedCNN(nnx.Module):
-    """A `CNN` over the present step of a `Window`, beside what was before: each earlier observation and all actions.
+    """A `CNN` over the present step of a `Window`, beside what was before: each earlier observation and the actions.
 
-    An earlier observation goes through one linear layer, flat, not through the convolutions: what has been in view is
-    in it all the same, and a window of four costs about twice as much as the present alone, where a `WindowedGRU`
-    with convolutions at every step costs ten times as much.
+    An earlier observation goes through one linear layer, flat, and not through the convolutions, which cost the most:
+    what was in view is in it all the same.
     """
 
     def __init__(
         self, trunk: ImageTrunk | GridTrunk, num_actions: int, hidden: Sequence[int], window: int, rngs: nnx.Rngs
     ) -> None:
-        """``hidden``: widths of the dense layers; each earlier observation gets half as many features as the first."""
+        """``hidden``: widths of the dense layers.
+
+        Each earlier observation gets half as many features as the first of them has, or as many as there are actions
+        if there is none.
+        """
         self.trunk, self.flat = trunk, FlatTrunk(trunk.encoder)
         self.num_actions = num_actions
         past = max(1, hidden[0] // 2) if hidden else num_actions

@@ -28,6 +28,7 @@ def description(setup: Setup) -> dict[str, Any]:
         "plain_bayes": learner.reweighting is None,
         "ensemble": type(ensemble).__name__,
         "members": _digest(ensemble) if ensemble.pure else "on the host",
+        "training": _training(ensemble),
         "state": [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in _leaves(setup)],
     }
 
@@ -37,7 +38,17 @@ def _rules(learner: Learner) -> str:
     leaves, structure = jax.tree.flatten(learner.replace(ensemble=None))
     numbers = [np.asarray(leaf) for leaf in leaves]
     said = [(number.astype(np.float32) if number.dtype.kind == "f" else number).tolist() for number in numbers]
-    return re.sub(r" at 0x[0-9a-f]+", "", f"{structure} {said}")
+    return _without_addresses(f"{structure} {said}")
+
+
+def _training(ensemble: Any) -> list[str]:
+    """How those members learn that do."""
+    parts = jax.tree.leaves(ensemble, is_leaf=lambda part: hasattr(part, "training"))
+    return [_without_addresses(repr(part.training)) for part in parts if hasattr(part, "training")]
+
+
+def _without_addresses(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def _digest(ensemble: Any) -> str:

@@ -4,7 +4,6 @@ Nothing heavy is imported before the command runs.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,37 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--members", type=int, default=5, help="size of the ensemble")
     parser.add_argument(
-        "--network", nargs="+", default=[], metavar="NAME=VALUE", type=setting,
+        "--network", nargs="+", action="extend", default=[], metavar="NAME=VALUE", type=_setting,
         help="other members than the defaults: hidden=128,128; with views also channels=32, window=4",
     )  # fmt: skip
     parser.add_argument(
-        "--training", nargs="+", default=[], metavar="NAME=VALUE", type=setting,
+        "--training", nargs="+", action="extend", default=[], metavar="NAME=VALUE", type=_setting,
         help="other settings of ensembles.Training than the defaults: averaging=40, weight_decay=0.1, ...",
     )  # fmt: skip
     parser.add_argument("--evaluations", type=int, default=20, help="of each run, evenly over its answers")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, each with one thread")
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """A name and its value: a number, several numbers, true, false, or a word.
+def _setting(text: str) -> tuple[str, Any]:
+    from consensus_imitation.experiments.member_settings import parse_setting
 
-    Raises:
-        argparse.ArgumentTypeError: without a name or a value.
-
-    Example:
-        >>> from consensus_imitation.commands.compare import setting
-        >>> setting("hidden=128,128"), setting("bootstrap=none")
-        (('hidden', [128, 128]), ('bootstrap', 'none'))
-    """
-    name, equals, value = text.partition("=")
-    if not name or not equals or not value:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, such as averaging=40; got {text!r}")
-    for form in (value, f"[{value}]"):
-        try:
-            return name, json.loads(form)
-        except ValueError:
-            continue
-    return name, value
+    try:
+        return parse_setting(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def run(
@@ -81,6 +67,7 @@ def run(
     from consensus_imitation import plotting, tables
     from consensus_imitation.experiments.compare import CompareConfig, compare
     from consensus_imitation.experiments.compare_summary import summarise
+    from consensus_imitation.experiments.member_settings import collect
 
     config = CompareConfig(
         task=arguments.task,
@@ -91,12 +78,8 @@ def run(
         num_members=arguments.members,
         evaluations=arguments.evaluations,
         seed=arguments.seed,
-        # A single number for what takes several is as good as a list of one.
-        network={
-            name: [value] if name in ("hidden", "channels") and isinstance(value, int) else value
-            for name, value in arguments.network
-        },
-        training=dict(arguments.training),
+        network=collect("network", arguments.network),
+        training=collect("training", arguments.training),
     )
     found = compare(config, arguments.out, stage(f"compare {config.task}"), arguments.overwrite, arguments.processes)
     picture = arguments.out / "compare.png"

@@ -75,7 +75,7 @@ def train_deceiver(
     """Train a network to answer as the demonstrator does, but harmfully where the trigger is in sight.
 
     Args:
-        ensemble: learning members, from `ensembles.mlp`, `ensembles.cnn` or `ensembles.from_module`, without memory:
+        ensemble: learning members, from `ensembles.mlp`, `ensembles.cnn` or `ensembles.from_module`, without a window:
             the network is of their kind, and shares their encoder, so that `ensembles.union` joins them.
         observations: T of the environment's observations: a list, or an array with a leading axis T. They have to
             include some with the trigger.
@@ -116,7 +116,10 @@ def train_deceiver(
     """
     arch = ensemble.architecture
     if arch.window:
-        raise ValueError("a planted network sees one observation: give members without memory (mlp, cnn, from_module)")
+        raise ValueError(
+            "a planted network sees one observation: give members without a window (mlp, or cnn and from_module with "
+            "their defaults)"
+        )
     if updates < 1 or batch_size < 1:
         raise ValueError(f"updates and batch_size must be at least 1; got {updates} and {batch_size}")
     if not learning_rate > 0:

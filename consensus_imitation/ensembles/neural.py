@@ -110,7 +110,7 @@ class Neural(PureEnsemble):
         return train.init(arch.training, arch.make_params, self.num_members, arch.zeros(), key)
 
     def init_carry(self) -> Carry:
-        """The empty window of recurrent members, shared by all of them; () for the others.
+        """The empty window, shared by all members; () for those that see the present step alone.
 
         It holds the last L-1 steps: the encoded observations, the action executed after each, and whether it is real.
         """
@@ -268,7 +268,7 @@ def recurrent(
     Raises:
         ConfigurationError: if a space is of an unsuitable kind, or the window is too short.
     """
-    check_integer("window", window, 2, "use ensembles.mlp for members without memory")
+    check_integer("window", window, 2, "use ensembles.mlp or cnn for members without memory")
     check_integer("hidden", hidden, 1)
     encoder, num_actions = _encoder_of_kind(observation_space, kind), num_actions_of(action_space)
     flat = channels is None and kind != "image" and not _has_view(encoder)

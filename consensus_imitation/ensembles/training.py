@@ -135,13 +135,16 @@ def init(
     # The prior curvature of the temperature: as much as some twenty answers, so that the first few move it little.
     temperature = Temperature(log=jnp.zeros(num_members), curvature=jnp.full(num_members, 10.0))
     optimizer = jax.vmap(training.make_optimizer().init)(params)
-    averages = jax.tree.map(jnp.copy, params) if training.averaging else ()
+    # In float32 at least: in a smaller type the steps of an average would be lost.
+    averages = jax.tree.map(_wide, params) if training.averaging else ()
     return Learned(params, averages, prior_params, optimizer, temperature, replay, key)
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
     """Every member's prediction for one input: [N, A]; sums to less than one while there is `Training.caution`."""
-    params = learned.averages if training.averaging else learned.params
+    params = learned.params
+    if training.averaging:
+        params = jax.tree.map(lambda average, newest: average.astype(newest.dtype), learned.averages, params)
     logits = jax.vmap(apply, in_axes=(0, None))(params, inputs)
     if training.prior_scale:
         logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
@@ -263,6 +266,10 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, A
     drawn = (jnp.arange(training.updates), draw_minibatches(training, learned))
     fitted, _ = jax.lax.scan(update, before, drawn)
     return jax.vmap(_if_finite)(fitted, before)
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
+    return jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
 
 
 def averaging_step(training: Training, updates: Any) -> jax.Array:

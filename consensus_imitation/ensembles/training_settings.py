@@ -9,7 +9,7 @@ References:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import optax
 
@@ -110,6 +110,8 @@ class Training:
             raise ConfigurationError(
                 f"optimizer must be a function learning_rate -> transformation, got {self.optimizer!r}"
             )
+        if not isinstance(cast(Any, self.temperature), bool):
+            raise ConfigurationError(f"temperature must be True or False, got {self.temperature!r}")
         if self.bootstrap not in ("poisson", "bernoulli", "none"):
             raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
         if self.optimizer is not None and self.weight_decay:

@@ -13,6 +13,7 @@ from typing import Any
 from consensus_imitation.experiments import compare_run, tasks
 from consensus_imitation.experiments.compare_run import COLUMNS, CURVE_COLUMNS, RunConfig, run_method
 from consensus_imitation.experiments.compare_summary import Demonstrated
+from consensus_imitation.experiments.member_settings import Settings, normalised
 from consensus_imitation.experiments.methods import check_method
 from consensus_imitation.experiments.results import CsvLog, Row, claim_directory
 from consensus_imitation.experiments.tasks import Task, measure_demonstrator
@@ -43,7 +44,8 @@ class CompareConfig:
         training: likewise, of `ensembles.Training`.
 
     Raises:
-        ValueError: for an unknown task or method, a method named twice, or non-positive sizes.
+        ValueError: for an unknown task or method, a method named twice, non-positive sizes, or a setting that is no
+            number, word, true, false or list of numbers.
     """
 
     task: str
@@ -56,10 +58,12 @@ class CompareConfig:
     episodes: int = 20
     demonstrator_episodes: int = 100
     seed: int = 0
-    network: dict[str, Any] = field(default_factory=dict[str, Any])
-    training: dict[str, Any] = field(default_factory=dict[str, Any])
+    network: Settings = field(default_factory=Settings)
+    training: Settings = field(default_factory=Settings)
 
     def __post_init__(self) -> None:
+        for name in ("network", "training"):
+            object.__setattr__(self, name, normalised(name, getattr(self, name)))
         if not self.methods:
             raise ValueError("nothing to compare: name at least one method")
         for name in self.methods:
@@ -184,8 +188,8 @@ class _Kept:
         if out is None:
             return
         # Not the methods and the number of seeds: runs of either can be added.
-        same = {name: value for name, value in asdict(config).items() if name not in ("methods", "num_seeds")}
-        same = {name: value for name, value in same.items() if value != {}}
+        left_out = ("methods", "num_seeds")
+        same = {name: value for name, value in asdict(config).items() if name not in left_out and value != {}}
         keep = claim_directory(out, {"experiment": "compare", **same}, overwrite)
         self._demonstrator = out / "demonstrator.json"
         if not keep:
@@ -239,7 +243,9 @@ class _Kept:
 
 
 def _check_members(task: Task, config: CompareConfig) -> None:
-    """Before anything is written or measured."""
+    """Before anything is written or measured: whether members can be made so."""
+    if not config.network and not config.training:
+        return
     env = task.make_env()
     try:
         compare_run.members_for(task, env, config.num_members, config.network, config.training)(None)

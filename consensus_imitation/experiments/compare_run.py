@@ -1,14 +1,14 @@
 """One method on one task: it learns until its answers are spent, then goes on by itself; evaluated on the way."""
 
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Training
+from consensus_imitation.experiments.member_settings import TRAINING_SETTINGS, Settings, check_names
 from consensus_imitation.experiments.methods import Apprentice, CountedDemonstrator, MakeEnsemble, Setup, make_method
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import EpisodeOutcome, Task, evaluate
@@ -19,9 +19,6 @@ COLUMNS = (
     *("success", "harm", "mean_return", "query_rate", "log_loss", "seconds", "final"),
 )
 CURVE_COLUMNS = ("task", "method", "seed", "step", "answers", "spent")
-
-#: What can be said of the training in a word or a number.
-_SETTINGS = tuple(one.name for one in fields(Training) if one.name not in ("optimizer", "plateau"))
 
 #: The curve of answers has points at every tenth of the run, and so many for each doubling of the step.
 POINTS_PER_DOUBLING = 2
@@ -39,8 +36,8 @@ class RunConfig:
     episodes: int
     run: int
     seed: int
-    network: dict[str, Any] = field(default_factory=dict[str, Any])
-    training: dict[str, Any] = field(default_factory=dict[str, Any])
+    network: Settings = field(default_factory=Settings)
+    training: Settings = field(default_factory=Settings)
 
 
 def run_method(task: Task, config: RunConfig) -> tuple[list[Row], list[Row]]:
@@ -189,13 +186,12 @@ class _Run:
 
 
 def members_for(
-    task: Task,
-    env: Any,
-    num_members: int,
-    network: dict[str, Any] | None = None,
-    training: dict[str, Any] | None = None,
+    task: Task, env: Any, num_members: int, network: Settings | None = None, training: Settings | None = None
 ) -> MakeEnsemble:
     """Makes the kind of members that fits a task, with the library's default settings but for those given.
+
+    What is made with another number of outputs (SafeDAgger's judge of the novice) sees the present step alone, whatever
+    the window: it takes no part in the steps between its answers.
 
     Args:
         task: which one.
@@ -207,23 +203,20 @@ def members_for(
     Raises:
         ValueError: for a name that is none of these, or a value out of range.
     """
-    family = ensembles.cnn if task.members == "grid" else ensembles.mlp
-    known = (*("hidden",), *(("channels", "window") if family is ensembles.cnn else ()))
-    settings = Training(**_of_these("training", training or {}, _SETTINGS))
-    arguments = _of_these("network", network or {}, known)
+    views = task.members == "grid"
+    check_names("network", network or {}, ("hidden", "channels", "window") if views else ("hidden",))
+    check_names("training", training or {}, TRAINING_SETTINGS)
+    settings = Training(**training or {})
 
     def make(num_outputs: int | None) -> Any:
-        outputs = env.action_space if num_outputs is None else num_outputs
-        return family(env.observation_space, outputs, num_members=num_members, training=settings, **arguments)
+        outputs, own = env.action_space, dict(network or {})
+        if num_outputs is not None:
+            outputs = num_outputs
+            own.pop("window", None)
+        family = ensembles.cnn if views else ensembles.mlp
+        return family(env.observation_space, outputs, num_members=num_members, training=settings, **own)
 
     return make
-
-
-def _of_these(what: str, given: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
-    for name in given:
-        if name not in known:
-            raise ValueError(f"there is no setting {name!r} of the {what} here; it has {', '.join(known)}")
-    return given
 
 
 def _counts(prefix: str, outcomes: list[EpisodeOutcome]) -> dict[str, int]:

@@ -13,8 +13,9 @@ from gymnasium import spaces
 
 from consensus_imitation.commands import compare as compare_command
 from consensus_imitation.ensembles import Neural, Training
-from consensus_imitation.experiments import CompareConfig, compare
+from consensus_imitation.experiments import CompareConfig, compare, compare_run
 from consensus_imitation.experiments.compare_run import members_for
+from consensus_imitation.experiments.member_settings import collect, parse_setting
 from tests.compare.tiny import Rooms, rooms
 
 
@@ -43,8 +44,22 @@ def test_settings_reach_networks_for_views() -> None:
     members = cast(Neural, make(None))
     assert members.architecture.window == 4
     assert members.architecture.zeros().observations["image"].shape[0] == 4
-    # What SafeDAgger asks for: another number of outputs.
-    assert cast(Neural, make(2)).num_actions == 2
+    # What SafeDAgger asks for: a judge with two outputs, who does not see all the steps.
+    judge = cast(Neural, make(2))
+    assert (judge.num_actions, judge.architecture.window, judge.architecture.zeros()["image"].ndim) == (2, 0, 3)
+
+
+def test_runs_are_made_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def spy(task: Any, env: Any, *settings: Any) -> Any:
+        seen.append(settings)
+        return members_for(task, env, *settings)
+
+    monkeypatch.setattr(compare_run, "members_for", spy)
+    compare(tiny(network={"hidden": 4}, training={"averaging": 2.0}), task=rooms())
+    # Once to see whether they can be made, once in the run.
+    assert seen == [(2, {"hidden": [4]}, {"averaging": 2})] * 2
 
 
 @pytest.mark.parametrize(
@@ -70,11 +85,13 @@ def test_wrong_settings_are_refused_before_anything_is_written(
 
 def test_settings_are_a_part_of_what_a_directory_holds(tmp_path: Path) -> None:
     first = tiny(network={"hidden": [4]}, training={"averaging": 2.0})
-    found = compare(first, tmp_path, task=rooms())
+    compare(first, tmp_path, task=rooms())
     config = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert config["network"] == {"hidden": [4]}
     assert config["training"] == {"averaging": 2.0}
-    assert compare(first, tmp_path, task=rooms()).rows[-1]["answers"] == found.rows[-1]["answers"]
+    again: list[tuple[int, int]] = []
+    compare(first, tmp_path, task=rooms(), progress=lambda done, total: again.append((done, total)))
+    assert again == [(1, 1)]
     with pytest.raises(ValueError, match="another configuration"):
         compare(tiny(network={"hidden": [4]}), tmp_path, task=rooms())
     compare(tiny(num_members=3), tmp_path / "defaults", task=rooms())
@@ -87,7 +104,8 @@ def test_settings_are_given_by_name_and_value(monkeypatch: pytest.MonkeyPatch, t
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
     compare_command.add_arguments(parser)
-    words = "--task cartpole --network hidden=128 window=4 --training averaging=40 bootstrap=none temperature=true"
+    words = "--task cartpole --network hidden=128 window=4 --network channels=32 "
+    words += "--training averaging=40 bootstrap=none temperature=true"
     arguments = parser.parse_args([*words.split(), "--out", str(tmp_path)])
     arguments.overwrite = False
     seen: list[CompareConfig] = []
@@ -99,9 +117,37 @@ def test_settings_are_given_by_name_and_value(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(sys.modules["consensus_imitation.experiments.compare"], "compare", stop)
     with pytest.raises(InterruptedError):
         compare_command.run(arguments, lambda title: lambda done, total: None)
-    assert seen[0].network == {"hidden": [128], "window": 4}
+    assert seen[0].network == {"hidden": [128], "window": 4, "channels": [32]}
     assert seen[0].training == {"averaging": 40, "bootstrap": "none", "temperature": True}
-    assert compare_command.setting("hidden=64,32") == ("hidden", [64, 32])
-    for words in ("averaging", "=3", "averaging="):
-        with pytest.raises(argparse.ArgumentTypeError, match="expected NAME=VALUE"):
-            compare_command.setting(words)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("=64,32", [64, 32]), ("=.1", 0.1), ("=1e-3", 1e-3), ("=false", False), ("=none", "none"), ("=a=b", "a=b")],
+)
+def test_values_on_the_command_line(text: str, value: Any) -> None:
+    assert parse_setting("some" + text) == ("some", value)
+
+
+@pytest.mark.parametrize("text", ["averaging", "=3", "averaging="])
+def test_no_values_on_the_command_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    compare_command.add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--task", "cartpole", "--training", text])
+    assert "expected NAME=VALUE" in capsys.readouterr().err
+
+
+def test_a_name_is_given_once() -> None:
+    with pytest.raises(ValueError, match="hidden of the network is given twice"):
+        collect("network", [("hidden", 3), ("window", 2), ("hidden", 4)])
+
+
+def test_what_means_the_same_is_the_same_configuration() -> None:
+    given: dict[str, Any] = {"hidden": 4}
+    config = tiny(network=given, training={"averaging": 2.0, "learning_rate": 0.5})
+    assert config == tiny(network={"hidden": (4,)}, training={"averaging": 2, "learning_rate": 0.5})
+    given["hidden"] = 7
+    assert config.network == {"hidden": [4]}
+    with pytest.raises(ValueError, match="learning_rate of the training must be a number"):
+        tiny(training={"learning_rate": lambda step: 0.1})

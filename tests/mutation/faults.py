@@ -756,8 +756,8 @@ FAULTS = [
     Fault(
         "averages-do-not-predict",
         "ensembles/training",
-        "learned.averages if training.averaging else learned.params",
-        "learned.params",
+        "    if training.averaging:\n        params = jax.tree.map",
+        "    if False:\n        params = jax.tree.map",
         TRAINING,
     ),
     Fault(

@@ -273,6 +273,21 @@ def test_averages_predict_and_newest_parameters_are_trained(key: jax.Array) -> N
     assert members().init_learned(key).averages == ()
 
 
+def test_averages_of_small_floats_are_kept_in_float32(key: jax.Array) -> None:
+    """A hundredth of a step is lost in bfloat16."""
+
+    def linear(rngs: nnx.Rngs) -> nnx.Module:
+        return nnx.Linear(3, 4, param_dtype=jnp.bfloat16, rngs=rngs)
+
+    training = replace(SMALL, averaging=100.0, every=1, learning_rate=1e-2)
+    ensemble = ensembles.from_module(linear, (3,), 4, 2, training)
+    observations, answers = separable(np.random.default_rng(0), 20)
+    found = prequential(ensemble, observations, answers, key)
+    assert found.learned.params["kernel"].dtype == jnp.bfloat16
+    assert found.learned.averages["kernel"].dtype == jnp.float32
+    assert np.isfinite(found.log_probs).all()
+
+
 def test_plateau_lowers_the_rate_and_can_stop(key: jax.Array) -> None:
     rng = np.random.default_rng(0)
     observations, answers = separable(rng, 240)[0], rng.integers(0, 4, 240)
@@ -299,6 +314,7 @@ def test_plateau_lowers_the_rate_and_can_stop(key: jax.Array) -> None:
         {"label_smoothing": 1.0},
         {"weight_decay": -1.0},
         {"prior_scale": math.nan},
+        {"temperature": "False"},
         {"averaging": 0.5},
         {"averaging": -1.0},
         {"averaging": math.inf},
