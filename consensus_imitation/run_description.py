@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import re
+from dataclasses import fields
 from importlib.metadata import version
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from consensus_imitation.ensembles.training_settings import Training
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.learner import Learner
 from consensus_imitation.standing import shapes
@@ -41,10 +43,20 @@ def _rules(learner: Learner) -> str:
     return _without_addresses(f"{structure} {said}")
 
 
-def _training(ensemble: Any) -> list[str]:
-    """How those members learn that do."""
-    parts = jax.tree.leaves(ensemble, is_leaf=lambda part: hasattr(part, "training"))
-    return [_without_addresses(repr(part.training)) for part in parts if hasattr(part, "training")]
+def _training(ensemble: Any) -> list[dict[str, Any]]:
+    """How those members learn that do, however a number is typed."""
+
+    def learns(part: Any) -> bool:
+        return isinstance(getattr(part, "training", None), Training)
+
+    parts = [part.training for part in jax.tree.leaves(ensemble, is_leaf=learns) if learns(part)]
+    return [{one.name: _said(getattr(training, one.name)) for one in fields(training)} for training in parts]
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return float(value)
+    return _without_addresses(repr(value))
 
 
 def _without_addresses(text: str) -> str:

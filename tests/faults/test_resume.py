@@ -111,6 +111,23 @@ def test_other_code_does_not_give_what_was_written_down(tmp_path: Path) -> None:
         assert imitator.num_steps == 12
 
 
+def test_other_training_is_another_run(tmp_path: Path) -> None:
+    """Also after a clean end, when there is nothing to do again that would come out otherwise."""
+
+    def members(**training: Any) -> Ensemble:
+        fixed, small = tabular(), {"batch_size": 4, "updates": 1, "every": 2, "capacity": 16}
+        mlp = ensembles.mlp(5, 3, 2, hidden=(4,), training=ensembles.Training(**{**small, **training}))
+        return ensembles.union(mlp, fixed)
+
+    run(tmp_path / "run", members)
+    for other in ({"updates": 2}, {"learning_rate": 1e-3}, {"bootstrap": "none"}, {"plateau": ensembles.Plateau()}):
+        with pytest.raises(ConfigurationError, match=r"training|state"):
+            ConsensusImitator.resume(tmp_path / "run", members(**other), demonstrator, selection=RULE)
+    same = members(caution=20, learning_rate=np.float64(3e-3))
+    with ConsensusImitator.resume(tmp_path / "run", same, demonstrator, selection=RULE) as imitator:
+        assert imitator.num_steps == 12
+
+
 def test_a_rule_is_the_same_however_its_number_is_typed(tmp_path: Path) -> None:
     run(tmp_path / "run")
     typed = TopK(np.int64(2)) | AlphaThreshold(np.float32(0.05))
