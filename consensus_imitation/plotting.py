@@ -324,9 +324,9 @@ def _at(points: np.ndarray, places: Sequence[np.ndarray], values: Sequence[Seque
 def draw_band(
     ax: "Axes", x: np.ndarray, values: np.ndarray, style: Mapping[str, Any], label: str | None = None
 ) -> None:
-    """Median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]."""
+    """Median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]; a single point is a dot."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
-    ax.plot(x, middle, label=label, linewidth=1.6, **style)
+    ax.plot(x, middle, label=label, linewidth=1.6, marker="o" if len(x) == 1 else None, **style)
     ax.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 

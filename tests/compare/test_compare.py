@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from consensus_imitation import tables
+from consensus_imitation import plotting, tables
 from consensus_imitation.commands import compare as compare_command
 from consensus_imitation.ensembles import tabular
 from consensus_imitation.experiments import CompareConfig, compare, compare_run, read_csv
@@ -310,3 +310,10 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.M
         return sorted(timeless(found.rows), key=lambda row: (row["method"], row["steps"], row["answers"]))
 
     assert ordered(one) == ordered(two)
+
+
+def test_a_single_evaluation_is_drawn_as_a_dot() -> None:
+    axes = plotting.new_figure(2.0, 2.0).add_subplot()
+    for points in (1, 2):
+        plotting.draw_band(axes, np.arange(points), np.ones((3, points)), {"color": "black"})
+    assert [line.get_marker() for line in axes.lines] == ["o", "None"]
