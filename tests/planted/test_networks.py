@@ -137,7 +137,7 @@ def test_same_seed_same_network(data: tuple[np.ndarray, list[int]]) -> None:
         ({"trigger_share": 1.0}, ValueError, "trigger_share"),
         ({"observations": np.zeros((10, 3))}, ValueError, "shape"),
         ({"observations": np.zeros((0, 2)), "actions": []}, ValueError, "at least one"),
-        ({"ensemble": ensembles.recurrent((2,), 3, num_members=1, hidden=4, window=2)}, ValueError, "memory"),
+        ({"ensemble": ensembles.recurrent((2,), 3, num_members=1, hidden=4, window=2)}, ValueError, "window"),
     ],
 )
 def test_refuses(change: dict[str, Any], error: type[Exception], text: str) -> None:
