@@ -70,8 +70,9 @@ def test_rounds_come_every_few_answers_only(key: jax.Array) -> None:
         replace(SMALL, temperature=True, learning_rate=optax.exponential_decay(1e-2, 10, 0.5)),
         replace(SMALL, optimizer=optax.sgd),
         replace(SMALL, averaging=1.15),
+        replace(SMALL, averaging=3.0),
     ],
-    ids=["poisson", "bernoulli", "prior", "schedule", "sgd", "averaging"],
+    ids=["poisson", "bernoulli", "prior", "schedule", "sgd", "averaging", "averaging from a tenth"],
 )
 def test_stacked_members_are_single_ones(training: Training, key: jax.Array) -> None:
     """The oracle trains one member after the other: Flax modules, optax, Python loops, no ``vmap``, no ``scan``."""
