@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -310,23 +311,31 @@ def _exit_code(rows: "Sequence[Row]") -> int:
 
 @contextmanager
 def _progress() -> Generator[Callable[[str], Callable[[int, int], None]], None, None]:
-    """A bar per stage, on standard error, so that standard output holds results only."""
+    """How far each stage is, on standard error, so that standard output holds results only.
+
+    A bar on a terminal; elsewhere, where nothing can be drawn over, a line for every tenth.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bars = Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    bars = Progress(*columns, console=console, disable=not console.is_terminal)
 
     def stage(title: str) -> Callable[[int, int], None]:
-        task = None
+        task, tenths = None, -1
 
         def update(done: int, total: int) -> None:
             # Nothing is drawn before there is something to show: a mistake should get its one line only.
-            nonlocal task
+            nonlocal task, tenths
             if task is None:
                 bars.start()
                 task = bars.add_task(title)
             bars.update(task, completed=done, total=total)
+            if bars.disable and total and 10 * done // total > tenths:
+                tenths = 10 * done // total
+                elapsed = timedelta(seconds=int(bars.tasks[task].elapsed or 0))
+                print(f"{title}: {done}/{total} after {elapsed}", file=sys.stderr, flush=True)
 
         return update
 

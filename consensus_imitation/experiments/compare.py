@@ -1,17 +1,12 @@
 """Ways to imitate, side by side: the same members, the same number of answers, the same evaluation."""
 
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from consensus_imitation.experiments import compare_run, tasks
-from consensus_imitation.experiments.compare_run import COLUMNS, CURVE_COLUMNS, RunConfig, run_method
+from consensus_imitation.experiments import compare_run, runs, tasks
+from consensus_imitation.experiments.compare_run import COLUMNS, CURVE_COLUMNS, RunConfig
 from consensus_imitation.experiments.compare_summary import Demonstrated
 from consensus_imitation.experiments.member_settings import Settings, normalised
 from consensus_imitation.experiments.methods import check_method
@@ -19,9 +14,6 @@ from consensus_imitation.experiments.results import CsvLog, Row, claim_directory
 from consensus_imitation.experiments.tasks import Task, measure_demonstrator
 
 Progress = Callable[[int, int], None]
-
-#: One thread per process: several processes that all use all cores get in each other's way.
-SINGLE_THREADED = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def compare(
     Args:
         config: what to run.
         out: directory for the results, made if need be; None to keep them in memory only.
-        progress: called as ``progress(done, total)``, in runs.
+        progress: called as ``progress(done, total)``, in steps of environment, of all runs together.
         overwrite: replace results of another configuration in ``out``.
         processes: runs at a time, each in a process of its own with one thread.
         task: a task of your own in place of the one that ``config.task`` names; for one process only.
@@ -159,14 +151,22 @@ def compare(
             for method in config.methods
             if (method, seed) not in kept.done
         ]
-        total = config.num_seeds * len(config.methods)
-        if progress is not None:
-            progress(total - len(missing), total)
-        results = _in_turn(played, missing) if processes == 1 else _at_once(config.task, missing, processes)
-        for done, (rows, curve) in enumerate(results, total - len(missing) + 1):
-            kept.add(rows, curve)
+        total = config.num_seeds * len(config.methods) * config.num_steps
+        done = total - len(missing) * config.num_steps
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
             if progress is not None:
                 progress(done, total)
+
+        advance(0)
+        if processes == 1:
+            results = runs.in_turn(played, missing, advance)
+        else:
+            results = runs.at_once(config.task, missing, processes, advance)
+        for rows, curve in results:
+            kept.add(rows, curve)
     # Several processes end their runs in any order, which must not decide that of tables and colours.
     place = {method: i for i, method in enumerate(config.methods)}
     rows, curve = (
@@ -264,37 +264,3 @@ def _demonstrated(task: Task, config: CompareConfig) -> Demonstrated:
         mean_return=measured.mean_return[0],
         episodes=config.demonstrator_episodes,
     )
-
-
-def _in_turn(task: Task, runs: list[RunConfig]) -> Iterator[tuple[list[Row], list[Row]]]:
-    for run in runs:
-        yield run_method(task, run)
-
-
-def _at_once(name: str, runs: list[RunConfig], processes: int) -> Generator[tuple[list[Row], list[Row]], None, None]:
-    # Spawned, not forked: JAX's threads do not survive a fork. The processes see the environment as it is now.
-    with _environment(XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {SINGLE_THREADED}".strip(), OMP_NUM_THREADS="1"):
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-        try:
-            for future in as_completed([pool.submit(_run_by_name, name, run) for run in runs]):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _run_by_name(name: str, run: RunConfig) -> tuple[list[Row], list[Row]]:
-    return run_method(tasks.make(name), run)
-
-
-@contextmanager
-def _environment(**values: str) -> Generator[None, None, None]:
-    before: dict[str, Any] = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -1,6 +1,7 @@
 """One method on one task: it learns until its answers are spent, then goes on by itself; evaluated on the way."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,9 @@ CURVE_COLUMNS = ("task", "method", "seed", "step", "answers", "spent")
 #: The curve of answers has points at every tenth of the run, and so many for each doubling of the step.
 POINTS_PER_DOUBLING = 2
 
+#: How often a run says how far it is.
+TOLD = 100
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -40,7 +44,7 @@ class RunConfig:
     training: Settings = field(default_factory=Settings)
 
 
-def run_method(task: Task, config: RunConfig) -> tuple[list[Row], list[Row]]:
+def run_method(task: Task, config: RunConfig, advance: Callable[[int], None]) -> tuple[list[Row], list[Row]]:
     """Let one method learn and act.
 
     The evaluations come as soon as the method has had a further share of its answers, and once more at the end. An
@@ -49,6 +53,7 @@ def run_method(task: Task, config: RunConfig) -> tuple[list[Row], list[Row]]:
     Args:
         task: what it learns.
         config: of the run.
+        advance: called about a hundred times with the number of steps since the last call.
 
     Returns:
         Rows with `COLUMNS`, the last with ``final`` True, and rows with `CURVE_COLUMNS`. ``episodes``, ``failures``
@@ -58,7 +63,7 @@ def run_method(task: Task, config: RunConfig) -> tuple[list[Row], list[Row]]:
     """
     env = task.make_env()
     try:
-        return _Run(task, config, env).play()
+        return _Run(task, config, env).play(advance)
     finally:
         env.close()
 
@@ -99,11 +104,11 @@ class _Run:
         self._evaluated_at = -1
         self._evaluation: dict[str, float] = {}
 
-    def play(self) -> tuple[list[Row], list[Row]]:
+    def play(self, advance: Callable[[int], None]) -> tuple[list[Row], list[Row]]:
         """Run to the horizon."""
         config, demonstrator, method = self._config, self._demonstrator, self._method
         rungs = [-(-config.queries * i // config.evaluations) for i in range(1, config.evaluations + 1)]
-        points = edges(config.num_steps)
+        points, told = edges(config.num_steps), 0
         began = time.perf_counter()
         observation, _ = self._env.reset(seed=self._env_seed)
         method.begin_episode()
@@ -126,6 +131,9 @@ class _Run:
                 tracker, begins, learning = self._task.track(), True, not demonstrator.spent
                 if learning:
                     method.begin_episode()
+            if self._steps - told >= config.num_steps / TOLD or self._steps == config.num_steps:
+                advance(self._steps - told)
+                told = self._steps
             if self._steps == points[0]:
                 self._point(points.pop(0))
             if rungs and demonstrator.answers >= rungs[0]:

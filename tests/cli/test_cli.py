@@ -1,6 +1,7 @@
 """The command line: help, results, one clear line for each mistake, exit codes."""
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -38,6 +39,15 @@ def test_sweep_writes_rows_a_picture_and_a_table(capsys: pytest.CaptureFixture[s
     assert len(read_csv(tmp_path / "sweep.csv")) == 2 * 3
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
     assert all(label in out for label in ("k=1", "k=2", "alpha=0.1"))
+
+
+def test_progress_is_told_in_lines_where_no_bar_can_be_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path))
+    assert code == 0
+    said = [re.sub(r"\d+:\d\d:\d\d$", "0:00:00", line) for line in err.splitlines()]
+    assert said == [f"sweep cliff: {done}/4 after 0:00:00" for done in (0, 4)]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_settings_are_a_part_of_what_a_directory_holds(tmp_path: Path) -> None:
     assert config["training"] == {"averaging": 2.0}
     again: list[tuple[int, int]] = []
     compare(first, tmp_path, task=rooms(), progress=lambda done, total: again.append((done, total)))
-    assert again == [(1, 1)]
+    assert again == [(12, 12)]
     with pytest.raises(ValueError, match="another configuration"):
         compare(tiny(network={"hidden": [4]}), tmp_path, task=rooms())
     compare(tiny(num_members=3), tmp_path / "defaults", task=rooms())
