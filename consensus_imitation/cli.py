@@ -352,7 +352,7 @@ def _print_table(table: "Table") -> None:
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    drawn = RichTable(title=table.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = RichTable(title=table.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in table.columns:
         drawn.add_column(column, overflow="fold")
     for row in table.rows:
