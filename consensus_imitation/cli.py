@@ -7,6 +7,7 @@ is exceeded; `bench`: a target missed; `journal verify`: the journal is damaged)
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -311,31 +312,27 @@ def _exit_code(rows: "Sequence[Row]") -> int:
 
 @contextmanager
 def _progress() -> Generator[Callable[[str], Callable[[int, int], None]], None, None]:
-    """How far each stage is, on standard error, so that standard output holds results only.
-
-    A bar on a terminal; elsewhere, where nothing can be drawn over, a line for every tenth.
-    """
+    """How far each stage is, on standard error, so that standard output holds results only."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    bars = Progress(*columns, console=console, disable=not console.is_terminal)
+    if not console.is_interactive:
+        yield _lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    bars = Progress(*columns, console=console)
 
     def stage(title: str) -> Callable[[int, int], None]:
-        task, tenths = None, -1
+        task = None
 
         def update(done: int, total: int) -> None:
             # Nothing is drawn before there is something to show: a mistake should get its one line only.
-            nonlocal task, tenths
+            nonlocal task
             if task is None:
                 bars.start()
                 task = bars.add_task(title)
             bars.update(task, completed=done, total=total)
-            if bars.disable and total and 10 * done // total > tenths:
-                tenths = 10 * done // total
-                elapsed = timedelta(seconds=int(bars.tasks[task].elapsed or 0))
-                print(f"{title}: {done}/{total} after {elapsed}", file=sys.stderr, flush=True)
 
         return update
 
@@ -345,6 +342,20 @@ def _progress() -> Generator[Callable[[str], Callable[[int, int], None]], None, 
         # Stopping bars that never started would print an empty line.
         if bars.tasks:
             bars.stop()
+
+
+def _lines(title: str) -> Callable[[int, int], None]:
+    """A line for every tenth, where nothing can be drawn over: in a file, in a pipe."""
+    began, tenths = time.monotonic(), -1
+
+    def update(done: int, total: int) -> None:
+        nonlocal tenths
+        if total and 10 * done // total > tenths:
+            tenths = 10 * done // total
+            elapsed = timedelta(seconds=int(time.monotonic() - began))
+            print(f"{title}: {done}/{total} after {elapsed}", file=sys.stderr, flush=True)
+
+    return update
 
 
 def _print_table(table: "Table") -> None:

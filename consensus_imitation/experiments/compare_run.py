@@ -24,8 +24,8 @@ CURVE_COLUMNS = ("task", "method", "seed", "step", "answers", "spent")
 #: The curve of answers has points at every tenth of the run, and so many for each doubling of the step.
 POINTS_PER_DOUBLING = 2
 
-#: How often a run says how far it is.
-TOLD = 100
+#: A run says how far it is a hundred times, or oftener: after so many steps at most.
+MOST_STEPS_UNTOLD = 1000
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ class RunConfig:
     training: Settings = field(default_factory=Settings)
 
 
-def run_method(task: Task, config: RunConfig, advance: Callable[[int], None]) -> tuple[list[Row], list[Row]]:
+def run_method(
+    task: Task, config: RunConfig, advance: Callable[[int], None] = lambda _: None
+) -> tuple[list[Row], list[Row]]:
     """Let one method learn and act.
 
     The evaluations come as soon as the method has had a further share of its answers, and once more at the end. An
@@ -53,7 +55,7 @@ def run_method(task: Task, config: RunConfig, advance: Callable[[int], None]) ->
     Args:
         task: what it learns.
         config: of the run.
-        advance: called about a hundred times with the number of steps since the last call.
+        advance: called with the number of steps since the last call, at every hundredth of the run or oftener.
 
     Returns:
         Rows with `COLUMNS`, the last with ``final`` True, and rows with `CURVE_COLUMNS`. ``episodes``, ``failures``
@@ -131,7 +133,7 @@ class _Run:
                 tracker, begins, learning = self._task.track(), True, not demonstrator.spent
                 if learning:
                     method.begin_episode()
-            if self._steps - told >= config.num_steps / TOLD or self._steps == config.num_steps:
+            if self._steps - told >= min(config.num_steps / 100, MOST_STEPS_UNTOLD) or self._steps == config.num_steps:
                 advance(self._steps - told)
                 told = self._steps
             if self._steps == points[0]:

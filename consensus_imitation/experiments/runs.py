@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from consensus_imitation.experiments import tasks
 from consensus_imitation.experiments.compare_run import RunConfig, run_method
@@ -35,36 +35,55 @@ def at_once(name: str, runs: Sequence[RunConfig], processes: int, advance: Advan
     """In so many processes, in the order in which they end."""
     # Spawned, not forked: JAX's threads do not survive a fork. The processes see the environment as it is now.
     context = multiprocessing.get_context("spawn")
-    taken, told = context.Value("q", 0), 0
+    taken, told, stop = context.Value("q", 0), 0, context.Event()
     with _environment(XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {SINGLE_THREADED}".strip(), OMP_NUM_THREADS="1"):
-        pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(taken,))
+        pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(taken, stop))
         try:
             running = {pool.submit(_run_by_name, name, run) for run in runs}
             while running:
                 ended, running = wait(running, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
-                now = taken.value
+                # Without the lock: a process that dies with it must not keep this one waiting.
+                now = taken.get_obj().value
                 advance(now - told)
                 told = now
                 for future in ended:
                     yield future.result()
         finally:
+            # After Ctrl-C or a failure nobody wants the other runs' results: they end at their next word.
+            stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-#: In a process of the pool: the steps of all processes.
-_taken: Any = None
+class StoppedError(Exception):
+    """A run was given up, since its result is not wanted any more."""
 
 
-def _begin(taken: Any) -> None:
-    global _taken
-    _taken = taken
+class _Shared(NamedTuple):
+    taken: Any
+    stop: Any
+
+
+#: In a process of the pool: the steps of all processes, and whether to stop.
+_shared: _Shared | None = None
+
+
+def _begin(taken: Any, stop: Any) -> None:
+    global _shared
+    _shared = _Shared(taken, stop)
 
 
 def _run_by_name(name: str, run: RunConfig) -> Found:
-    def advance(steps: int) -> None:
-        with _taken.get_lock():
-            _taken.value += steps
+    assert _shared is not None
+    taken, stop = _shared
 
+    def advance(steps: int) -> None:
+        if stop.is_set():
+            raise StoppedError
+        with taken.get_lock():
+            taken.value += steps
+
+    # Jobs that wait in the pool's queue cannot be cancelled.
+    advance(0)
     return run_method(tasks.make(name), run, advance)
 
 

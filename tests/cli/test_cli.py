@@ -5,7 +5,9 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -42,12 +44,21 @@ def test_sweep_writes_rows_a_picture_and_a_table(capsys: pytest.CaptureFixture[s
 
 
 def test_progress_is_told_in_lines_where_no_bar_can_be_drawn(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def sweep(_: object, __: object, progress: Callable[[int, int], None], ___: object) -> NoReturn:
+        for done in range(201):
+            progress(done, 200)
+        raise ValueError("that will do")
+
+    monkeypatch.setattr("consensus_imitation.experiments.sweep", sweep)
     code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path))
-    assert code == 0
+    assert code == 2
     said = [re.sub(r"\d+:\d\d:\d\d$", "0:00:00", line) for line in err.splitlines()]
-    assert said == [f"sweep cliff: {done}/4 after 0:00:00" for done in (0, 4)]
+    assert said[:-1] == [f"sweep cliff: {done}/200 after 0:00:00" for done in range(0, 201, 20)]
 
 
 @pytest.mark.parametrize(

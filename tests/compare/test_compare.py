@@ -132,7 +132,7 @@ def test_all_methods_meet_the_same_demonstrations() -> None:
 
     for method, run in (("bc", 0), ("random", 0), ("bc", 1)):
         config = compare_run.RunConfig(method, 4, 12, 3, 1, 2, run, 0)
-        compare_run.run_method(rooms(build_env=build), config, lambda _: None)
+        compare_run.run_method(rooms(build_env=build), config)
     training = [own[0] for own in seeds[:: len(seeds) // 3]]
     assert training[0] == training[1] != training[2]
 
