@@ -14,6 +14,9 @@ from consensus_imitation.experiments.methods import Apprentice, CountedDemonstra
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import EpisodeOutcome, Task, evaluate
 
+#: Is told how many steps were taken since it was told last.
+Advance = Callable[[int], None]
+
 COLUMNS = (
     *("task", "method", "seed", "answers", "steps", "episodes", "failures", "harms"),
     *("deployed_steps", "deployed_episodes", "deployed_failures", "deployed_harms"),
@@ -44,9 +47,7 @@ class RunConfig:
     training: Settings = field(default_factory=Settings)
 
 
-def run_method(
-    task: Task, config: RunConfig, advance: Callable[[int], None] = lambda _: None
-) -> tuple[list[Row], list[Row]]:
+def run_method(task: Task, config: RunConfig, advance: Advance = lambda _: None) -> tuple[list[Row], list[Row]]:
     """Let one method learn and act.
 
     The evaluations come as soon as the method has had a further share of its answers, and once more at the end. An
@@ -106,7 +107,7 @@ class _Run:
         self._evaluated_at = -1
         self._evaluation: dict[str, float] = {}
 
-    def play(self, advance: Callable[[int], None]) -> tuple[list[Row], list[Row]]:
+    def play(self, advance: Advance) -> tuple[list[Row], list[Row]]:
         """Run to the horizon."""
         config, demonstrator, method = self._config, self._demonstrator, self._method
         rungs = [-(-config.queries * i // config.evaluations) for i in range(1, config.evaluations + 1)]

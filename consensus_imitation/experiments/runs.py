@@ -2,18 +2,15 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from consensus_imitation.experiments import tasks
-from consensus_imitation.experiments.compare_run import RunConfig, run_method
+from consensus_imitation.experiments.compare_run import Advance, RunConfig, run_method
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import Task
-
-#: Is told how many steps were taken since it was told last, all runs together.
-Advance = Callable[[int], None]
 
 #: What one run gives: see `compare_run.run_method`.
 Found = tuple[list[Row], list[Row]]

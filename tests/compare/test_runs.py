@@ -40,8 +40,9 @@ def test_what_fails_in_a_process_is_told() -> None:
         list(runs.at_once("gotomoon", [config], 1, lambda _: None))
 
 
-def test_runs_that_nobody_waits_for_are_given_up() -> None:
+def test_runs_that_nobody_waits_for_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C: what runs ends at its next word, what waits in the queue does not begin."""
+    monkeypatch.setattr(runs, "_shared", None)  # put back afterwards
     context = multiprocessing.get_context("spawn")
     taken, stop = context.Value("q", 0), context.Event()
     run = RunConfig("random", 20, 600, 2, 1, 2, 0, 0, training={"updates": 1})
