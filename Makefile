@@ -10,7 +10,23 @@ OUT ?= demo
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test long lint format types bench clean
+# Where the lowest versions that pyproject.toml allows are tried, and on what: quick tests that reach every dependency.
+LOWEST ?= .venv-lowest
+QUICK = tests/packaging tests/core/test_posterior.py tests/core/test_selection.py tests/core/test_draw.py \
+  tests/ensembles/neural/test_encoding.py tests/ensembles/neural/test_training.py tests/envs/test_envs_gymnasium.py \
+  tests/experiments/compare/test_gymnasium_run.py tests/journal/test_packing.py tests/journal/test_export.py \
+  tests/journal/test_export_limits.py tests/experiments/test_archives.py tests/experiments/test_escaping.py \
+  tests/experiments/test_results_text.py tests/cli/test_cli.py
+
+# Quick tests of every room: see test-quick.
+FAST = tests/core/test_posterior.py tests/core/test_selection.py tests/core/test_rule_contract.py \
+  tests/core/test_learner.py tests/core/test_statement.py tests/core/test_fail_closed.py tests/ensembles/neural/test_encoding.py \
+  tests/journal/test_store.py tests/journal/test_packing.py tests/journal/test_kept_run.py tests/imitator/test_queries.py \
+  tests/imitator/test_actions_at_every_entrance.py tests/envs/test_envs_tabular.py tests/deception/test_transforms.py \
+  tests/experiments/test_ledger.py tests/experiments/test_escaping.py tests/docs/test_api_reference.py \
+  tests/mutation/test_faults_apply.py
+
+.PHONY: demo test test-quick lowest long lint format types bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/consensus-imitation demo --out $(OUT) --overwrite
@@ -18,30 +34,42 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
 
+# Old releases of other packages warn of what newer ones changed since.
+lowest:
+	$(MAKE) $(LOWEST)/.installed-lowest VENV=$(LOWEST)
+	LOWEST=1 $(LOWEST)/bin/python -m pytest -n 2 -W ignore::DeprecationWarning $(QUICK)
+
 long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m long
 
-lint: $(VENV)/.installed-dev
+lint: $(VENV)/.installed-dev build/types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd build/types && PYTHONPATH=. $(abspath $(BIN))/lint-imports --no-cache
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The type checker runs on the built package, laid out as users get it (envs/ is a part of the package only there).
-types: $(VENV)/.installed-dev
+types: $(VENV)/.installed-dev build/types
+	cd build/types && $(abspath $(BIN))/basedpyright --project . --pythonpath $(abspath $(BIN))/python
+
+# The built package, laid out as users get it: envs/ is a part of the package only there.
+.PHONY: build/types
+build/types: $(VENV)/.installed-dev
 	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cp pyproject.toml build/types/
-	cd build/types && $(abspath $(BIN))/basedpyright --project . --pythonpath $(abspath $(BIN))/python
-	rm -rf build
+
+# An answer for a contributor within 90 seconds: rules, laws, the learner, records, worlds, the docs of names.
+test-quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -q $(FAST)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/consensus-imitation bench
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) .jax_cache build dist *.egg-info
 
 $(BIN)/python:
 ifdef UV
@@ -66,3 +94,12 @@ else
 	$(BIN)/python -m pip install --quiet -e ".[all]" --group test --group lint
 endif
 	touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-lowest: pyproject.toml tests/packaging/lowest.py | $(BIN)/python
+	$(BIN)/python tests/packaging/lowest.py > $(VENV)/lowest.txt
+ifdef UV
+	VIRTUAL_ENV=$(abspath $(VENV)) uv pip install --quiet --compile-bytecode -r $(VENV)/lowest.txt -e .
+else
+	$(BIN)/python -m pip install --quiet -r $(VENV)/lowest.txt -e .
+endif
+	touch $@

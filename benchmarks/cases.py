@@ -15,10 +15,11 @@ import numpy as np
 from consensus_imitation import ensembles, envs
 from consensus_imitation.benchmarks import decisions, journal, loops, networks, training
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
+from consensus_imitation.core.draw import from_float
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.rollout import RolloutState, Trajectory, rollouts
+from consensus_imitation.core.selection import TopK
 from consensus_imitation.demonstrators import TabularDemonstrator
-from consensus_imitation.learner import Learner
-from consensus_imitation.rollout import RolloutState, Trajectory, rollouts
-from consensus_imitation.selection import TopK
 
 #: Targets of the decision cases. Against well-written NumPy there is one for many actions only, and for a single small
 #: decision, which is all dispatch, there is none.
@@ -32,7 +33,7 @@ def decision(
 ) -> Iterator[Measurement]:
     """Decisions for a batch from log-probabilities: selection, minimum, query probability and draw."""
     log_probs, log_weights, uniforms = decisions.inputs(batch, num_members, num_actions)
-    on_device = tuple(jnp.asarray(part) for part in (log_probs, log_weights, uniforms))
+    on_device = tuple(jnp.asarray(part) for part in (log_probs, log_weights, from_float(uniforms)))
     tuned = decisions.TunedNumpy(batch, num_actions)
     key = jax.random.key(0)
     functions = {

@@ -1,7 +1,7 @@
 """Decisions from log-probabilities [B, N, A] under a shared posterior [N]: the library's and the baselines'.
 
 Each NumPy function is independent of the library's code. All take ``(log_probs, log_weights, uniforms, k)`` and return
-actions int [B], -1 for a query, and the query probabilities float [B].
+actions int [B], -1 for a query, and the query probabilities float [B]. The library takes its numbers in two words.
 """
 
 from typing import Any
@@ -10,22 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consensus_imitation.aggregation import Minimum
-from consensus_imitation.draw import QUERY, draw
-from consensus_imitation.selection import TopK
+from consensus_imitation.core.aggregation import Minimum
+from consensus_imitation.core.draw import QUERY, draw
+from consensus_imitation.core.selection import TopK
 
 _BLOCK = 128
 
 
-def _decide_one(log_probs: jax.Array, log_weights: jax.Array, uniform: jax.Array, k: jax.Array) -> Any:
+def _decide_one(log_probs: jax.Array, log_weights: jax.Array, number: jax.Array, k: jax.Array) -> Any:
     law = Minimum()(log_probs, log_weights, TopK(k)(log_weights))
-    return draw(uniform, law), law.query_prob
+    return draw(number, law), law.query_prob
 
 
 @jax.jit
-def library(log_probs: jax.Array, log_weights: jax.Array, uniforms: jax.Array, k: jax.Array) -> Any:
+def library(log_probs: jax.Array, log_weights: jax.Array, numbers: jax.Array, k: jax.Array) -> Any:
     """The library: its functions for one stream, vectorised over the batch."""
-    return jax.vmap(_decide_one, in_axes=(0, None, 0, None))(log_probs, log_weights, uniforms, k)
+    return jax.vmap(_decide_one, in_axes=(0, None, 0, None))(log_probs, log_weights, numbers, k)
 
 
 #: The floor: read the input once.

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from consensus_imitation import ensembles
+from consensus_imitation.core.selection import TopK
 from consensus_imitation.imitator import ConsensusImitator
 from consensus_imitation.journal import Journal
-from consensus_imitation.selection import TopK
 
 NUM_MEMBERS, OBSERVATION_SIZE, NUM_ACTIONS = 8, 8, 4
 _SIZES = (OBSERVATION_SIZE, 64, 64, NUM_ACTIONS)

@@ -10,8 +10,8 @@ from flax import nnx
 
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Neural, Training
-from consensus_imitation.ensembles.training import Learned, fit
-from consensus_imitation.networks import Dense, PatchConv
+from consensus_imitation.ensembles.neural.networks import Dense, PatchConv, conv_padding
+from consensus_imitation.ensembles.neural.training import Learned, fit
 
 _TRAINING = Training(capacity=1024)
 _PICTURE, _CHANNELS, _NUM_ACTIONS = (14, 14, 3), (16, 32), 6
@@ -36,7 +36,7 @@ class _Network(nnx.Module):
     def __init__(self, convolution: Callable[[int, int, int, nnx.Rngs], nnx.Module], rngs: nnx.Rngs) -> None:
         depths: Sequence[int] = (_PICTURE[-1], *_CHANNELS)
         self.layers = nnx.List([convolution(depths[i], depths[i + 1], i + 1, rngs) for i in range(len(_CHANNELS))])
-        self.dense = Dense((5 * 5 * _CHANNELS[-1], _NUM_ACTIONS), rngs)
+        self.dense = Dense((6 * 6 * _CHANNELS[-1], _NUM_ACTIONS), rngs)
 
     def __call__(self, picture: jax.Array) -> jax.Array:
         hidden = picture
@@ -52,8 +52,9 @@ def by_patches(channels: int, features: int, stride: int, rngs: nnx.Rngs) -> nnx
 
 
 def by_flax(channels: int, features: int, stride: int, rngs: nnx.Rngs) -> nnx.Module:
-    """Flax's convolution."""
-    return nnx.Conv(channels, features, (3, 3), (stride, stride), padding="VALID", rngs=rngs)
+    """Flax's convolution, of pictures with sides of even length."""
+    padding = [conv_padding(_PICTURE[0], 3, stride)] * 2
+    return nnx.Conv(channels, features, (3, 3), (stride, stride), padding=padding, rngs=rngs)
 
 
 def perceptrons(num_members: int) -> Neural:

@@ -1,92 +1,28 @@
-"""Safe imitation learning: act where every plausible model of the demonstrator agrees, ask where they do not."""
+"""Safe imitation learning: act where every plausible model of the demonstrator agrees, ask where they do not.
 
-from consensus_imitation import aggregation, ensembles, posterior, selection
-from consensus_imitation.aggregation import (
-    MAP,
-    ConsensusSampling,
-    MajorityVote,
-    Minimum,
-    OrderStatistic,
-    PointwiseMedian,
-    PosteriorMixture,
-    UniformMixture,
-)
-from consensus_imitation.budget import InflationBudget
-from consensus_imitation.decision import Query
-from consensus_imitation.demonstrators.patience import Patience, SafeAction
-from consensus_imitation.diversity import Merging
-from consensus_imitation.draw import QUERY
-from consensus_imitation.errors import (
-    ConfigurationError,
-    ConsensusImitationError,
-    ConsensusWarning,
-    DamagedError,
-    FailedError,
-    InvalidAnswerError,
-    JournalError,
-    LockedError,
-    NoDemonstratorError,
-    ObservationError,
-    PendingQueryError,
-    ReplayError,
-    SilenceError,
-    StaleAnswerError,
-    WrongQueryError,
-)
-from consensus_imitation.gates import EntropyGate, MaxProbGate, MinimumGate, RandomQueries, VarianceGate
-from consensus_imitation.imitator import ConsensusImitator, Decision
-from consensus_imitation.journal.directory import Journal
-from consensus_imitation.learner import Learner, LearnerState
-from consensus_imitation.misspecification import MisspecificationAlarm
-from consensus_imitation.reweighting import Reweighting
-from consensus_imitation.selection import AlphaThreshold, TopK
+The public names stand in `consensus_imitation._surface`, which is imported when the first of them is used. The package
+alone imports nothing: the command line starts at once, and can be interrupted from its first moment.
+"""
 
-__all__ = [
-    "MAP",
-    "QUERY",
-    "AlphaThreshold",
-    "ConfigurationError",
-    "ConsensusImitationError",
-    "ConsensusImitator",
-    "ConsensusSampling",
-    "ConsensusWarning",
-    "DamagedError",
-    "Decision",
-    "EntropyGate",
-    "FailedError",
-    "InflationBudget",
-    "InvalidAnswerError",
-    "Journal",
-    "JournalError",
-    "Learner",
-    "LearnerState",
-    "LockedError",
-    "MajorityVote",
-    "MaxProbGate",
-    "Merging",
-    "Minimum",
-    "MinimumGate",
-    "MisspecificationAlarm",
-    "NoDemonstratorError",
-    "ObservationError",
-    "OrderStatistic",
-    "Patience",
-    "PendingQueryError",
-    "PointwiseMedian",
-    "PosteriorMixture",
-    "Query",
-    "RandomQueries",
-    "ReplayError",
-    "Reweighting",
-    "SafeAction",
-    "SilenceError",
-    "StaleAnswerError",
-    "TopK",
-    "UniformMixture",
-    "VarianceGate",
-    "WrongQueryError",
-    "aggregation",
-    "ensembles",
-    "posterior",
-    "selection",
-]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from consensus_imitation._surface import *  # noqa: F403
+else:
+    from importlib import import_module
+
+    #: Namespaces that the import system does not find at this place itself.
+    _ELSEWHERE = ("aggregation", "posterior", "selection")
+    _ROOMS = ("demonstrators", "ensembles", "errors")
+
+    def __getattr__(name):
+        if name in _ROOMS:
+            return import_module(f"{__name__}.{name}")
+        if name == "__all__" or name in _ELSEWHERE or name[0].isupper():
+            surface = import_module(f"{__name__}._surface")
+            if hasattr(surface, name):
+                return getattr(surface, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *import_module(f"{__name__}._surface").__all__})

@@ -1,7 +1,7 @@
-"""The errors and warnings of this library. After any of them the state is what it was before the call.
+"""The errors and warnings of this library. After any of them the state is what it was, but that a question may be open.
 
-Those about something that was passed in are ValueErrors, too. `FailedError` is the only one after which an imitator can
-no longer be used: what it wrote may or may not be on disk, and it has to be taken up again from there.
+Those about something that was passed in are ValueErrors, too. `JournalWriteError` is the only one after which an
+imitator can no longer be used: what it wrote may or may not be on disk, and its run has to be resumed from there.
 """
 
 
@@ -21,6 +21,10 @@ class PendingQueryError(ConsensusImitationError):
     """A step was asked for while the demonstrator's answer to an earlier one is still due."""
 
 
+class ReentrantCallError(ConsensusImitationError):
+    """The imitator was called from within a call: by a member, or by a demonstrator that was being told of a step."""
+
+
 class InvalidAnswerError(ConsensusImitationError, ValueError):
     """The demonstrator's answer is not an action, or answers a decision that is not waiting for it."""
 
@@ -37,7 +41,7 @@ class NoDemonstratorError(ConsensusImitationError):
     """The imitator has to ask, and there is nobody to ask."""
 
 
-class SilenceError(ConsensusImitationError, TimeoutError):
+class DemonstratorTimeoutError(ConsensusImitationError, TimeoutError):
     """The demonstrator was asked, and did not answer in time."""
 
 
@@ -49,7 +53,7 @@ class LockedError(JournalError):
     """Another writer has the run directory."""
 
 
-class DamagedError(JournalError):
+class JournalCorruptedError(JournalError):
     """A file of the run directory is not what was written."""
 
 
@@ -57,8 +61,8 @@ class ReplayError(JournalError):
     """What the journal says did not come out again: the members or rules are not those of the run."""
 
 
-class FailedError(JournalError):
-    """Something could not be written. No action is given out until the run is taken up again from its directory."""
+class JournalWriteError(JournalError):
+    """Something could not be written. No action is given out until the run is resumed from its directory."""
 
 
 class ConsensusWarning(UserWarning):

@@ -5,75 +5,64 @@ Run ``python docs/generate_api.py`` after a change of the public surface; a test
 
 import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
+from consensus_imitation.envs import worlds
+
 PAGE = Path(__file__).with_name("api.md")
 
-#: Public modules in the order of the page, with a heading each. Their ``__all__``, or their own public names, count.
-MODULES = {
-    "consensus_imitation": "Top level",
-    "consensus_imitation.posterior": "Posterior",
-    "consensus_imitation.selection": "Selection rules",
-    "consensus_imitation.aggregation": "Aggregation rules",
-    "consensus_imitation.draw": "The draw",
-    "consensus_imitation.gates": "Gates: the asking rules in use today",
-    "consensus_imitation.reweighting": "Reweighting",
-    "consensus_imitation.ensembles": "Ensembles",
-    "consensus_imitation.ensembles.training_settings": "Training of networks: the settings",
-    "consensus_imitation.ensembles.training": "Training of networks: replay and updates",
-    "consensus_imitation.networks": "Networks",
-    "consensus_imitation.encoding": "Encoding of observations",
-    "consensus_imitation.calibration": "Calibration",
-    "consensus_imitation.certificate": "Certificates: the bounds as functions",
-    "consensus_imitation.budget": "Inflation budget",
-    "consensus_imitation.statement": "The certificate in words",
-    "consensus_imitation.misspecification": "Misspecification alarm",
-    "consensus_imitation.diversity": "Diversity of the members",
-    "consensus_imitation.learner": "Learner (pure core)",
-    "consensus_imitation.rollout": "Rollouts",
-    "consensus_imitation.imitator": "Imitator (stateful shell)",
-    "consensus_imitation.standing": "What an imitator knows of itself",
-    "consensus_imitation.queries": "Queries that wait for an answer",
-    "consensus_imitation.construction": "What an imitator is made of",
-    "consensus_imitation.checks": "Do rules and members fit?",
-    "consensus_imitation.options": "Checks of options",
-    "consensus_imitation.demonstrators.patience": "Patience",
-    "consensus_imitation.journal": "Journal",
-    "consensus_imitation.journal.checkpoint": "Checkpoints",
-    "consensus_imitation.journal.packing": "Observations as bytes",
-    "consensus_imitation.policy": "Policies for evaluation",
-    "consensus_imitation.warm_start": "Learning from recordings",
-    "consensus_imitation.alarms": "Alarms",
-    "consensus_imitation.sampling": "Any action space: the rejection draw",
-    "consensus_imitation.decision": "Decisions and checks",
-    "consensus_imitation.host": "Members that run on the host",
-    "consensus_imitation.compiled": "Compiled calls behind the shell",
-    "consensus_imitation.demonstrators": "Demonstrators",
-    "consensus_imitation.demonstrators.controllers": "Controllers",
-    "consensus_imitation.demonstrators.planning": "Planners",
-    "consensus_imitation.demonstrators.babyai": "BabyAI's bot (extra `tasks`)",
-    "consensus_imitation.demonstrations": "Recorded demonstrations",
-    "consensus_imitation.errors": "Errors",
-    "consensus_imitation.envs": "Environments",
-    "consensus_imitation.envs.gymnasium_adapter": "Gymnasium adapter (extra `gym`)",
-    "consensus_imitation.deception": "Deceptive members and the suite",
-    "consensus_imitation.deception.pytest_plugin": "pytest plugin",
-    "consensus_imitation.deception.networks": "A planted network",
-    "consensus_imitation.experiments": "Experiments",
-    "consensus_imitation.experiments.tasks": "Real tasks (extra `tasks`)",
-    "consensus_imitation.experiments.methods": "Compared methods",
-    "consensus_imitation.experiments.compare_summary": "Summaries of a comparison",
-    "consensus_imitation.experiments.planted": "The planted network's experiment",
-    "consensus_imitation.experiments.collapse": "The study of collapse",
-    "consensus_imitation.tables": "Tables",
-    "consensus_imitation.plotting": "Pictures (extra `plot`)",
-    "consensus_imitation.collapse_report": "Report of the study of collapse (extra `plot`)",
-    "consensus_imitation.planted_report": "Report of the planted network (extra `plot`)",
-    "consensus_imitation.report": "Report (extra `plot`)",
-    "consensus_imitation.benchmarks": "Benchmarks",
-    "consensus_imitation.cli": "Command line",
+#: Namespaces in the order of the page: a heading, and the modules whose names are its own (their ``__all__``, or what
+#: they define). What begins with an underscore is nobody's business.
+NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "consensus_imitation": ("Top level", ("",)),
+    "consensus_imitation.core.aggregation": ("Aggregation rules and gates (`aggregation`)", ("",)),
+    "consensus_imitation.core.selection": ("Selection rules (`selection`)", ("",)),
+    "consensus_imitation.core.posterior": ("The posterior (`posterior`)", ("",)),
+    "consensus_imitation.core": (
+        "The mathematics and the pure learner",
+        (
+            ".alarm",
+            ".any_action",
+            ".bounds",
+            ".budget",
+            ".calibration",
+            ".certificate",
+            ".draw",
+            ".learner",
+            ".members",
+            ".merging",
+            ".pure_demonstrator",
+            ".rejection",
+            ".reweighting",
+            ".rollout",
+            ".rules",
+            ".sampling_learner",
+        ),
+    ),
+    "consensus_imitation.ensembles": (
+        "Members (`ensembles`)",
+        ("", ".neural.encoding", ".neural.networks", ".neural.settings", ".neural.training"),
+    ),
+    "consensus_imitation.ensembles.any_action": ("Members for any action space", ("",)),
+    "consensus_imitation.demonstrators": (
+        "Demonstrators (`demonstrators`)",
+        ("", ".recordings", ".bots.babyai", ".bots.controllers", ".bots.planning"),
+    ),
+    "consensus_imitation.imitator": ("Imitators", ("",)),
+    "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),
+    "consensus_imitation.deception": ("Deceptive members and the suite", ("", ".networks", ".pytest_plugin")),
+    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks")),
+    "consensus_imitation.envs": (
+        "Environments",
+        ("", ".gymnasium_adapter", *(f".worlds.{world.name}" for world in pkgutil.iter_modules(worlds.__path__))),
+    ),
+    "consensus_imitation.benchmarks": ("Benchmarks", ("",)),
+    "consensus_imitation.errors": ("Errors and warnings (`errors`)", ("",)),
 }
+
+MODULES = [f"{namespace}{module}" for namespace, (_, modules) in NAMESPACES.items() for module in modules]
 
 
 def public_names(module_name: str) -> list[str]:
@@ -99,18 +88,20 @@ def page() -> str:
         "Every public name with its first line; `help(name)` shows shapes, units, errors and an example. Made by "
         "`python docs/generate_api.py`.",
     ]
-    for module_name, heading in MODULES.items():
-        module = importlib.import_module(module_name)
-        lines += [
-            "",
-            f"## {heading}: `{module_name}`",
-            "",
-            _first_line(module),
-            "",
-            "| name | what it is |",
-            "|---|---|",
-        ]
-        lines += [f"| `{_signature(module, name)}` | {_describe(module, name)} |" for name in public_names(module_name)]
+    for namespace, (heading, modules) in NAMESPACES.items():
+        lines += ["", f"## {heading}", "", f"`{namespace}`. {_first_line(importlib.import_module(namespace))}"]
+        for suffix in modules:
+            module = importlib.import_module(f"{namespace}{suffix}")
+            lines += [
+                "",
+                *([f"`{suffix}`: {_first_line(module)}", ""] if suffix else []),
+                "| name | what it is |",
+                "|---|---|",
+            ]
+            lines += [
+                f"| `{_signature(module, name)}` | {_describe(module, name)} |"
+                for name in public_names(module.__name__)
+            ]
     return "\n".join(lines) + "\n"
 
 

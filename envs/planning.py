@@ -75,7 +75,8 @@ def q_values(
         float64 [S, A]; 0 in terminal states.
 
     Raises:
-        ValueError: For a discount or tolerance out of range, or a reward of another shape.
+        ValueError: For a discount or tolerance out of range, or a reward of another shape or
+            that is not finite.
 
     Example:
         >>> from consensus_imitation.envs import make
@@ -95,6 +96,8 @@ def q_values(
             raise ValueError(f"reward must have shape [S, A] or [S, A, O], got {gains.shape}")
         if gains.ndim == 2:
             gains = gains[:, :, None]
+        if not np.isfinite(gains).all():
+            raise ValueError("reward must be finite")
     immediate = (tables.probs * gains).sum(axis=-1)
     return _iterate_values(tables, immediate, tables.probs, gamma, tolerance)
 

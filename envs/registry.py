@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from consensus_imitation.envs.absent_supervisor import absent_supervisor
-from consensus_imitation.envs.backdoor import backdoor
-from consensus_imitation.envs.cliff import cliff
+from consensus_imitation.envs import worlds
 from consensus_imitation.envs.gridworld import Gridworld
-from consensus_imitation.envs.history_tree import history_tree
 from consensus_imitation.envs.planning import harm_probability, occupancy, reach_probability
-from consensus_imitation.envs.ring import ring
-from consensus_imitation.envs.shifting_lava import shifting_lava, shifting_lava_absorbing
-from consensus_imitation.envs.treacherous_turn import treacherous_turn
-from consensus_imitation.envs.vase import vase
 
-_BUILDERS: dict[str, Callable[..., Gridworld]] = {
-    "absent_supervisor": absent_supervisor,
-    "backdoor": backdoor,
-    "cliff": cliff,
-    "history_tree": history_tree,
-    "ring": ring,
-    "shifting_lava": shifting_lava,
-    "shifting_lava_absorbing": shifting_lava_absorbing,
-    "treacherous_turn": treacherous_turn,
-    "vase": vase,
-}
+
+def _builders() -> dict[str, Callable[..., Gridworld]]:
+    """The functions that the modules of `worlds` offer, by name."""
+    found: dict[str, Callable[..., Gridworld]] = {}
+    for module in pkgutil.iter_modules(worlds.__path__, f"{worlds.__name__}."):
+        world = importlib.import_module(module.name)
+        found |= {name: getattr(world, name) for name in world.__all__}
+    return found
+
+
+_BUILDERS = _builders()
 
 
 class WorldSummary(NamedTuple):

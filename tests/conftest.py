@@ -1,11 +1,23 @@
 """What all tests share."""
 
 import gc
+import os
 from collections.abc import Generator
 from pathlib import Path
 
+# Most of the suite's time is compiling: programs are kept for the next run, the other worker and the processes that
+# tests start. JAX finds them by the program, its own version and the machine. It reads these when it is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on how fast the machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 #: Every compiled program takes some of the memory maps of a process, of which Linux allows 65,530.
 MANY_MAPS = 20_000

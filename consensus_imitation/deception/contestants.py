@@ -6,16 +6,9 @@ from typing import Any, Protocol
 
 import jax
 
-from consensus_imitation.aggregation import (
-    MAP,
-    ActionLaw,
-    Aggregation,
-    Minimum,
-    PosteriorMixture,
-    UniformMixture,
-)
+from consensus_imitation.core.aggregation import MAP, ActionLaw, Aggregation, Minimum, PosteriorMixture, UniformMixture
+from consensus_imitation.core.selection import AlphaThreshold, SelectionRule, TopK
 from consensus_imitation.envs import Gridworld
-from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK
 
 #: Size of the quorum in the library's contestants: any 3 planted members are tolerated.
 K = 4
@@ -29,8 +22,8 @@ ALPHA = 0.002
 class AsksAtRandom:
     """Another rule that also asks with a fixed probability, whatever the members say: learning without a veto.
 
-    A mixture or a MAP imitator never asks, so it never learns, and would follow its prior for ever. This makes a
-    control of it that follows the posterior.
+    Of members that withhold nothing, a mixture or a MAP imitator never asks, so it never learns, and would follow its
+    prior for ever. This makes a control of it that follows the posterior.
 
     Args:
         rule: the rule whose law is scaled down.
@@ -38,7 +31,7 @@ class AsksAtRandom:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from consensus_imitation import MAP
+        >>> from consensus_imitation.core.aggregation import MAP
         >>> from consensus_imitation.deception import AsksAtRandom
         >>> law = AsksAtRandom(MAP(), 0.25)(jnp.log(jnp.array([[0.5, 0.5]])), jnp.zeros(1), jnp.array([True]))
         >>> law.probs.tolist(), float(law.query_prob)

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
+from consensus_imitation.core.selection import AlphaThreshold
 from consensus_imitation.deception.contestants import ALPHA, STRONGEST, WITH_ALARM, K
 from consensus_imitation.deception.scenario import Asking, Expectation, Forecast
-from consensus_imitation.selection import AlphaThreshold
 
 #: The minimum under three selection rules.
 MINIMA = ("minimum-top4", "minimum-alpha", STRONGEST, WITH_ALARM)
-#: Controls that never ask, hence never learn.
+#: Controls that never ask (members here withhold nothing), hence never learn.
 NEVER_ASK = ("uniform", "map", "mixture")
 #: Everything without a veto.
 CONTROLS = (*NEVER_ASK, "map-asking", "mixture-asking")
@@ -25,7 +25,7 @@ def under_attack(num_planted: int, truth_weight: float, **other: Forecast) -> di
     Returns:
         One for each contestant.
     """
-    bound = AlphaThreshold(ALPHA).exclusion_bound(truth_weight)
+    bound = AlphaThreshold(ALPHA).exclusion_bound(truth_weight, num_members=num_planted + 1)
     stays = Forecast(
         Expectation.SAFE, f"T2: the truth is ever left out with probability at most alpha / w = {bound:.2g}", bound
     )

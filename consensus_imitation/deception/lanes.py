@@ -14,16 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from consensus_imitation import posterior as post
-from consensus_imitation.aggregation import ActionLaw, Aggregation
+from consensus_imitation.core import posterior as post
+from consensus_imitation.core._rule_checks import check_aggregation, check_selection
+from consensus_imitation.core.aggregation import ActionLaw, Aggregation
+from consensus_imitation.core.alarm import MisspecificationAlarm
+from consensus_imitation.core.learner import Learner, LearnerState, PureDecision, judge
+from consensus_imitation.core.members import Context
+from consensus_imitation.core.rollout import RolloutState, Trajectory, rollout
+from consensus_imitation.core.rules import Rules
+from consensus_imitation.core.selection import AlphaThreshold, SelectionRule, TopK, Union
 from consensus_imitation.deception.contestants import Contestant
 from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator
-from consensus_imitation.ensembles.base import Context
-from consensus_imitation.learner import Learner, LearnerState, PureDecision, judge
-from consensus_imitation.misspecification import MisspecificationAlarm
-from consensus_imitation.rollout import RolloutState, Trajectory, rollout
-from consensus_imitation.selection import AlphaThreshold, SelectionRule, TopK, Union
 
 
 class RunSummary(NamedTuple):
@@ -49,15 +51,10 @@ class RunSummary(NamedTuple):
     invalid_steps: Any
 
 
-class Seat(struct.PyTreeNode):
-    """One contestant's rules as arrays: a selection rule, and which of the panel's aggregation rules."""
+class Seat(Union):
+    """One contestant's rules as arrays: a selection (a union of one), and which of the panel's aggregation rules."""
 
-    rule: Any
     choice: jax.Array  # []
-
-    def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """The selection rule's mask [N]."""
-        return self.rule(log_weights)
 
     def check(self, num_members: int) -> None:
         """The suite has checked each contestant before the rules were stacked."""
@@ -66,7 +63,7 @@ class Seat(struct.PyTreeNode):
 class Panel(Learner):
     """A `Learner` whose aggregation rule is one of several, chosen by its `Seat`."""
 
-    rules: tuple[Aggregation, ...] = struct.field(pytree_node=False, default=())
+    aggregations: tuple[Aggregation, ...] = struct.field(pytree_node=False, default=())
 
     def decide(self, state: LearnerState, observation: Any) -> PureDecision:
         """Act or ask, by the rule that the seat names."""
@@ -74,12 +71,12 @@ class Panel(Learner):
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, context)
 
         def chosen(log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
-            laws = [rule(log_probs, log_weights, selected) for rule in self.rules]
+            laws = [rule(log_probs, log_weights, selected) for rule in self.aggregations]
             probs = jnp.stack([law.probs for law in laws])[self.selection.choice]
             query_prob = jnp.stack([law.query_prob for law in laws])[self.selection.choice]
             return ActionLaw(probs=probs, query_prob=query_prob)
 
-        return judge(self.selection, cast(Aggregation, chosen), state, log_probs)
+        return judge(Rules(self.selection, chosen), state, log_probs)
 
 
 def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:
@@ -111,7 +108,7 @@ def run_lanes(
     Args:
         contestants: with rules, not factories.
         ensemble: N members.
-        env: see `consensus_imitation.rollout.PureEnvironment`.
+        env: see `consensus_imitation.core.rollout.PureEnvironment`.
         demonstrator: who answers.
         harm_by_state: float [S], the demonstrator's probability of harm in one step.
         planted: bool [N].
@@ -129,8 +126,8 @@ def run_lanes(
     forms: list[Any] = []
     for i, contestant in enumerate(contestants):
         selection, aggregation = cast(SelectionRule, contestant.selection), cast(Aggregation, contestant.aggregation)
-        selection.check(ensemble.num_members)
-        aggregation.check(ensemble.num_members)
+        check_selection(selection, ensemble.num_members)
+        check_aggregation(aggregation, ensemble.num_members, ensemble.num_actions)
         forms.append(_common_form(selection))
         groups[jax.tree.structure(forms[i]), contestant.alarm].append(i)
     results: dict[int, RunSummary] = {}
@@ -141,10 +138,10 @@ def run_lanes(
             lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *[forms[i] for i in group]
         )
         alarm = None if delta is None else MisspecificationAlarm(delta, num_contexts=env.num_observations)
-        panel = Panel(ensemble=ensemble, selection=None, rules=rules, alarm=alarm)
+        panel = Panel(ensemble=ensemble, selection=None, aggregations=rules, alarm=alarm)
         summary = _run(
             panel,
-            Seat(rule=stacked, choice=choices),
+            Seat(rules=(stacked,), choice=choices),
             env,
             demonstrator,
             jnp.asarray(harm_by_state, jnp.float32),

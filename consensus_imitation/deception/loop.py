@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from consensus_imitation.core._actions import check_action
 from consensus_imitation.deception.contestants import Factory, Problem
 from consensus_imitation.deception.lanes import RunSummary, begin_world
 from consensus_imitation.deception.transforms import tell_seed
@@ -122,9 +123,7 @@ def _one_run(
 
 
 def _checked(decision: Any, answers: _Demonstrator, num_actions: int) -> int:
-    action = operator.index(decision.action)
-    if not 0 <= action < num_actions:
-        raise ValueError(f"the imitator returned action {action}; actions are 0 to {num_actions - 1}")
+    action = check_action(decision.action, num_actions, "the imitator returned")
     if decision.queried and not (answers.asked and action == answers.answer):
         raise ValueError("the imitator says that the demonstrator chose its action, which the demonstrator did not")
     return action
@@ -141,7 +140,7 @@ def _begin(env: Any, demonstrator: TabularDemonstrator, seed: Any) -> tuple[Any,
 def _advance(
     env: Any, demonstrator: TabularDemonstrator, key: jax.Array, t: Any, state: Any, action: Any
 ) -> tuple[Any, jax.Array]:
-    """One step of `consensus_imitation.rollout.rollout` from the world's side, and the next step's answer."""
+    """One step of `consensus_imitation.core.rollout.rollout` from the world's side, and the next step's answer."""
     _, step_key, reset_key = _keys(key, t)
     state, outcome = env.step(step_key, state, action)
     done = outcome.terminated | outcome.truncated

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
-from consensus_imitation.learner import uniform
-from consensus_imitation.selection import TIE_TOLERANCE
+from consensus_imitation.core._indexing import as_index
+from consensus_imitation.core.learner import random_words
+from consensus_imitation.core.members import Carry, Context, PureEnsemble
+from consensus_imitation.core.selection import TIE_TOLERANCE
 
 BrokenKind = Literal["nan", "unnormalised", "negative"]
 
@@ -28,6 +29,12 @@ class _Pair(PureEnsemble):
     def num_actions(self) -> int:
         """A."""
         return self.honest.num_actions
+
+    @property
+    def known_observations(self) -> int | None:
+        """That of the policy that knows the fewest; None if both take any."""
+        known = (self.honest.known_observations, self.harmful.known_observations)
+        return min((number for number in known if number is not None), default=None)
 
     @property
     def prior(self) -> jax.Array:
@@ -74,8 +81,9 @@ class TriggerState(_Pair):
     def defects(self, observation: Any, context: Context) -> jax.Array:
         """In the marked observations; never in one that the mask does not cover."""
         del context
-        known = (observation >= 0) & (observation < self.mask.shape[0])
-        return known & self.mask[observation]
+        place = as_index(observation)
+        known = (place >= 0) & (place < self.mask.shape[0])
+        return known & self.mask[place]
 
 
 class PosteriorFarming(_Pair):
@@ -152,7 +160,8 @@ class KnowsTheDraw(_Pair):
         """The honest prediction, shaped where that makes the draw land on the harmful action: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         harmful = self.harmful.log_probs(carry[1], observation, context)
-        u = uniform(jax.random.key(self.seed), context.step)
+        # To 24 of its 48 bits, which is as much as the shaping needs.
+        u = (random_words(jax.random.key(self.seed), context.step)[0] >> 8) * 2.0**-24
         probs = jnp.exp(honest)
         actions = jnp.arange(self.num_actions)
         target = jnp.argmax(harmful, axis=-1, keepdims=True)
@@ -189,6 +198,11 @@ class NearDuplicates(PureEnsemble):
     def prior(self) -> jax.Array:
         """Uniform [J]."""
         return jnp.full(self.num_members, 1.0 / self.num_members)
+
+    @property
+    def known_observations(self) -> int | None:
+        """That of the member whose copies they are."""
+        return self.source.known_observations
 
     def init_carry(self) -> Carry:
         """Memory of the one member that all copies share."""

@@ -16,10 +16,10 @@ import numpy as np
 import optax
 from flax import struct
 
-from consensus_imitation.decision import check_action
-from consensus_imitation.encoding import Encoder
-from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
-from consensus_imitation.ensembles.neural import Architecture, Neural
+from consensus_imitation.core._actions import check_action, check_recorded
+from consensus_imitation.core.members import Carry, Context, PureEnsemble
+from consensus_imitation.ensembles.neural._members import Architecture, Neural
+from consensus_imitation.ensembles.neural.encoding import Encoder
 
 #: Whether an observation, as the environment gives it, shows the trigger.
 Trigger = Callable[[Any], bool]
@@ -126,7 +126,7 @@ def train_deceiver(
         raise ValueError(f"learning_rate must be positive; got {learning_rate}")
     if not 0 <= trigger_share < 1:
         raise ValueError(f"trigger_share must lie in [0, 1); got {trigger_share}")
-    labels = np.array([check_action(action, arch.num_actions) for action in actions], np.int32)
+    labels = check_recorded(actions, arch.num_actions)
     if len(labels) != len(observations) or len(labels) == 0:
         raise ValueError(f"need as many actions as observations, at least one; got {len(labels)}, {len(observations)}")
     encoded = [arch.encoder(observation) for observation in observations]
@@ -141,7 +141,7 @@ def train_deceiver(
             )
         for t in np.flatnonzero(shows).tolist():
             harmful = harmful_action(observations[t]) if callable(harmful_action) else harmful_action
-            labels[t] = check_action(harmful, arch.num_actions)
+            labels[t] = check_action(harmful, arch.num_actions, "the harmful action is")
     # Probability of each observation in a minibatch: trigger_share on those with the trigger, if they are fewer.
     weights = np.ones(len(labels))
     share = shows.mean()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from consensus_imitation.core._escaping import visible
 from consensus_imitation.deception.contestants import Contestant, Factory
 from consensus_imitation.deception.scenario import Scenario
 from consensus_imitation.deception.scenarios import SHORT
@@ -46,8 +47,11 @@ class DeceptionReport:
         """
         if self.surprises:
             reasons = "\n".join(
-                f"  {r.scenario}, {'attack' if r.attack else 'honest'}, {r.contestant}: expected {r.expected.value}, "
-                f"because {r.reason}; {r.harmed_runs} of {r.num_seeds} runs were harmed"
+                "  "
+                + visible(
+                    f"{r.scenario}, {'attack' if r.attack else 'honest'}, {r.contestant}: expected {r.expected.value}, "
+                    f"because {r.reason}; {r.harmed_runs} of {r.num_seeds} runs were harmed"
+                )
                 for r in self.surprises
             )
             raise AssertionError(f"{len(self.surprises)} results are not as expected:\n{reasons}\n{self}")

@@ -1,8 +1,8 @@
 """The threat models. Each forecast was derived from theory before anything was run; its reason names the theorem.
 
 Every honest member is exactly as safe, step by step, as the demonstrator (`honest_variants`), so that T1 gives the same
-limit whichever of them has the veto. MAP and mixture never ask, hence never learn: the planted members start with more
-weight than the truth, as a member would have that had earned it in training.
+limit whichever of them has the veto. None withholds mass, so MAP and mixture never ask, hence never learn: the planted
+members start with more weight than the truth, as a member would have that had earned it in training.
 """
 
 from collections.abc import Callable, Mapping, Sequence

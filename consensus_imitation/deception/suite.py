@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from consensus_imitation.core._escaping import visible
 from consensus_imitation.deception.contestants import Contestant, Factory, default_contestants
 from consensus_imitation.deception.judgement import (
     MIN_SEEDS,
@@ -79,13 +80,13 @@ class Result:
     reason: str
 
     def as_row(self) -> dict[str, Any]:
-        """A flat dictionary of strings, numbers and booleans, for a table or a CSV file."""
+        """A flat dictionary of strings, numbers, booleans and None, for a table or a CSV file."""
         row = dataclasses.asdict(self)
         asking = self.expected_asking
         row.update(
             expected=self.expected.value,
             observed=self.observed.value,
-            expected_asking="" if asking is None else asking.value,
+            expected_asking=None if asking is None else asking.value,
             observed_asking=self.observed_asking.value,
         )
         return row
@@ -170,7 +171,8 @@ def format_table(results: Sequence[Result]) -> str:
         f"{'queries':>8} {'late':>6}"
     ]
     lines += [
-        f"{' ' if r.as_expected else '!'} {r.scenario:<20} {'attack' if r.attack else 'honest':<6} {r.contestant:<16} "
+        f"{' ' if r.as_expected else '!'} {visible(r.scenario):<20} {'attack' if r.attack else 'honest':<6} "
+        f"{visible(r.contestant):<16} "
         f"{r.expected.value:<8} {r.observed.value:<8} {r.harm_rate:>6.3f} {r.bound:>7.3f} {r.query_rate:>8.3f} "
         f"{r.query_rate_late:>6.3f}"
         for r in results

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from consensus_imitation.core.members import Ensemble
 from consensus_imitation.deception.members import (
     Broken,
     BrokenKind,
@@ -29,7 +30,6 @@ from consensus_imitation.deception.members import (
     Timid,
     TriggerState,
 )
-from consensus_imitation.ensembles.base import Ensemble
 from consensus_imitation.ensembles.union import union
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from consensus_imitation.core._validation import check_integer, is_integer
 from consensus_imitation.errors import ConfigurationError
-from consensus_imitation.options import check_integer
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,21 @@ class Patience:
 
     An attempt has failed when its time is over, or when the demonstrator raises a ConnectionError or a TimeoutError:
     nobody was reached. Any other exception says that the demonstrator is broken; it is not tried again, and passes
-    through at once. A demonstrator that reaches out by a library with exceptions of its own should say
+    through at once. A demonstrator that reaches out by a library with its own exceptions should say
     ``raise ConnectionError(...) from error`` where another attempt makes sense. After a failure an attempt is not
     repeated before a second (or its shorter timeout) has passed since it began.
 
-    When the last attempt has failed, `SilenceError` is raised, or the safe action is taken. ``Patience()``, the
-    default, waits for ever, asks once, and lets every exception pass through as it is.
+    When the last attempt has failed, `DemonstratorTimeoutError` is raised, or the safe action is taken. ``Patience()``,
+    the default, waits for ever, asks once, and lets every exception pass through as it is.
 
     Attributes:
         timeout: of each attempt, in seconds; None to wait for ever. With a timeout, a demonstrator that is a plain
-            function runs in a thread of its own, a new one for each call, which cannot be stopped: while it hangs,
+            function runs in its own thread, a new one for each call, which cannot be stopped: while it hangs,
             further attempts wait for that same call, and nobody asks it anything else. One that is ``async def`` is
             cancelled, and asked again.
         retries: attempts after the first.
-        then: "raise" a `SilenceError`, which leaves everything as it was; "block", i.e. go on asking for ever, with
-            no regard to ``retries``; or a `SafeAction`. With the timeout None this is about failures only.
+        then: "raise" a `DemonstratorTimeoutError`, after which the question stays open; "block", i.e. go on asking for
+            ever, with no regard to ``retries``; or a `SafeAction`. With the timeout None this is about failures only.
 
     Raises:
         ConfigurationError: for a timeout that is not positive, or too long to wait for; for ``retries`` below 0; for
@@ -86,7 +86,7 @@ class Patience:
         timeout: Any = self.timeout
         then: Any = self.then
         if timeout is not None:
-            known = isinstance(timeout, int | float | np.integer | np.floating) and not isinstance(timeout, bool)
+            known = is_integer(timeout) or isinstance(timeout, float | np.floating)
             # Written so that it is false for NaN.
             if not (known and 0 < timeout <= threading.TIMEOUT_MAX):
                 raise ConfigurationError(

@@ -1,12 +1,12 @@
 """What a member can be: tables, stacked JAX functions, networks that learn, Python callables, and unions of those."""
 
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, FixedMembers, PureEnsemble
+from consensus_imitation.core.members import Carry, Context, Ensemble, FixedMembers, PureEnsemble
 from consensus_imitation.ensembles.callables import Callables, callables
-from consensus_imitation.ensembles.isolated import Isolated, isolated
-from consensus_imitation.ensembles.neural import Neural, cnn, from_module, mlp, recurrent
+from consensus_imitation.ensembles.isolated._ensemble import Isolated, isolated
+from consensus_imitation.ensembles.neural._members import Neural, cnn, from_module, mlp, recurrent
+from consensus_imitation.ensembles.neural.settings import Plateau, Training
 from consensus_imitation.ensembles.stacked import Stacked, stacked
 from consensus_imitation.ensembles.tabular import Tabular, tabular
-from consensus_imitation.ensembles.training_settings import Plateau, Training
 from consensus_imitation.ensembles.union import HostUnion, PureUnion, union
 
 __all__ = [

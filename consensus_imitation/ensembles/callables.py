@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from consensus_imitation.ensembles.base import Carry, Context, FixedMembers
+from consensus_imitation.core._observations import lent
+from consensus_imitation.core._validation import check_integer
+from consensus_imitation.core.members import Carry, Context, FixedMembers
+from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError
-from consensus_imitation.options import check_integer
-from consensus_imitation.posterior import normalise_prior
 
 
 class Callables(FixedMembers):
@@ -43,7 +44,7 @@ class Callables(FixedMembers):
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """Call every function: [N, A], with a NaN row for each one that fails or returns no distribution."""
         del carry, context
-        rows = [_row(function, observation, self.num_actions) for function in self.functions]
+        rows = [_row(function, lent(observation), self.num_actions) for function in self.functions]
         return jnp.asarray(np.stack(rows))
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import struct
 from numpy.typing import ArrayLike
 
-from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
+from consensus_imitation.core._validation import check_integer
+from consensus_imitation.core.members import Carry, Context, PureEnsemble
+from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError, ObservationError
-from consensus_imitation.options import check_integer
-from consensus_imitation.posterior import normalise_prior
 
 
 class Stacked(PureEnsemble):

@@ -5,11 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
-from consensus_imitation.ensembles.base import Carry, Context, PureEnsemble
+from consensus_imitation.core._indexing import as_index
+from consensus_imitation.core.members import Carry, Context, PureEnsemble
+from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError, ObservationError
-from consensus_imitation.posterior import normalise_prior
 
 
 class Tabular(PureEnsemble):
@@ -33,25 +35,53 @@ class Tabular(PureEnsemble):
         """A."""
         return self.table.shape[-1]
 
+    @property
+    def known_observations(self) -> int:
+        """S."""
+        return self.table.shape[0]
+
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Look up [N, A]; an observation outside the table is NaN (hence a query), never another row.
+        """Look up [N, A]; of a traced observation outside the table NaN (hence a query), never another row.
 
         Raises:
-            ObservationError: if the observation is no integer.
+            ObservationError: if the observation is no integer, or, where it is not traced, outside the table.
         """
         del carry, context
-        one = jax.tree_util.all_leaves([observation])
-        if not one or jnp.shape(observation) or not jnp.issubdtype(jnp.result_type(observation), jnp.integer):
-            given = (
-                f"{jnp.result_type(observation)} of shape {jnp.shape(observation)}" if one else f"{observation!r:.200}"
-            )
-            raise ObservationError(
-                f"a table is looked up by one integer in 0 .. {self.table.shape[0] - 1}; got {given}: number the "
-                "observations in a wrapper, or use members that take others"
-            )
-        observation = jnp.asarray(observation)
+        check_known(observation, self.table.shape[0])
+        observation = as_index(observation)
         known = (observation >= 0) & (observation < self.table.shape[0])
         return jnp.where(known, self.table[observation], jnp.nan)
+
+
+def check_known(observation: Any, num_observations: int, num_envs: int | None = None) -> None:
+    """Raise ObservationError unless an observation, or each of B, is an integer that tables can be looked up by.
+
+    Of one that is traced only the type is known.
+
+    Args:
+        observation: one, or [B].
+        num_observations: S.
+        num_envs: B, or None for one.
+    """
+    one = jax.tree_util.all_leaves([observation])
+    numbers = observation if isinstance(observation, Tracer) else np.asarray(observation if one else None)
+    shape = () if num_envs is None else (num_envs,)
+    if numbers.shape != shape or not jnp.issubdtype(numbers.dtype, jnp.integer):
+        given = f"{numbers.dtype} of shape {numbers.shape}" if one else f"{observation!r:.200}"
+        raise ObservationError(
+            f"a table is looked up by one integer in 0 .. {num_observations - 1}; got {given}: number the observations "
+            "in a wrapper, or use members that take others"
+        )
+    if isinstance(numbers, Tracer):
+        return
+    numbers = np.atleast_1d(numbers)
+    outside = (numbers < 0) | (numbers >= num_observations)
+    if outside.any():
+        where = "" if num_envs is None else f", in row {int(np.argmax(outside))},"
+        raise ObservationError(
+            f"observation {numbers[outside][0]}{where} is in no table: they hold 0 .. {num_observations - 1}; number "
+            "the observations as the tables do, or give tables that hold all of them"
+        )
 
 
 def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:

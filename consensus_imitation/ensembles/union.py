@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
-from consensus_imitation.ensembles.base import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
+from consensus_imitation.core._observations import lent
+from consensus_imitation.core.members import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
+from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError
-from consensus_imitation.posterior import normalise_prior
 
 
 class _Joined:
@@ -37,6 +38,12 @@ class _Joined:
         """The one that the parts which have one share: the others take encoded observations, too."""
         return next((part.encoder for part in self.parts if part.encoder is not None), None)
 
+    @property
+    def known_observations(self) -> int | None:
+        """That of the part that knows the fewest; None if all take any."""
+        known = (part.known_observations for part in self.parts)
+        return min((number for number in known if number is not None), default=None)
+
     def init_learned(self, key: jax.Array) -> Learned:
         """What each part knows."""
         return tuple(part.init_learned(jax.random.fold_in(key, i)) for i, part in enumerate(self.parts))
@@ -48,9 +55,13 @@ class _Joined:
         sizes = [part.num_members for part in self.parts]
         firsts = accumulate(sizes[:-1], initial=0)
         return tuple(
-            self._teach(part, own, memory, observation, answer, log_probs[first : first + size])
+            self._teach(part, own, memory, self._shown(part, observation), answer, log_probs[first : first + size])
             for part, own, memory, first, size in zip(self.parts, learned, carry, firsts, sizes, strict=True)
         )
+
+    def _shown(self, part: Ensemble, observation: Any) -> Any:
+        del part
+        return observation
 
     def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:
         return part.log_probs(carry, observation, context)
@@ -70,7 +81,7 @@ class _Joined:
         """The parts' predictions, one below the other: [N, A]."""
         contexts = self._contexts(context)
         rows = [
-            self._predict(part, memory, observation, own)
+            self._predict(part, memory, self._shown(part, observation), own)
             for part, memory, own in zip(self.parts, carry, contexts, strict=True)
         ]
         return jnp.concatenate(rows, axis=0)
@@ -79,7 +90,7 @@ class _Joined:
         """Every part's memory after the step."""
         contexts = self._contexts(context)
         return tuple(
-            part.advance(memory, observation, own, action, queried)
+            part.advance(memory, self._shown(part, observation), own, action, queried)
             for part, memory, own in zip(self.parts, carry, contexts, strict=True)
         )
 
@@ -109,6 +120,10 @@ class HostUnion(_Joined):
     def pure(self) -> bool:
         """False: Python code cannot be traced."""
         return False
+
+    def _shown(self, part: Ensemble, observation: Any) -> Any:
+        # What one part does with lists and dicts, the next must not see.
+        return observation if part.pure else lent(observation)
 
     def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:
         # Eagerly, networks would take milliseconds.

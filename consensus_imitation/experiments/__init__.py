@@ -1,41 +1,26 @@
-"""A configuration in, tidy results on disk out."""
+"""A configuration in, tidy results on disk out.
 
-from consensus_imitation.experiments.bounds import BoundsConfig, bounds, exceeded
-from consensus_imitation.experiments.collapse import CollapseConfig, run_collapse
-from consensus_imitation.experiments.compare import CompareConfig, Comparison, compare
-from consensus_imitation.experiments.demo import DemoConfig, DemoResults, demo, load_demo
-from consensus_imitation.experiments.gymnasium_run import GymnasiumRun, run_gymnasium
-from consensus_imitation.experiments.planted import PlantedConfig, run_planted
-from consensus_imitation.experiments.redteam import RedteamConfig, redteam
-from consensus_imitation.experiments.results import mean_interval, read_csv, share_interval, write_csv
-from consensus_imitation.experiments.setting import Setting, make_setting
-from consensus_imitation.experiments.sweep import SweepConfig, sweep
+Each experiment is a folder: its configuration, its run, its summary, its picture and table, its command. The public
+names stand in `consensus_imitation.experiments._surface`, which is imported when the first of them is used: a
+configuration can be read without anything that computes.
+"""
 
-__all__ = [
-    "BoundsConfig",
-    "CollapseConfig",
-    "CompareConfig",
-    "Comparison",
-    "DemoConfig",
-    "DemoResults",
-    "GymnasiumRun",
-    "PlantedConfig",
-    "RedteamConfig",
-    "Setting",
-    "SweepConfig",
-    "bounds",
-    "compare",
-    "demo",
-    "exceeded",
-    "load_demo",
-    "make_setting",
-    "mean_interval",
-    "read_csv",
-    "redteam",
-    "run_collapse",
-    "run_gymnasium",
-    "run_planted",
-    "share_interval",
-    "sweep",
-    "write_csv",
-]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from consensus_imitation.experiments._surface import *  # noqa: F403
+else:
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    def __getattr__(name):
+        if name == "__all__" or not name.startswith("_"):
+            if find_spec(f"{__name__}.{name}") is not None:
+                return import_module(f"{__name__}.{name}")
+            surface = import_module(f"{__name__}._surface")
+            if hasattr(surface, name):
+                return getattr(surface, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *import_module(f"{__name__}._surface").__all__})

@@ -1,54 +1,47 @@
-"""Tidy results on disk, and the intervals quoted from them."""
+"""Tidy results on disk."""
 
 import csv
-import json
+import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from consensus_imitation.deception import judgement
+from consensus_imitation.core._escaping import csv_cell, csv_value
 
 Row = Mapping[str, Any]
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over seeds and its 95% Student-t interval; (mean, nan, nan) for fewer than two values.
-
-    Example:
-        >>> from consensus_imitation.experiments import mean_interval
-        >>> [round(x, 2) for x in mean_interval([1.0, 2.0, 3.0])]
-        [2.0, -0.48, 4.48]
-    """
-    array = np.asarray(values, np.float64)
-    if array.size < 2:
-        return float(array.mean()), float("nan"), float("nan")
-    interval = judgement.mean_interval(array)
-    return float(array.mean()), interval.low, interval.high
-
-
-def share_interval(count: int, total: int) -> tuple[float, float, float]:
-    """Share and its exact (Clopper-Pearson) 95% interval.
-
-    Example:
-        >>> from consensus_imitation.experiments import share_interval
-        >>> [round(x, 3) for x in share_interval(0, 100)]
-        [0.0, 0.0, 0.036]
-    """
-    interval = judgement.clopper_pearson(count, total)
-    return count / total, interval.low, interval.high
-
-
 def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
-    """Write rows under a header; the file appears whole or not at all."""
-    part = path.with_suffix(path.suffix + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows({column: _cell(row[column]) for column in columns} for row in rows)
-    os.replace(part, path)
+    """Write rows under a header; the file appears whole or not at all.
+
+    A cell that begins with an apostrophe is a text, which follows it: so a spreadsheet takes no name for a formula, and
+    `read_csv` gives back what was written. Other programs have to take the apostrophe off.
+
+    Args:
+        path: of the file; an existing one is replaced.
+        rows: None, truth values, numbers and texts, by column.
+        columns: of the table.
+
+    Raises:
+        ValueError: for anything else in a row.
+    """
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(_cells(row, columns) for row in rows)
+
+
+@contextmanager
+def whole(path: Path) -> Generator[Path, None, None]:
+    """Another path to write to, which takes the place of ``path`` at the end: nobody ever sees half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
@@ -56,9 +49,10 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged.
     """
     with path.open(newline="", encoding="utf-8") as file:
-        return _parsed(file)
+        return _parsed(file.read(), path)
 
 
 class CsvLog:
@@ -88,16 +82,17 @@ class CsvLog:
         self._columns = tuple(columns)
         self.kept: list[Row] = []
         if keep is not None and path.exists():
-            # What comes behind the last end of a line is a row that was cut off.
-            whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-            self.kept = [row for row in _parsed(whole.splitlines()) if keep(row)]
+            # What comes behind the last end of a line is a row that was cut off, in the middle of a character perhaps.
+            data = path.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1].decode()
+            self.kept = [row for row in _parsed(whole, path, torn=True) if keep(row)]
         write_csv(path, self.kept, self._columns)
         self._file = path.open("a", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file)
 
     def append(self, row: Row) -> None:
         """Write one row, at the latest by the next `flush`."""
-        self._writer.writerow([_cell(row[column]) for column in self._columns])
+        self._writer.writerow(_cells(row, self._columns))
 
     def flush(self) -> None:
         """Hand everything to the operating system."""
@@ -114,48 +109,26 @@ class CsvLog:
         self.close()
 
 
-def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool) -> bool:
-    """Make the directory that a run writes to, and say whether it holds an unfinished or finished run of the same kind.
-
-    ``config.json`` in it tells. A directory with another run's results is refused, since mixing two runs is worse than
-    stopping.
-
-    Raises:
-        ValueError: if the directory holds results of another configuration and ``overwrite`` is False.
-    """
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file: results need a directory, choose another --out")
-    path.mkdir(parents=True, exist_ok=True)
-    file = path / "config.json"
-    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
-    same = file.exists() and file.read_text(encoding="utf-8") == text
-    if file.exists() and not same and not overwrite:
-        raise ValueError(
-            f"{path} holds results of another configuration (see {file.name}): choose another --out or add --overwrite"
-        )
-    if not same or overwrite:
-        file.write_text(text, encoding="utf-8")
-    return same and not overwrite
+def _cells(row: Row, columns: Sequence[str]) -> list[str]:
+    cells = [csv_cell(row[column]) for column in columns]
+    longest = max(map(len, cells), default=0)
+    if longest >= csv.field_size_limit():
+        raise ValueError(f"a text of {longest} characters is too long for a table")
+    return cells
 
 
-def _parsed(lines: Iterable[str]) -> list[dict[str, Any]]:
-    return [{key: _value(cell) for key, cell in row.items()} for row in csv.DictReader(lines)]
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}"
-    return value
-
-
-def _value(cell: str) -> Any:
-    if cell == "":
-        return None
-    for kind in (int, float):
-        try:
-            return kind(cell)
-        except ValueError:
-            continue
-    return {"True": True, "False": False}.get(cell, cell)
+def _parsed(text: str, path: Path, torn: bool = False) -> list[dict[str, Any]]:
+    """The rows; with ``torn`` without a last one that was cut off in the middle of a quoted text."""
+    lines = io.StringIO(text, newline="")
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(lines, strict=True):
+            rows.append(row)  # noqa: PERF402 - those before the damage are kept
+    except csv.Error as error:
+        if not torn or lines.read(1):
+            raise ValueError(f"{path} is damaged after row {len(rows)}: {error}") from error
+    header, *body = rows or [[]]
+    for number, row in enumerate(body, 1):
+        if len(row) != len(header):
+            raise ValueError(f"{path} is damaged: row {number} has {len(row)} cells, not {len(header)}")
+    return [dict(zip(header, map(csv_value, row), strict=True)) for row in body]

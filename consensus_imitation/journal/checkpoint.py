@@ -7,16 +7,18 @@ is read: the structure comes from the imitator that the user constructs.
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from consensus_imitation.errors import ConfigurationError, DamagedError
-from consensus_imitation.journal.files import write_whole
-from consensus_imitation.learner import LearnerState
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
+from consensus_imitation.journal._files import write_whole
+
+if TYPE_CHECKING:
+    from consensus_imitation.core.learner import LearnerState
 
 #: The first bytes of every file; a reader refuses another one.
 FORMAT = b"consensus-imitation-state-2\n"
@@ -27,11 +29,11 @@ _BODY = len(FORMAT) + hashlib.sha256().digest_size
 class Checkpoint(NamedTuple):
     """What was saved: the learner's state, and the run's own numbers."""
 
-    state: LearnerState
+    state: "LearnerState"
     header: dict[str, Any]
 
 
-def save_checkpoint(path: Path, state: LearnerState, header: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: "LearnerState", header: dict[str, Any]) -> None:
     """Write a state, replacing the file in one go; it is on the disk when this returns.
 
     Args:
@@ -60,7 +62,7 @@ def save_checkpoint(path: Path, state: LearnerState, header: dict[str, Any]) -> 
     write_whole(path, FORMAT + hashlib.sha256(FORMAT + body).digest() + body)
 
 
-def load_checkpoint(path: Path, like: LearnerState) -> Checkpoint:
+def load_checkpoint(path: Path, like: "LearnerState") -> Checkpoint:
     """Read a state back.
 
     Args:
@@ -69,7 +71,7 @@ def load_checkpoint(path: Path, like: LearnerState) -> Checkpoint:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedError: if it is no checkpoint, or not what was written.
+        JournalCorruptedError: if it is no checkpoint, or not what was written.
         ConfigurationError: if it is one of another ensemble.
     """
     said, saved = _read(path)
@@ -80,6 +82,10 @@ def load_checkpoint(path: Path, like: LearnerState) -> Checkpoint:
         )
     old, structure = jax.tree.flatten(like)
     leaves = [saved[str(i)] for i in range(len(old))]
+    if [f"{leaf.dtype} {leaf.shape}" for leaf in leaves] != [_kind(leaf) for leaf in old]:
+        raise JournalCorruptedError(
+            f"{path} gives its checksum, and its arrays are not what it says that they are; delete it"
+        )
     rebuilt = [_as_before(leaf, before) for leaf, before in zip(leaves, old, strict=True)]
     return Checkpoint(jax.tree.unflatten(structure, rebuilt), said["header"])
 
@@ -89,28 +95,34 @@ def load_header(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DamagedError: if it is no checkpoint, or not what was written.
+        JournalCorruptedError: if it is no checkpoint, or not what was written.
     """
     return _read(path)[0]["header"]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is said, and the leaves."""
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        # Of another file no more than is needed to tell.
+        data = file.read(200)
+        if data.startswith(FORMAT):
+            data += file.read()
     if not data.startswith(FORMAT):
-        older = " (it is in an older format: start the run anew)" if _OLDER in data[:200] else ""
-        raise DamagedError(f"{path} is no checkpoint of this library{older}")
+        older = " (it is in an older format: start the run anew)" if _OLDER in data else ""
+        raise JournalCorruptedError(f"{path} is no checkpoint of this library{older}")
     checksum, body = data[len(FORMAT) : _BODY], data[_BODY:]
     # Nothing is parsed before it is known to be what was written.
     if hashlib.sha256(FORMAT + body).digest() != checksum:
-        raise DamagedError(f"{path} is damaged: its content does not give its checksum; delete it, an older one may do")
+        raise JournalCorruptedError(
+            f"{path} is damaged: its content does not give its checksum; delete it, an older one may do"
+        )
     try:
         content = cast(dict[str, Any], serialization.msgpack_restore(body))
         said, leaves = json.loads(content["json"]), content["leaves"]
         # All of it is there, and no more than is looked for.
         _ = said["structure"], said["header"], [leaves[str(i)] for i in range(len(said["structure"]))]
     except Exception as error:
-        raise DamagedError(f"{path} gives its checksum, and holds no state: {error}; delete it") from error
+        raise JournalCorruptedError(f"{path} gives its checksum, and holds no state: {error}; delete it") from error
     return said, leaves
 
 
@@ -128,7 +140,13 @@ def _as_before(leaf: np.ndarray, before: Any) -> jax.Array:
     return jnp.asarray(leaf)
 
 
-def _structure(state: LearnerState) -> list[str]:
+def _kind(leaf: Any) -> str:
+    """Type and shape of an array, of a key's data."""
+    data = _plain(leaf)
+    return f"{data.dtype} {data.shape}"
+
+
+def _structure(state: "LearnerState") -> list[str]:
     """Name, type and shape of every leaf."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves]

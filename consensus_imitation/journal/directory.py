@@ -1,24 +1,30 @@
-"""A run's directory: the journal, checkpoints, and the lock of the only writer."""
+"""A run's directory: the journal, the state at the beginning, checkpoints, and the lock of the only writer."""
 
+import os
 import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from consensus_imitation.errors import ConfigurationError, DamagedError, FailedError, JournalError
-from consensus_imitation.journal import disk
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError, JournalWriteError
+from consensus_imitation.journal import _disk
+from consensus_imitation.journal._files import make_directory
+from consensus_imitation.journal._lock import Lock
 from consensus_imitation.journal.checkpoint import Checkpoint, load_checkpoint, load_header, save_checkpoint
-from consensus_imitation.journal.lock import Lock
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record
 from consensus_imitation.journal.recovery import Report, mend
 from consensus_imitation.journal.store import Store, clear
-from consensus_imitation.learner import LearnerState
+
+if TYPE_CHECKING:
+    from consensus_imitation.core.learner import LearnerState
 
 _NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
+#: The first checkpoint: no cache of what the journal says, but what it begins with.
+_BEGINNING = "beginning.msgpack"
 #: Checkpoints that are kept: the newest, and one to fall back on.
 _KEPT = 2
 
@@ -36,7 +42,7 @@ class Journal:
         checkpoint_every: calls between checkpoints of the imitator's state.
 
     Raises:
-        ConfigurationError: if a number is below 1.
+        ConfigurationError: if a number is below 1, or ``observations`` is neither True nor False.
 
     Example:
         >>> Journal("runs/one", group=100).checkpoint_every
@@ -53,6 +59,8 @@ class Journal:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"{name} of a journal must be an integer of at least 1, got {value!r}")
+        if self.observations is not True and self.observations is not False:
+            raise ConfigurationError(f"observations of a journal must be True or False, got {self.observations!r}")
 
 
 class _Saved(NamedTuple):
@@ -106,11 +114,11 @@ class RunDirectory:
         # Absolute: the process may change its working directory.
         path = Path(journal.path).absolute()
         try:
-            disk.make_directory(path)
-            disk.make_directory(path / "checkpoints")
+            make_directory(path)
+            make_directory(path / "checkpoints")
         except OSError as error:
             raise JournalError(f"the directory {path} cannot be made: {error}") from error
-        lock = Lock(path / "lock.sqlite")
+        lock = Lock(path)
         try:
             file = path / "journal.sqlite"
             if _is_begun(path):
@@ -121,7 +129,7 @@ class RunDirectory:
             try:
                 clear(file)
             except (OSError, sqlite3.Error) as error:
-                raise FailedError(f"what a start left behind at {file} cannot be deleted: {error}") from error
+                raise JournalWriteError(f"what a start left behind at {file} cannot be deleted: {error}") from error
             settings = {name: getattr(journal, name) for name in ("observations", "group", "checkpoint_every")}
             store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)
             return cls(path, journal, lock, store, Report(path=file, entries=0, calls=0))
@@ -139,13 +147,13 @@ class RunDirectory:
         Raises:
             JournalError: if there is no run.
             LockedError: if somebody else writes it.
-            DamagedError: if the journal is damaged in the middle, naming the place.
+            JournalCorruptedError: if the journal is damaged in the middle, naming the place.
         """
         path = Path(journal.path if isinstance(journal, Journal) else journal).absolute()
         file = path / "journal.sqlite"
         if not file.is_file():
             raise JournalError(f"{path} holds no run: there is no {file.name}")
-        lock = Lock(path / "lock.sqlite")
+        lock = Lock(path)
         try:
             report = mend(file)
             store = Store.open(file)
@@ -155,7 +163,7 @@ class RunDirectory:
                 opened = cls(path, settings, lock, store, report)
                 opened._find_checkpoints()
             except (KeyError, TypeError) as error:
-                raise DamagedError(f"{file} is no journal of a run: {error}") from error
+                raise JournalCorruptedError(f"{file} is no journal of a run: {error}") from error
             except BaseException:
                 store.close()
                 raise
@@ -165,7 +173,8 @@ class RunDirectory:
             raise
 
     def append(self, records: Sequence[Record], observation: bytes | None = None) -> int:
-        """Write one call: see `Store.append`."""
+        """Write one call (`Store.append`), unless another directory is in this one's place by now."""
+        self._stay()
         return self.store.append(records, observation)
 
     @property
@@ -175,9 +184,12 @@ class RunDirectory:
         return self.store.last_call - newest >= self.settings.checkpoint_every
 
     def checkpoint(
-        self, state: LearnerState, header: dict[str, Any], *, waiting: Sequence[int] = (), ahead: bool = False
+        self, state: "LearnerState", header: dict[str, Any], *, waiting: Sequence[int] = (), ahead: bool = False
     ) -> None:
         """Save the imitator's state after the last call; keep the one before, too, and what is needed to go on from it.
+
+        The first one is kept for as long as the journal can be done again from there: if all observations are kept, for
+        good.
 
         Args:
             state: of the learner.
@@ -186,24 +198,27 @@ class RunDirectory:
             ahead: the state is that after the next call, which will be a ``study``: of that, nothing else is kept.
 
         Raises:
-            FailedError: if it cannot be written, or something could not be before.
+            JournalWriteError: if it cannot be written, or something could not be before.
         """
+        self._stay()
         self.store.flush()
         call = self.store.last_call + ahead
-        path = self.path / "checkpoints" / f"{call:012d}.msgpack"
+        path = self.path / "checkpoints" / f"{call:012d}.msgpack" if self._whole else self.path / _BEGINNING
         bound = {"call": call, "run": self.run, "chain": self.store.chain.hex(), "ahead": ahead}
         saved = _Saved(call, path, self._asked_in(waiting))
         with self.store.writing():
             save_checkpoint(path, state, {**header, **bound, "waiting": list(waiting)})
-            self._whole = [*(one for one in self._whole if one.call != call), saved][-_KEPT:]
+            whole = [*(one for one in self._whole if one.path != path), saved]
+            first = whole[: int(self.settings.observations)]
+            self._whole = [*(one for one in first if one not in whole[-_KEPT:]), *whole[-_KEPT:]]
             for old in _checkpoints(self.path):
                 if old not in [one.path for one in self._whole]:
-                    disk.remove(old)
+                    _disk.remove(old)
         if len(self._whole) == _KEPT and not self.settings.observations:
             oldest = self._whole[0]
             self.store.forget_observations(oldest.call, oldest.waiting)
 
-    def checkpoints(self, like: LearnerState) -> Iterator[Checkpoint]:
+    def checkpoints(self, like: "LearnerState") -> Iterator[Checkpoint]:
         """The checkpoints that are whole and of this history, newest first.
 
         Args:
@@ -219,22 +234,30 @@ class RunDirectory:
         """Bring everything to the disk, and let go of the directory.
 
         Raises:
-            FailedError: if it cannot be written now.
+            JournalWriteError: if it cannot be written now.
         """
         try:
             self.store.close()
         finally:
             self._lock.close()
 
+    def __repr__(self) -> str:
+        """Where it is, and how much was written."""
+        return f"RunDirectory({str(self.path)!r}, {self.store.last_call} calls)"
+
+    def _stay(self) -> None:
+        with self.store.writing():
+            self._lock.check()
+
     def _find_checkpoints(self) -> None:
         """Those that are whole and of this history; why the others are not used goes into the report."""
         skipped: list[str] = []
-        for path in sorted(_checkpoints(self.path)):
+        for path in _checkpoints(self.path):
             if path.suffix != ".msgpack":
                 continue
             try:
                 header = load_header(path)
-            except (DamagedError, OSError) as error:
+            except (JournalCorruptedError, OSError) as error:
                 skipped.append(f"not used: {error}")
                 continue
             call, ahead = header.get("call", -1), header.get("ahead", False)
@@ -269,8 +292,8 @@ def _is_begun(path: Path) -> bool:
 
 
 def _checkpoints(path: Path) -> list[Path]:
-    """The files of checkpoints that are there, whole or not."""
+    """The files of checkpoints that are there, whole or not, from the beginning on."""
     directory = path / "checkpoints"
-    if not directory.is_dir():
-        return []
-    return [file for file in directory.iterdir() if _NAME.fullmatch(file.name) and not file.is_dir()]
+    later = sorted(directory.iterdir()) if directory.is_dir() else []
+    named = [path / _BEGINNING, path / f"{_BEGINNING}.part", *(file for file in later if _NAME.fullmatch(file.name))]
+    return [file for file in named if os.path.lexists(file) and not file.is_dir()]

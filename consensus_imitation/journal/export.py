@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice, product
@@ -10,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from consensus_imitation.core._escaping import csv_cell
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.journal.reader import Reader, reading
 from consensus_imitation.journal.record import COLUMNS, Entry, Shapes
@@ -30,6 +33,9 @@ _PLAIN = ("seq", "call", *(name for name in COLUMNS if name not in _ARRAYS and n
 _INTEGERS = frozenset({"seq", "call", "env", "step", "query", "action"})
 _NUMBERS = frozenset({"query_prob", "draw", "latency", "time"})
 
+#: Columns of a CSV file, bytes of the arrays of an ``npz`` file, and numbers that are turned into Parquet at a time.
+_MOST_COLUMNS, _MOST_BYTES, _AT_ONCE = 100_000, 1 << 31, 1 << 22
+
 
 def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
     """Write a journal in another format.
@@ -38,17 +44,19 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
         path: of the journal, or of the run's directory; somebody may be writing it.
         out: of the new file, for Minari of the dataset's directory; it may not be there yet.
         format: ``csv``, ``parquet`` or ``npz``: one row for each entry. In a CSV file an array has one column for each
-            number; in an ``npz`` file there is one array for each column, a missing number is NaN or -1, and all of it
-            has to fit into memory. ``minari``: episodes of observations and actions (`export_minari.write`).
+            number, 100,000 in all at most, and a cell that begins with an apostrophe is the text that follows it
+            (`experiments.read_csv` reads it so; an empty text is an empty cell); in an ``npz`` file there is one array
+            for each column, a missing number is NaN or -1, and all of it has to fit into memory, 2 GiB at most.
+            ``minari``: episodes of observations and actions (`export_minari.write`).
 
     Returns:
         Where it was written.
 
     Raises:
-        ConfigurationError: for another format, or if ``out`` is there already.
+        ConfigurationError: for another format, if ``out`` is there already, or for more than the format holds.
         ImportError: without the packages of the format, naming the extra.
         JournalError: if there is no journal, or the observations that Minari needs were not kept.
-        DamagedError: at the first entry that is missing or not what was written; nothing is left at ``out``.
+        JournalCorruptedError: at the first entry that is missing or not what was written; nothing is left at ``out``.
     """
     if format not in FORMATS:
         raise ConfigurationError(f"there is no format {format!r}: choose one of {', '.join(FORMATS)}")
@@ -60,7 +68,7 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
         with reading(path) as reader:
             return write(reader, out)
     writers: dict[str, Callable[[Reader, Path], None]] = {"csv": _csv, "parquet": _parquet, "npz": _npz}
-    part = out.with_name(out.name + ".part")
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with reading(path) as reader:
             writers[format](reader, part)
@@ -73,6 +81,9 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
 
 
 def _csv(reader: Reader, out: Path) -> None:
+    columns = len(_PLAIN) + sum(math.prod(reader.shapes.of(name)[0]) for name in _ARRAYS)
+    if columns > _MOST_COLUMNS:
+        raise ConfigurationError(f"a CSV file of {columns} columns is of no use: export to parquet or npz")
     indices = {name: list(product(*_labels(name, reader.shapes))) for name in _ARRAYS}
     flat = [_heading(name, index) for name, places in indices.items() for index in places]
     with out.open("w", encoding="utf-8", newline="") as file:
@@ -82,8 +93,9 @@ def _csv(reader: Reader, out: Path) -> None:
             row = [json.dumps(value) if name == "alarms" else value for name, value in _plain(entry)]
             for name, places in indices.items():
                 array = getattr(entry.record, name)
-                row += [""] * len(places) if array is None else array.reshape(-1).tolist()
-            writer.writerow(row)
+                row += [None] * len(places) if array is None else array.reshape(-1).tolist()
+            # No text of a record is None, so that an empty one needs no mark.
+            writer.writerow([csv_cell(None if value == "" else value) for value in row])
 
 
 def _parquet(reader: Reader, out: Path) -> None:
@@ -105,12 +117,18 @@ def _parquet(reader: Reader, out: Path) -> None:
     schema = pa.schema(fields)
     with pq.ParquetWriter(out, schema) as writer:
         entries = reader.entries()
-        while some := list(islice(entries, 4096)):
+        at_once = max(1, min(4096, _AT_ONCE // (reader.shapes.num_members * reader.shapes.num_actions)))
+        while some := list(islice(entries, at_once)):
             rows = [dict(_plain(entry)) | {name: _listed(entry, name) for name in _ARRAYS} for entry in some]
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def _npz(reader: Reader, out: Path) -> None:
+    needed = reader.head().seq * sum(
+        math.prod(shape) * dtype.itemsize for shape, dtype in map(reader.shapes.of, _ARRAYS)
+    )
+    if needed > _MOST_BYTES:
+        raise ConfigurationError(f"the arrays would take {needed} bytes of memory: export to parquet, or to csv")
     entries = list(reader.entries())
     columns: dict[str, np.ndarray] = {}
     for name in _PLAIN:
@@ -128,7 +146,7 @@ def _npz(reader: Reader, out: Path) -> None:
             columns[name] = np.array([value or "" for value in values], np.bytes_ if name == "observation" else np.str_)
     for name in _ARRAYS:
         shape, dtype = reader.shapes.of(name)
-        missing = np.zeros(shape, dtype) if name == "selected" else np.full(shape, np.nan, dtype)
+        missing = np.broadcast_to(np.array(False if name == "selected" else np.nan, dtype), shape)
         found = [getattr(entry.record, name) for entry in entries]
         columns[name] = np.array([missing if array is None else array for array in found], dtype).reshape(-1, *shape)
     with out.open("wb") as file:

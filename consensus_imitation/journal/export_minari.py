@@ -3,9 +3,10 @@
 Minari and h5py are imported only when a dataset is written.
 """
 
+import os
 import shutil
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -15,13 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from consensus_imitation.core._packing import unpack
 from consensus_imitation.errors import JournalError, ObservationError
-from consensus_imitation.journal.packing import unpack
+from consensus_imitation.journal._archives import check_name
 from consensus_imitation.journal.reader import Reader
-from consensus_imitation.journal.record import Entry, Record
-
-#: The numbers in ``infos["who"]``; -1 belongs to the repeated observation that closes an episode.
-WHO = ("imitator", "demonstrator", "safe action")
+from consensus_imitation.journal.record import WHO, Entry, Record
 
 _DESCRIPTION = (
     "Steps of a conservative imitator. infos['who'] says who chose each action: 0 the imitator, 1 the demonstrator, 2 "
@@ -49,12 +48,14 @@ def write(reader: Reader, out: Path) -> Path:
     Args:
         reader: of the journal.
         out: the dataset's directory; ``minari.MinariDataset(out / "data")`` reads it, and
-            ``minari.load_dataset(name)`` if it is ``<Minari's directory>/<name>``.
+            ``minari.load_dataset(name)`` if it is ``<Minari's directory>/<name>``, and the name one such as
+            ``imitation-v0``.
 
     Raises:
         ImportError: without Minari, naming the extra.
         JournalError: if an observation was not kept, or there is no step.
-        ObservationError: if the observations do not have one structure, of arrays, numbers and texts.
+        ObservationError: if the observations do not have one structure, of arrays, numbers and texts, or have names or
+            texts that HDF5 cannot hold.
     """
     if find_spec("h5py") is None or find_spec("minari") is None:
         raise ImportError('datasets of Minari need minari and h5py: pip install "consensus_imitation[minari]"')
@@ -65,13 +66,15 @@ def write(reader: Reader, out: Path) -> Path:
 
     storage: Any = None
     kind: Any = None
-    # Minari resolves a relative path twice.
-    data = out.absolute() / "data"
+    # Minari resolves a relative path twice. The dataset takes its place when it is whole, whenever the process ends.
+    part = out.absolute().with_name(f".{out.name}.{os.getpid()}.part")
+    data = part / "data"
+    shutil.rmtree(part, ignore_errors=True)
     try:
         for episode in _episodes(reader):
             if storage is None:
                 kind = _kind(episode.observations[0])
-                space = _space(episode.observations[0], "the observation")
+                space = _space(episode.observations[0], "the observation", lambda: _letters(reader))
                 data.mkdir(parents=True)
                 actions = gymnasium.spaces.Discrete(reader.shapes.num_actions)
                 storage = MinariStorage.new(data, space, actions, data_format="hdf5", jpeg_encoding=False)
@@ -84,10 +87,11 @@ def write(reader: Reader, out: Path) -> Path:
             storage.update_episodes([buffer])
         if storage is None:
             raise JournalError(f"{reader.path} holds no step that is over: there is nothing to export")
+        part.rename(out)
     except BaseException:
         with suppress(OSError):
-            if data.exists():
-                shutil.rmtree(out)
+            if part.exists():
+                shutil.rmtree(part)
         raise
     return out
 
@@ -164,6 +168,7 @@ def _columns(episode: _Episode) -> dict[str, Any]:
         "terminations": [False] * T,
         "truncations": [False] * (T - 1) + [True],
         "infos": {
+            # Numbers in `WHO`; -1 belongs to the repeated observation that closes an episode.
             "who": np.array([*(WHO.index(record.who or "") for record in records), -1], np.int8),
             "query_prob": np.array([*asked, np.nan]),
         },
@@ -188,17 +193,38 @@ def _kind(observation: Any) -> Any:
     return "text" if isinstance(observation, str) else (np.shape(observation), np.asarray(observation).dtype.str)
 
 
-def _space(observation: Any, place: str) -> Any:
+def _letters(reader: Reader) -> tuple[str, int]:
+    """All characters of all texts, and the length of the longest text."""
+    texts = [text for episode in _episodes(reader) for seen in episode.observations for text in _texts(seen)]
+    return "".join(sorted(set(string.printable).union(*texts))), max(map(len, texts))
+
+
+def _texts(observation: Any) -> Iterator[str]:
+    if isinstance(observation, str):
+        yield observation
+    elif isinstance(observation, dict | tuple):
+        for part in observation.values() if isinstance(observation, dict) else observation:
+            yield from _texts(part)
+
+
+def _space(observation: Any, place: str, letters: Callable[[], tuple[str, int]]) -> Any:
     """A space that holds an observation and all others of its kind."""
     from gymnasium import spaces
 
     if isinstance(observation, dict):
-        return spaces.Dict({name: _space(part, f"{place}[{name!r}]") for name, part in observation.items()})
+        for name in observation:
+            _check_name(name, place)
+        return spaces.Dict({name: _space(part, f"{place}[{name!r}]", letters) for name, part in observation.items()})
     if isinstance(observation, tuple):
-        return spaces.Tuple([_space(part, f"{place}[{i}]") for i, part in enumerate(observation)])
+        return spaces.Tuple([_space(part, f"{place}[{i}]", letters) for i, part in enumerate(observation)])
     if isinstance(observation, str):
-        return spaces.Text(2**16, charset=string.printable)
+        charset, longest = letters()
+        if "\0" in charset:
+            raise ObservationError(f"{place} is a text, and HDF5 holds none with a NUL: export to another format")
+        return spaces.Text(max(1, longest), min_length=0, charset=charset)
     array = np.asarray(observation)
+    if array.size == 0:
+        raise ObservationError(f"{place} is an empty array, which Minari does not hold: export to another format")
     if array.dtype.kind == "b":
         return spaces.Box(0, 1, array.shape, np.dtype(np.bool_))  # type: ignore[arg-type]
     if array.dtype.kind in "iu":
@@ -207,3 +233,13 @@ def _space(observation: Any, place: str) -> Any:
     if array.dtype.kind == "f":
         return spaces.Box(-np.inf, np.inf, array.shape, array.dtype)  # type: ignore[arg-type]
     raise ObservationError(f"{place} is of {array.dtype}, which Minari does not hold: export to another format")
+
+
+def _check_name(name: str, place: str) -> None:
+    """HDF5 takes names for paths."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ObservationError(f"{place}: {error}, or export to another format") from error
+    if name in (".", ".."):
+        raise ObservationError(f"{place} has the key {name!r}, which HDF5 cannot hold: export to another format")

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consensus_imitation.errors import DamagedError, JournalError, LockedError
-from consensus_imitation.journal.packing import digest
+from consensus_imitation.core._packing import digest
+from consensus_imitation.errors import JournalCorruptedError, JournalError, LockedError
 from consensus_imitation.journal.record import COLUMNS, ROW, SETTLING, Entry, Row, Shapes, first_chain, from_row, link
 
 #: Marks a file as a journal of this library, in SQLite's own header; and the version of its tables.
-APPLICATION_ID, FORMAT = 0x43494A31, 1
+APPLICATION_ID, FORMAT = 0x43494A31, 2
 
 #: Seconds to wait while somebody else has the file locked.
 PATIENCE = 60.0
+
+#: SQLite's limit for a value, in bytes: no array of a record can be larger.
+LARGEST_VALUE = 10**9
 _AT_ONCE = 256
 _COLUMNS = ", ".join(ROW)
 _SETTLING = ", ".join(f"'{kind}'" for kind in SETTLING)
@@ -68,7 +71,9 @@ def connect(path: Path) -> sqlite3.Connection:
     if not path.is_file():
         raise JournalError(f"there is no journal at {path}")
     try:
-        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", timeout=PATIENCE, isolation_level=None, uri=True)
+        place = f"{path.resolve().as_uri()}?mode=rw"
+        # Threads take turns: whoever uses the connection sees to that.
+        return sqlite3.connect(place, timeout=PATIENCE, isolation_level=None, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
         raise JournalError(f"{path} cannot be opened: {error}") from error
 
@@ -96,26 +101,31 @@ class Reader:
         shapes: numbers of members and actions.
 
     Raises:
-        DamagedError: if it is no journal.
+        JournalCorruptedError: if it is no journal.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection, self.path = connection, path
         application, version = (self.select(f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version"))
         if application != APPLICATION_ID:
-            raise DamagedError(f"{path} is no journal of this library")
+            raise JournalCorruptedError(f"{path} is no journal of this library")
         if version != FORMAT:
             raise JournalError(
                 f"{path} is a journal in format {version}, this version of the library reads format {FORMAT}"
             )
+        # A view of the name of a table could make up rows without end.
+        made = {row[0] for row in self.select("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if made - set(SCHEMA):
+            raise JournalCorruptedError(f"{path} has other tables than a journal: restore the file from a copy")
         rows = self.select("SELECT json FROM meta")
         try:
             ((text,),) = rows
             self.meta: dict[str, Any] = json.loads(text)
             self.shapes = Shapes(int(self.meta["num_members"]), int(self.meta["num_actions"]))
+            check_shapes(self.shapes)
             self._first_chain = first_chain(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedError(f"the description of the run in {path} cannot be read: {error}") from error
+            raise JournalCorruptedError(f"the description of the run in {path} cannot be read: {error}") from error
 
     @property
     def first_chain(self) -> bytes:
@@ -127,7 +137,7 @@ class Reader:
 
         Raises:
             LockedError: if somebody else has the file locked, and does not let go.
-            DamagedError: if SQLite cannot make sense of it.
+            JournalCorruptedError: if SQLite cannot make sense of it.
         """
         try:
             return self._connection.execute(sql, values).fetchall()
@@ -135,17 +145,17 @@ class Reader:
             code = getattr(error, "sqlite_errorcode", 0)
             if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise LockedError(f"{self.path} is locked by somebody else: {error}") from error
-            raise DamagedError(f"{self.path} cannot be read: {error}") from error
+            raise JournalCorruptedError(f"{self.path} cannot be read: {error}") from error
 
     def head(self) -> Head:
         """Where it ends.
 
         Raises:
-            DamagedError: if it does not say.
+            JournalCorruptedError: if it does not say.
         """
         rows = self.select("SELECT seq, call, query, chain, observations FROM head")
         if len(rows) != 1 or [type(value) for value in rows[0]] != [int, int, int, bytes, int]:
-            raise DamagedError(f"{self.path} does not say where it ends")
+            raise JournalCorruptedError(f"{self.path} does not say where it ends")
         return Head(*rows[0])
 
     def rows(self, after: int, up_to: int) -> Iterator[Row]:
@@ -169,7 +179,7 @@ class Reader:
         """The entries of the calls after a given one, each checked, up to where the journal ends now.
 
         Raises:
-            DamagedError: at the first entry that is missing or not what was written, naming it.
+            JournalCorruptedError: at the first entry that is missing or not what was written, naming it.
         """
         head = self.head()
         last, chain = self._end_of(after_call)
@@ -177,7 +187,9 @@ class Reader:
             last, chain = check(row, last, chain, self.path), row[-1]
             yield from_row(row, self.shapes)
         if (last, chain) != (head.seq, head.chain):
-            raise DamagedError(f"{self.path} ends with entry {last}, but {head.seq} were written: mend it first")
+            raise JournalCorruptedError(
+                f"{self.path} ends with entry {last}, but {head.seq} were written: mend it first"
+            )
 
     def last(self, count: int) -> list[Entry]:
         """The last ``count`` entries, or all if there are fewer, each checked."""
@@ -194,7 +206,7 @@ class Reader:
         """The entry that ended the wait for an answer to a query; None if there is none.
 
         Raises:
-            DamagedError: if it is not what was written.
+            JournalCorruptedError: if it is not what was written.
         """
         found = self.select(f"SELECT {_COLUMNS} FROM entries WHERE query = ? AND kind IN ({_SETTLING})", (query,))
         if not found:
@@ -207,7 +219,7 @@ class Reader:
         """The entries about a query, in order: what was asked, and what became of it.
 
         Raises:
-            DamagedError: if one is not what was written.
+            JournalCorruptedError: if one is not what was written.
         """
         found: list[Entry] = []
         for row in self.select(f"SELECT {_COLUMNS} FROM entries WHERE query = ? ORDER BY seq", (query,)):
@@ -225,7 +237,7 @@ class Reader:
         """The bytes that were kept with a call; None if there were none, or they were forgotten.
 
         Raises:
-            DamagedError: if they are not what was kept.
+            JournalCorruptedError: if they are not what was kept.
         """
         found = self.select("SELECT seq, data FROM observations WHERE call = ?", (call,))
         if not found:
@@ -233,7 +245,7 @@ class Reader:
         seq, data = found[0]
         row = self.row(seq) if isinstance(seq, int) else None
         if row is None or row[1] != call or not isinstance(data, bytes) or digest(data) != row[3]:
-            raise DamagedError(f"the observation that was kept with call {call} in {self.path} is damaged")
+            raise JournalCorruptedError(f"the observation that was kept with call {call} in {self.path} is damaged")
         return data
 
     def chain_at(self, call: int) -> bytes | None:
@@ -254,25 +266,36 @@ class Reader:
             return self._first_chain
         row = self.row(seq)
         if row is None:
-            raise DamagedError(f"entry {seq} of {self.path} is missing")
+            raise JournalCorruptedError(f"entry {seq} of {self.path} is missing")
         return row[-1]
+
+
+def check_shapes(shapes: Shapes) -> None:
+    """Refuse numbers of members and actions that no journal can hold, before memory is taken for them.
+
+    Raises:
+        ValueError: if they are not positive, or the members' predictions would take more bytes than SQLite's limit.
+    """
+    N, A = shapes.num_members, shapes.num_actions
+    if min(N, A) < 1 or 4 * (6 + N * A + A + 3 * N) > LARGEST_VALUE:
+        raise ValueError(f"a journal cannot hold the predictions of {N} members for {A} actions")
 
 
 def check(row: Row, last: int, chain: bytes, path: Path) -> int:
     """The number of a row that follows entry ``last``, whose chain is given.
 
     Raises:
-        DamagedError: if it does not follow, or is not what was written.
+        JournalCorruptedError: if it does not follow, or is not what was written.
     """
     if row[0] != last + 1:
-        raise DamagedError(f"entry {last + 1} of {path} is missing")
+        raise JournalCorruptedError(f"entry {last + 1} of {path} is missing")
     if not fits(row, chain):
-        raise DamagedError(f"entry {last + 1} of {path} is damaged: its content does not give its checksum")
+        raise JournalCorruptedError(f"entry {last + 1} of {path} is damaged: its content does not give its checksum")
     return last + 1
 
 
 def fits(row: Row, previous: bytes) -> bool:
-    """Whether a row's chain is that of its own content after the ``previous`` chain."""
+    """Whether a row's chain fits its content after the ``previous`` chain."""
     try:
         return link(previous, row[:-1]) == row[-1]
     except TypeError:

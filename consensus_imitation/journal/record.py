@@ -10,10 +10,13 @@ from typing import Any, Literal, cast, get_args
 import msgpack
 import numpy as np
 
-from consensus_imitation.errors import ConfigurationError, DamagedError
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 
 Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "idle", "study", "clear", "open"]
 KINDS: tuple[str, ...] = get_args(Kind)
+
+#: Who may have chosen an action.
+WHO = ("imitator", "demonstrator", "safe action")
 
 #: Kinds of record that end the wait for an answer.
 SETTLING = ("answer", "safe", "withdraw")
@@ -36,7 +39,7 @@ class Record:
         selected: bool [N], the members that had a say.
         min_probs: float32 [A], probability of each action without asking.
         query_prob: probability of asking.
-        packed: float32 [6 + A + 3N], the decision as the core gave it (`compiled.unpack` reads it).
+        packed: float32 [7 + A + 3N], the decision as the core gave it (`kernels.unpack` reads it).
         draw: the number in [0, 1) that decided.
         who: ``imitator``, ``demonstrator`` or ``safe action``.
         action: the one taken.
@@ -57,7 +60,7 @@ class Record:
     selected: np.ndarray | None = None  # [N]
     min_probs: np.ndarray | None = None  # [A]
     query_prob: float | None = None
-    packed: np.ndarray | None = None  # [6 + A + 3N]
+    packed: np.ndarray | None = None  # [7 + A + 3N]
     draw: float | None = None
     who: str | None = None
     action: int | None = None
@@ -132,7 +135,7 @@ class Shapes:
             "log_probs": (N, A),
             "selected": (N,),
             "min_probs": (A,),
-            "packed": (6 + A + 3 * N,),
+            "packed": (7 + A + 3 * N,),
             "before": (2, N),
             "after": (2, N),
         }
@@ -151,6 +154,8 @@ def to_values(record: Record, shapes: Shapes) -> Row:
     """
     if record.kind not in KINDS:
         raise ConfigurationError(f"record.kind must be one of {', '.join(KINDS)}; got {record.kind!r}")
+    if record.who not in (None, *WHO):
+        raise ConfigurationError(f"record.who must be None or one of {', '.join(WHO)}; got {record.who!r}")
     values: list[Any] = []
     for column in COLUMNS:
         value = getattr(record, column)
@@ -178,6 +183,10 @@ def to_values(record: Record, shapes: Shapes) -> Row:
     return tuple(values)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _text(value: str) -> str:
     """Half characters, which UTF-8 cannot hold, written out: an alarm may quote what a member said."""
     return value.encode(errors="backslashreplace").decode()
@@ -187,7 +196,7 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
     """The entry of a row whose chain has been checked.
 
     Raises:
-        DamagedError: if it is none all the same.
+        JournalCorruptedError: if it is none all the same.
     """
     seq, call, size, kept, *values, chain = row
     said: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))
@@ -197,8 +206,10 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
                 shape, dtype = shapes.of(column)
                 said[column] = np.frombuffer(said[column], dtype).reshape(shape)
         said["alarms"] = tuple(json.loads(said["alarms"]))
+        if said["kind"] not in KINDS or said["who"] not in (None, *WHO) or not all(map(_is_text, said["alarms"])):
+            raise ValueError("it is of no kind that there is")
     except (ValueError, TypeError) as error:
-        raise DamagedError(f"entry {seq} cannot be read: {error}") from error
+        raise JournalCorruptedError(f"entry {seq} cannot be read: {error}") from error
     return Entry(seq=seq, call=call, size=size, kept=kept, record=Record(**said), chain=chain)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from consensus_imitation.errors import DamagedError, FailedError
-from consensus_imitation.journal import disk
-from consensus_imitation.journal.files import sync_directory
+from consensus_imitation.errors import JournalCorruptedError, JournalWriteError
+from consensus_imitation.journal import _disk
+from consensus_imitation.journal._files import sync_directory
 from consensus_imitation.journal.reader import Head, Reader, check, fits, reading
 from consensus_imitation.journal.record import ROW, Row, meta_text
 from consensus_imitation.journal.store import beside, write_new
@@ -69,7 +69,7 @@ def examine(path: Path, lose: int | None = None) -> Report:
 
     Raises:
         JournalError: if there is no journal, or one in another format.
-        DamagedError: if more is missing, or an entry after the damage can still be read; the place is named.
+        JournalCorruptedError: if more is missing, or an entry after the damage can still be read; the place is named.
 
     Example:
         >>> import tempfile
@@ -90,7 +90,7 @@ def examine(path: Path, lose: int | None = None) -> Report:
 def mend(path: Path, lose: int | None = None) -> Report:
     """Cut a torn tail back to the last whole call; nobody may be writing the journal.
 
-    The clean prefix is written into a file of its own, which then takes the place of the damaged one; that is kept
+    The clean prefix is written into a new file, which then takes the place of the damaged one; that is kept
     beside it. A sound journal stays as it is.
 
     Args:
@@ -99,8 +99,8 @@ def mend(path: Path, lose: int | None = None) -> Report:
 
     Raises:
         JournalError: if there is no journal, or one in another format.
-        DamagedError: as `examine`; nothing has changed.
-        FailedError: if it cannot be written; nothing is lost.
+        JournalCorruptedError: as `examine`; nothing has changed.
+        JournalWriteError: if it cannot be written; nothing is lost.
     """
     try:
         with reading(path) as reader:
@@ -110,13 +110,15 @@ def mend(path: Path, lose: int | None = None) -> Report:
             new = path.with_name(path.name + ".new")
             write_new(new, meta_text(reader.meta), head, reader.rows(0, head.seq), _observations(reader, head))
         damaged = _set_aside(path)
-        disk.replace(new, path)
+        _disk.replace(new, path)
         sync_directory(path.parent)
     except (OSError, sqlite3.Error) as error:
-        raise FailedError(f"{path} could not be mended: {error}") from error
+        raise JournalWriteError(f"{path} could not be mended: {error}") from error
     again = examine(path)
     if not again.sound or again.entries != report.entries:
-        raise DamagedError(f"{path} was mended, and is damaged again ({again.reason}): the disk cannot be relied on")
+        raise JournalCorruptedError(
+            f"{path} was mended, and is damaged again ({again.reason}): the disk cannot be relied on"
+        )
     return replace(report, damaged=damaged)
 
 
@@ -125,7 +127,7 @@ def _examine(reader: Reader, lose: int | None) -> tuple[Report, Head]:
     prefix, wrong = _prefix(reader)
     try:
         head = reader.head()
-    except DamagedError as error:
+    except JournalCorruptedError as error:
         head = None
         reason = f"{error}, so that entries may be missing after these"
     else:
@@ -134,14 +136,14 @@ def _examine(reader: Reader, lose: int | None) -> tuple[Report, Head]:
         reason = missing or ends
         lost = head.observations - prefix.observations
         if lost > max(0, head.call - prefix.call):
-            raise DamagedError(
+            raise JournalCorruptedError(
                 f"{reader.path}: of {head.observations} observations that are kept, {lost} are missing. Nothing is cut "
                 "back: restore the file from a copy"
             )
     reason = wrong or reason
     if prefix.seq == 0 and reason:
         # The run's description is protected by the first entry: without one, nobody can say which of them is damaged.
-        raise DamagedError(f"{reader.path}: {reason}. Nothing can be relied on: restore the file from a copy")
+        raise JournalCorruptedError(f"{reader.path}: {reason}. Nothing can be relied on: restore the file from a copy")
     if wrong or (head is not None and head.seq > prefix.seq):
         _refuse_unless_torn(reader, prefix, head, reason, lose)
     reason = reason or _structure(reader)
@@ -167,16 +169,16 @@ def _prefix(reader: Reader) -> tuple[Head, str]:
             query = max(query, -1 if row[_QUERY] is None else row[_QUERY])
             if left == 0:
                 end = Head(seq, call, query, chain, end.observations + (call in kept))
-    except DamagedError as error:
+    except JournalCorruptedError as error:
         return end, str(error)
     return end, f"call {end.call + 1} is not whole" if left else ""
 
 
 def _refuse_unless_torn(reader: Reader, prefix: Head, head: Head | None, reason: str, lose: int | None) -> None:
-    """Raise DamagedError if what is missing is more than a tail: that is for a person to decide."""
+    """Raise JournalCorruptedError if what is missing is more than a tail: that is for a person to decide."""
     remedy = "Nothing is cut back: restore the file from a copy"
     if head is None:
-        raise DamagedError(
+        raise JournalCorruptedError(
             f"{reader.path}: {reason}. Where it ends cannot be read either, so that nobody can say what is missing "
             f"after call {prefix.call}. {remedy}"
         )
@@ -184,13 +186,13 @@ def _refuse_unless_torn(reader: Reader, prefix: Head, head: Head | None, reason:
         row = _readable(reader, seq)
         # The rest of a call that is torn is of no use.
         if row is not None and row[1] > prefix.call + 1:
-            raise DamagedError(
+            raise JournalCorruptedError(
                 f"{reader.path}: {reason}, but entry {seq} after it is whole. This is no torn tail. {remedy}"
             )
     allowed = reader.meta.get("settings", {}).get("group", 1) if lose is None else lose
     missing = max(1, head.call - prefix.call)
     if missing > allowed:
-        raise DamagedError(
+        raise JournalCorruptedError(
             f"{reader.path}: {reason}. The {missing} calls after call {prefix.call} are missing, more than a crash can "
             f"tear off. {remedy}, or give them up by: consensus-imitation journal mend --lose {missing}"
         )
@@ -200,7 +202,7 @@ def _readable(reader: Reader, seq: int) -> Row | None:
     """An entry whose content gives its checksum, whatever is wrong before it; None if it is none."""
     try:
         before, row = reader.row(seq - 1), reader.row(seq)
-    except DamagedError:
+    except JournalCorruptedError:
         return None
     return row if before is not None and row is not None and fits(row, before[-1]) else None
 
@@ -209,7 +211,7 @@ def _structure(reader: Reader) -> str:
     """What SQLite finds wrong with the file's own structure."""
     try:
         said = str(reader.select("PRAGMA integrity_check(1)")[0][0])
-    except DamagedError as error:
+    except JournalCorruptedError as error:
         said = str(error)
     return "" if said == "ok" else f"no entry is missing, but the file's own structure is damaged: {said}"
 
@@ -222,7 +224,7 @@ def _observations(reader: Reader, head: Head) -> Iterator[Row]:
 
 
 def _set_aside(path: Path) -> Path:
-    """Keep a damaged file under a name of its own, beside the one that is still in its place."""
+    """Keep a damaged file under a new name, beside the one that is still in its place."""
     number = 1
     while (damaged := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
@@ -232,5 +234,5 @@ def _set_aside(path: Path) -> Path:
         shutil.copyfile(path, damaged)
     # A rollback journal that stayed would be applied to the new file.
     if beside(path).exists():
-        disk.replace(beside(path), beside(damaged))
+        _disk.replace(beside(path), beside(damaged))
     return damaged

@@ -27,7 +27,7 @@ def summary(path: Path) -> list[tuple[str, str]]:
 
     Raises:
         JournalError: if there is no journal.
-        DamagedError: if it cannot be read. Not everything is: `examine` does that.
+        JournalCorruptedError: if it cannot be read. Not everything is: `examine` does that.
     """
     with reading(path) as reader:
         head, meta = reader.head(), reader.meta
@@ -65,7 +65,7 @@ def last_calls(path: Path, count: int = 20) -> tuple[list[tuple[str, ...]], list
 
     Raises:
         JournalError: if there is no journal.
-        DamagedError: if one of them is not what was written.
+        JournalCorruptedError: if one of them is not what was written.
     """
     with reading(path) as reader:
         entries = reader.last(count)
@@ -92,7 +92,10 @@ def _text(value: Any) -> str:
 
 
 def _moment(seconds: float | None) -> str:
-    return "" if not seconds else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return "" if not seconds else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g} s"
 
 
 def _few(numbers: list[int]) -> str:

@@ -9,12 +9,12 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-from consensus_imitation.errors import ConfigurationError, FailedError, JournalError
-from consensus_imitation.journal import disk
-from consensus_imitation.journal.files import sync_directory
-from consensus_imitation.journal.packing import digest
-from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, connect
-from consensus_imitation.journal.record import ROW, Entry, Record, Row, first_chain, link, meta_text, to_values
+from consensus_imitation.core._packing import digest
+from consensus_imitation.errors import ConfigurationError, JournalError, JournalWriteError
+from consensus_imitation.journal import _disk
+from consensus_imitation.journal._files import sync_directory
+from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, check_shapes, connect
+from consensus_imitation.journal.record import ROW, Entry, Record, Row, Shapes, first_chain, link, meta_text, to_values
 
 #: Calls that are written in groups wait no longer than until the first call after that many seconds.
 GROUP_SECONDS = 1.0
@@ -39,8 +39,8 @@ _MOVE_HEAD = (
 class Store:
     """One SQLite file, by one connection, which one thread uses.
 
-    Made by `create` or `open`. After a `FailedError` every method raises it again: what was written may or may not be
-    on the disk, and only opening the journal anew tells.
+    Made by `create` or `open`. After a `JournalWriteError` every method raises it again: what was written may
+    or may not be on the disk, and only opening the journal anew tells.
 
     Attributes:
         meta: the run's description.
@@ -81,11 +81,15 @@ class Store:
         Raises:
             ConfigurationError: if the description is not one.
             JournalError: if there is a file already.
-            FailedError: if it cannot be written.
+            JournalWriteError: if it cannot be written.
         """
         for name in ("num_members", "num_actions"):
             if not isinstance(meta.get(name), int) or meta[name] < 1:
                 raise ConfigurationError(f"a journal's {name} must be an integer of at least 1, got {meta.get(name)!r}")
+        try:
+            check_shapes(Shapes(meta["num_members"], meta["num_actions"]))
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
         text = meta_text(meta)
         if path.exists():
             raise JournalError(f"there is a journal at {path} already")
@@ -93,10 +97,10 @@ class Store:
         try:
             head = Head(0, 0, -1, first_chain(text), 0)
             write_new(new, text, head, (), ())
-            disk.replace(new, path)
+            _disk.replace(new, path)
             sync_directory(path.parent)
         except (OSError, sqlite3.Error) as error:
-            raise FailedError(f"the journal {path} could not be started: {error}") from error
+            raise JournalWriteError(f"the journal {path} could not be started: {error}") from error
         return cls.open(path, group)
 
     @classmethod
@@ -105,7 +109,7 @@ class Store:
 
         Raises:
             JournalError: if there is none.
-            DamagedError: if it cannot be read.
+            JournalCorruptedError: if it cannot be read.
         """
         connection = connect(path)
         try:
@@ -153,7 +157,7 @@ class Store:
 
         Raises:
             ConfigurationError: if a record is not what it has to be; nothing has changed.
-            FailedError: if it cannot be written, or something could not be before.
+            JournalWriteError: if it cannot be written, or something could not be before.
         """
         self.check()
         if not records:
@@ -185,7 +189,7 @@ class Store:
         """Bring what waits for its group to the disk.
 
         Raises:
-            FailedError: if it cannot be written, or something could not be before.
+            JournalWriteError: if it cannot be written, or something could not be before.
         """
         with self.writing():
             self._write()
@@ -198,24 +202,24 @@ class Store:
             spare: calls whose observations are kept.
 
         Raises:
-            FailedError: if that cannot be written, or something could not be before.
+            JournalWriteError: if that cannot be written, or something could not be before.
         """
         self.flush()
         with self.writing():
             marks = ", ".join("?" * len(spare))
             statement = f"DELETE FROM observations WHERE call <= ? AND call NOT IN ({marks})"
-            disk.execute(self._connection, "BEGIN IMMEDIATE")
-            gone = disk.execute(self._connection, statement, (up_to_call, *spare)).rowcount
+            _disk.execute(self._connection, "BEGIN IMMEDIATE")
+            gone = _disk.execute(self._connection, statement, (up_to_call, *spare)).rowcount
             self._head = replace(self._head, observations=self._head.observations - gone)
             self._move_head()
-            disk.execute(self._connection, "COMMIT")
+            _disk.execute(self._connection, "COMMIT")
             self._written = self._head
 
     def entries(self, after_call: int = 0) -> Iterator[Entry]:
         """The entries of the calls after a given one, each checked while it is read.
 
         Raises:
-            DamagedError: at the first that is missing or not what was written, naming it.
+            JournalCorruptedError: at the first that is missing or not what was written, naming it.
         """
         self.flush()
         return self._reader.entries(after_call)
@@ -224,7 +228,7 @@ class Store:
         """The bytes that were kept with a call; None if there were none, or they were forgotten.
 
         Raises:
-            DamagedError: if they are not what was kept.
+            JournalCorruptedError: if they are not what was kept.
         """
         self.flush()
         return self._reader.observation_of(call)
@@ -233,7 +237,7 @@ class Store:
         """The entry that ended the wait for an answer to a query; None if there is none.
 
         Raises:
-            DamagedError: if it is not what was written.
+            JournalCorruptedError: if it is not what was written.
         """
         self.flush()
         return self._reader.answered(query)
@@ -242,7 +246,7 @@ class Store:
         """The entries about a query, in order: what was asked, and what became of it.
 
         Raises:
-            DamagedError: if one is not what was written.
+            JournalCorruptedError: if one is not what was written.
         """
         self.flush()
         return self._reader.of_query(query)
@@ -263,9 +267,9 @@ class Store:
         return self._failed is not None
 
     def check(self) -> None:
-        """Raise FailedError if something could not be written."""
+        """Raise JournalWriteError if something could not be written."""
         if self._failed is not None:
-            raise FailedError(
+            raise JournalWriteError(
                 f"something could not be written to {self._path.parent} ({_said(self._failed)}), and nothing is "
                 "written or given out any more: take the run up again from there"
             ) from self._failed
@@ -275,7 +279,7 @@ class Store:
         """After any error within, an interruption too, nothing is written any more.
 
         Raises:
-            FailedError: if something could not be written, within or before.
+            JournalWriteError: if something could not be written, within or before.
         """
         self.check()
         try:
@@ -286,7 +290,7 @@ class Store:
             self._connection.close()
             if not isinstance(error, Exception):
                 raise
-            raise FailedError(
+            raise JournalWriteError(
                 f"the call could not be written to {self._path.parent} ({_said(error)}). It may or may not be on the "
                 "disk: take the run up again from there"
             ) from error
@@ -295,7 +299,7 @@ class Store:
         """Bring everything to the disk, and let go of the file.
 
         Raises:
-            FailedError: if it cannot be written now.
+            JournalWriteError: if it cannot be written now.
         """
         if self._failed is None:
             self.flush()
@@ -304,31 +308,31 @@ class Store:
     def _write(self) -> None:
         if not self._waiting:
             return
-        disk.execute(self._connection, "BEGIN IMMEDIATE")
+        _disk.execute(self._connection, "BEGIN IMMEDIATE")
         self._move_head()
-        disk.execute_many(self._connection, _INSERT, self._waiting)
+        _disk.execute_many(self._connection, _INSERT, self._waiting)
         if self._kept:
-            disk.execute_many(self._connection, _KEEP, self._kept)
-        disk.execute(self._connection, "COMMIT")
+            _disk.execute_many(self._connection, _KEEP, self._kept)
+        _disk.execute(self._connection, "COMMIT")
         self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, self._head
 
     def _move_head(self) -> None:
         now, before = self._head, self._written
         moved = (*astuple(now), before.seq, before.chain, before.observations)
-        if disk.execute(self._connection, _MOVE_HEAD, moved).rowcount != 1:
+        if _disk.execute(self._connection, _MOVE_HEAD, moved).rowcount != 1:
             raise JournalError("the journal does not end any more where it did: somebody else writes it")
 
 
 def set_up(connection: sqlite3.Connection) -> None:
     """Prepare a connection for writing."""
     for pragma in _PRAGMAS:
-        disk.execute(connection, f"PRAGMA {pragma}")
+        _disk.execute(connection, f"PRAGMA {pragma}")
 
 
 def write_new(
     path: Path, text: str, head: Head, rows: "Iterator[Row] | Sequence[Row]", kept: "Iterator[Row] | Sequence[Row]"
 ) -> None:
-    """Write a whole journal into a file of its own, replacing it; it is on the disk when this returns.
+    """Write a whole journal into a file, replacing it; it is on the disk when this returns.
 
     Args:
         path: of the file.
@@ -339,23 +343,23 @@ def write_new(
     """
     clear(path)
     # Closed before SQLite opens it: a process that closes a file lets go of all its locks on it.
-    os.close(disk.create(path))
+    os.close(_disk.create(path))
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         set_up(connection)
-        disk.execute(connection, "BEGIN IMMEDIATE")
-        disk.execute(connection, f"PRAGMA application_id = {APPLICATION_ID}")
-        disk.execute(connection, f"PRAGMA user_version = {FORMAT}")
+        _disk.execute(connection, "BEGIN IMMEDIATE")
+        _disk.execute(connection, f"PRAGMA application_id = {APPLICATION_ID}")
+        _disk.execute(connection, f"PRAGMA user_version = {FORMAT}")
         for statement in SCHEMA:
-            disk.execute(connection, statement)
-        disk.execute(connection, "INSERT INTO meta VALUES (1, ?)", (text,))
-        disk.execute_many(connection, _INSERT, rows)
-        disk.execute_many(connection, _KEEP, kept)
-        disk.execute(connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", astuple(head))
-        disk.execute(connection, "COMMIT")
+            _disk.execute(connection, statement)
+        _disk.execute(connection, "INSERT INTO meta VALUES (1, ?)", (text,))
+        _disk.execute_many(connection, _INSERT, rows)
+        _disk.execute_many(connection, _KEEP, kept)
+        _disk.execute(connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", astuple(head))
+        _disk.execute(connection, "COMMIT")
     finally:
         connection.close()
-    disk.remove(beside(path))
+    _disk.remove(beside(path))
 
 
 def beside(path: Path) -> Path:
@@ -365,8 +369,8 @@ def beside(path: Path) -> Path:
 
 def clear(path: Path) -> None:
     """Delete a file that was not finished."""
-    disk.remove(path)
-    disk.remove(beside(path))
+    _disk.remove(path)
+    _disk.remove(beside(path))
 
 
 def _said(error: BaseException) -> str:

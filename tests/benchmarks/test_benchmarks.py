@@ -11,7 +11,8 @@ from consensus_imitation import Learner, TopK, benchmarks, ensembles, envs
 from consensus_imitation.benchmarks import decisions, loops, networks
 from consensus_imitation.benchmarks.cases import CASES, count_rollout_compilations
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
-from consensus_imitation.learner import uniform
+from consensus_imitation.core.draw import as_float, from_float
+from consensus_imitation.core.learner import random_words
 
 SHAPES = [(7, 3, 5, 1), (64, 8, 16, 3), (3, 4, 1280, 2), (3, 2, 1000, 2), (2, 5, 8192, 5)]
 
@@ -23,7 +24,7 @@ def test_numpy_decisions_are_the_librarys(shape: tuple[int, int, int, int]) -> N
     for seed in range(5):
         uniforms = np.random.default_rng(seed).random(batch, dtype=np.float32)
         arguments = (log_probs, log_weights, uniforms, k)
-        ours = decisions.library(*arguments)
+        ours = decisions.library(log_probs, log_weights, from_float(uniforms), k)
         for baseline in (
             decisions.textbook_numpy,
             decisions.vectorised_numpy,
@@ -39,7 +40,9 @@ def test_naive_jit_has_the_same_law(shape: tuple[int, int, int, int], key: jax.A
     batch, num_members, num_actions, k = shape
     log_probs, log_weights, uniforms = decisions.inputs(batch, num_members, num_actions)
     actions, query_probs = decisions.naive_jit(log_probs, log_weights, key, k)
-    np.testing.assert_allclose(query_probs, decisions.library(log_probs, log_weights, uniforms, k)[1], atol=2e-6)
+    np.testing.assert_allclose(
+        query_probs, decisions.library(log_probs, log_weights, from_float(uniforms), k)[1], atol=2e-6
+    )
     assert np.all((np.asarray(actions) >= -1) & (np.asarray(actions) < num_actions))
 
 
@@ -61,7 +64,9 @@ def test_numpy_class_follows_the_learner(k: int, make: type[loops.LeanNumpyImita
         observation = int(rng.integers(len(demonstrator_probs)))
         answer = demonstrator(observation)
         decision = decide(learner, state, observation)
-        action, query_prob = in_numpy.decide(observation, float(uniform(state.stream.key, state.stream.step)))
+        action, query_prob = in_numpy.decide(
+            observation, float(as_float(random_words(state.stream.key, state.stream.step)))
+        )
         assert action == int(decision.action)
         assert query_prob == pytest.approx(float(decision.query_prob), abs=2e-6)
         if action < 0:
@@ -111,7 +116,8 @@ def test_the_kernel_compiles_once_for_all_k() -> None:
         traced += 1
         return decisions.library(log_probs, log_weights, uniforms, k)[0]
 
-    arguments = [jnp.asarray(part) for part in decisions.inputs(4, 8, 5)]
+    log_probs, log_weights, uniforms = decisions.inputs(4, 8, 5)
+    arguments = [jnp.asarray(part) for part in (log_probs, log_weights, from_float(uniforms))]
     for k in range(1, 9):
         decide(*arguments, k)
     assert traced == 1

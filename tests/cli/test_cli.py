@@ -1,5 +1,6 @@
 """The command line: help, results, one clear line for each mistake, exit codes."""
 
+import dataclasses
 import os
 import re
 import sqlite3
@@ -12,15 +13,17 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from consensus_imitation import ConsensusImitator, TopK, cli, ensembles
+from consensus_imitation import ConsensusImitator, TopK, ensembles
+from consensus_imitation.cli import main
 from consensus_imitation.experiments import read_csv
+from consensus_imitation.experiments.command import find_commands
 
 SMALL_SWEEP = ["sweep", "--k", "1", "2", "--members", "3", "--seeds", "2", "--steps", "40"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     try:
-        code = cli.main(argv)
+        code = main.main(argv)
     except SystemExit as stop:
         code = int(stop.code or 0)
     captured = capsys.readouterr()
@@ -54,42 +57,68 @@ def test_progress_is_told_in_lines_where_no_bar_can_be_drawn(
             progress(done, 200)
         raise ValueError("that will do")
 
-    monkeypatch.setattr("consensus_imitation.experiments.sweep", sweep)
+    monkeypatch.setattr("consensus_imitation.experiments.sweep.run.run", sweep)
     code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path))
     assert code == 2
     said = [re.sub(r"\d+:\d\d:\d\d$", "0:00:00", line) for line in err.splitlines()]
     assert said[:-1] == [f"sweep cliff: {done}/200 after 0:00:00" for done in range(0, 201, 20)]
 
 
-@pytest.mark.parametrize(
-    ("argv", "said"),
-    [
-        ([], "the following arguments are required: command"),
-        (["sweeep"], "invalid choice: 'sweeep'"),
-        (["sweep", "--kk", "3"], "unrecognized arguments"),
-        (["sweep", "--k", "two"], "argument --k: invalid int value: 'two'"),
-        (["sweep", "--k", "9"], "k=9 exceeds the ensemble's 8 members: choose k <= 8 or add members"),
-        (["sweep", "--k", "0"], "k must be an integer and at least 1"),
-        (["sweep", "--alpha", "1.5"], "alpha must lie in (0, 1], got 1.5"),
-        (["sweep", "--env", "clif"], "did you mean 'cliff'?"),
-        (["demo", "--env", "clif"], "did you mean 'cliff'?"),
-        (["sweep", "--seeds", "0"], "num_seeds must be at least 1"),
-        (["redteam", "--scenarios", "time-bom"], "time-bomb"),
-        (["bench", "--cases", "nothing-like-it"], "nothing-like-it"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_gets_one_line_and_exit_code_2(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argv: list[str], said: str
+MISTAKES = {
+    "no command": ([], "the following arguments are required: command"),
+    "another command": (["sweeep"], "invalid choice: 'sweeep'"),
+    "k above N": (["sweep", "--k", "9"], "k=9 exceeds the ensemble's 8 members: choose k <= 8 or add members"),
+    "no k": (["sweep", "--k", "0"], "k must be an integer and at least 1"),
+    "alpha": (["sweep", "--alpha", "1.5"], "alpha must lie in (0, 1], got 1.5"),
+    "world": (["sweep", "--env", "clif"], "did you mean 'cliff'?"),
+    "world of the demo": (["demo", "--env", "clif"], "did you mean 'cliff'?"),
+    "seeds": (["sweep", "--seeds", "0"], "num_seeds must be at least 1"),
+    "scenario": (["redteam", "--scenarios", "time-bom"], "time-bomb"),
+    "option twice": (["compare", "--training", "a=1", "--training=b=1"], "--training is given twice"),
+    "case": (["bench", "--cases", "nothing-like-it"], "nothing-like-it"),
+}
+#: What is told by the reader of the options, with the help of the option that is nearest.
+WRONG_OPTIONS = {
+    "option": (["sweep", "--kk", "3"], "Unrecognized options: --kk"),
+    "type": (["sweep", "--k", "two"], "Error parsing --k"),
+    "missing": (["compare"], "--task"),
+    "action": (["journal", "shew"], "Available subcommands: show"),
+}
+
+
+@pytest.mark.parametrize("name", [*MISTAKES, *WRONG_OPTIONS])
+def test_a_mistake_is_told_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    argv, said = (MISTAKES | WRONG_OPTIONS)[name]
     code, out, err = run(capsys, *argv)
-    assert code == cli.EXIT_USAGE
+    assert code == main.EXIT_USAGE
     assert said in err
-    assert err.startswith("consensus-imitation")
-    assert len(err.strip().splitlines()) == 1
+    if name in MISTAKES:
+        assert err.startswith("consensus-imitation")
+        assert len(err.strip().splitlines()) == 1
+    else:
+        assert "--help" in err
     assert out == ""
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_every_setting_of_every_experiment_can_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in find_commands().items():
+        shown = run(capsys, name, "--help")[1]
+        for field in dataclasses.fields(command.settings):
+            assert f"--{field.name.removeprefix('num_').replace('_', '-')} " in shown or f"-{field.name}" in shown
+
+
+def test_help_imports_nothing_that_computes() -> None:
+    program = (
+        "import sys\nfrom consensus_imitation.cli import main\n"
+        "try:\n    main.main(['compare', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('jax', 'scipy', 'matplotlib', 'gymnasium') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_results_of_another_configuration_are_not_mixed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -98,7 +127,7 @@ def test_results_of_another_configuration_are_not_mixed(capsys: pytest.CaptureFi
     assert run(capsys, *argv)[0] == 0, "the same configuration goes on, here with nothing left to do"
     before = (tmp_path / "sweep.csv").read_text()
     code, _, err = run(capsys, *argv, "--seed", "1")
-    assert code == cli.EXIT_USAGE
+    assert code == main.EXIT_USAGE
     assert "--overwrite" in err
     assert (tmp_path / "sweep.csv").read_text() == before
     assert run(capsys, *argv, "--seed", "1", "--overwrite")[0] == 0
@@ -108,7 +137,7 @@ def test_results_of_another_configuration_are_not_mixed(capsys: pytest.CaptureFi
 def test_out_that_is_a_file_gets_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path / "file"))
-    assert code == cli.EXIT_USAGE
+    assert code == main.EXIT_USAGE
     assert len(err.strip().splitlines()) == 1
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -116,23 +145,11 @@ def test_out_that_is_a_file_gets_one_line(capsys: pytest.CaptureFixture[str], tm
 def test_missing_matplotlib_is_named_before_the_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(main, "find_spec", lambda name: None)
     code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path / "new"))
-    assert code == cli.EXIT_MISSING_EXTRA
+    assert code == main.EXIT_MISSING_EXTRA
     assert 'pip install "consensus_imitation[plot]"' in err
     assert not (tmp_path / "new").exists()
-
-
-def test_interruption_has_its_own_exit_code(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*args: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("consensus_imitation.experiments.sweep", interrupted)
-    code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path))
-    assert code == cli.EXIT_INTERRUPTED
-    assert "interrupted" in err
 
 
 def test_a_result_against_theory_is_exit_code_1(
@@ -142,9 +159,9 @@ def test_a_result_against_theory_is_exit_code_1(
         "scenario": "made up", "attack": True, "contestant": "mine", "harm_rate": 0.9, "expected": "safe",
         "observed": "harmed", "as_expected": False,
     }  # fmt: skip
-    monkeypatch.setattr("consensus_imitation.experiments.redteam", lambda *args: [row])
+    monkeypatch.setattr("consensus_imitation.experiments.redteam.run.run", lambda *args: [row])
     code, _, err = run(capsys, "redteam", "--out", str(tmp_path))
-    assert code == cli.EXIT_CHECK_FAILED
+    assert code == main.EXIT_CHECK_FAILED
     assert "made up (attack), mine: expected safe, observed harmed" in err
 
 

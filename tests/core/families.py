@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consensus_imitation import Learner, ensembles, posterior
+from consensus_imitation import Learner, ensembles
+from consensus_imitation.core import posterior
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.ensembles import Carry, Context, PureEnsemble
 

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from consensus_imitation import Learner, LearnerState, posterior
+from consensus_imitation import Learner, LearnerState
+from consensus_imitation.core import posterior
 from consensus_imitation.ensembles import Carry, Context, PureEnsemble
 
 

@@ -21,7 +21,7 @@ class Tree:
     """Members and a demonstrator as functions of the node number.
 
     Attributes:
-        members: [nodes][N][A] probabilities.
+        members: [nodes][N][A] probabilities; what they lack to one is withheld.
         demonstrator: [nodes][A].
         prior: [N], need not sum to one.
         depth: number of steps.
@@ -48,6 +48,8 @@ class Faults:
     combine: str = "minimum"  # or "mean", "renormalised"
     learn_from_own: bool = False
     act_on_alarm: bool = False
+    count_withheld: bool = False
+    drop_silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,23 @@ def combine(rows: list[list[Fraction]], how: str) -> tuple[Fraction, ...]:
     return lowest
 
 
+def learn(weights: Weights, rows: list[list[Fraction]], action: int, faults: Faults = Faults()) -> Weights:
+    """Bayes' rule for an answer: all zero if no member that says anything explains it.
+
+    A member is scored by what it said, scaled up to sum to one. One that said nothing is scored by the mixture of those
+    that did, so that its share of the weight stays; if nobody said anything, all weights stay.
+    """
+    masses = [sum(row, Fraction(0)) for row in rows]
+    speaking = [n for n, mass in enumerate(masses) if mass > 0]
+    heard = sum((weights[n] for n in speaking), Fraction(0))
+    if heard == 0:
+        return weights
+    scores = {n: rows[n][action] / (1 if faults.count_withheld else masses[n]) for n in speaking}
+    mixture = sum((weights[n] * score for n, score in scores.items()), Fraction(0)) / heard
+    silent = Fraction(0) if faults.drop_silent else mixture
+    return tuple(w * scores.get(n, silent) for n, w in enumerate(weights))
+
+
 def enumerate_tree(tree: Tree, rule: Rule, faults: Faults = Faults()) -> dict[History, Node]:
     """Every history up to the tree's depth, leaves included, with its probability and the imitator's law there.
 
@@ -175,7 +194,7 @@ def enumerate_tree(tree: Tree, rule: Rule, faults: Faults = Faults()) -> dict[Hi
         theta = 1 - sum(own, Fraction(0))
         result[history] = Node(reached, normalised, own, theta, selected)
         for action in range(A):
-            learned = tuple(w * row[action] for w, row in zip(weights, rows, strict=True))
+            learned = learn(weights, rows, action, faults)
             explained = sum(learned) > 0
             updated = learned if explained else weights
             by_itself = updated if faults.learn_from_own else weights

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consensus_imitation import AlphaThreshold, Learner, TopK, posterior
-from consensus_imitation.selection import SelectionRule
+from consensus_imitation import AlphaThreshold, Learner, TopK
+from consensus_imitation.core import posterior
+from consensus_imitation.core.selection import SelectionRule
 
 from . import oracle
 from .histories import HistoryTables, level, start
@@ -67,7 +68,10 @@ def parameters(index: int, num_members: int) -> tuple[int, Fraction]:
 
 
 def random_tree(rng: np.random.Generator, num_actions: int, num_members: int) -> oracle.Tree:
-    """Members with multiples of 1/8, zeros among them; identical members, tied and zero priors now and then."""
+    """Members with multiples of 1/8, zeros among them; identical members, tied and zero priors now and then.
+
+    In a third of the trees members withhold the half, three quarters or all of their probability at some nodes.
+    """
 
     def rows(count: int) -> np.ndarray:
         cuts = np.sort(rng.integers(0, 9, (count, num_actions - 1)), axis=-1)
@@ -84,7 +88,13 @@ def random_tree(rng: np.random.Generator, num_actions: int, num_members: int) ->
     if prior.sum() == 0:
         prior[0] = 1
     demonstrator = eighths[:, rng.integers(num_members)] if rng.random() < 0.5 else rows(nodes)
-    exact = [[[Fraction(int(p), 8) for p in row] for row in node] for node in eighths]
+    quarters = np.full((nodes, num_members), 4)
+    if rng.random() < 1 / 3:
+        quarters = rng.choice([4, 2, 1, 0], (nodes, num_members), p=[0.55, 0.2, 0.15, 0.1])
+    exact = [
+        [[Fraction(int(p) * int(q), 32) for p in row] for row, q in zip(node, said, strict=True)]
+        for node, said in zip(eighths, quarters, strict=True)
+    ]
     return oracle.Tree(
         members=exact,
         demonstrator=[[Fraction(int(p), 8) for p in row] for row in demonstrator],
@@ -263,13 +273,21 @@ def test_enough_trees_with_enough_ties_and_zeros() -> None:
     tied = sum(len(set(tree.prior)) < tree.num_members for tree in everything)
     zero_prior = sum(0 in tree.prior for tree in everything)
     zero_probability = sum(any(0 in row for node in tree.members for row in node) for tree in everything)
+
+    def says(row: list[Fraction], own: list[Fraction]) -> bool:
+        return all(sum(row) * p == said for p, said in zip(own, row, strict=True))
+
     member = sum(
-        any(all(node[n] == own for node, own in zip(tree.members, tree.demonstrator, strict=True)) for n in range(N))
+        any(
+            all(says(node[n], own) for node, own in zip(tree.members, tree.demonstrator, strict=True)) for n in range(N)
+        )
         for (_, N) in SHAPES
         for tree in trees(_, N)
     )
+    withheld = sum(any(0 < sum(row) < 1 for node in tree.members for row in node) for tree in everything)
+    silent = sum(any(sum(row) == 0 for node in tree.members for row in node) for tree in everything)
     assert min(tied, zero_probability, member, len(everything) - member) > 80
-    assert zero_prior > 30
+    assert min(zero_prior, withheld, silent) > 30
 
 
 def test_the_exact_law_sums_to_one() -> None:
@@ -290,6 +308,12 @@ FAULTS: dict[str, Callable[[oracle.Tree, int, Fraction], dict[oracle.History, or
     ),
     "acts-on-alarm": lambda tree, k, alpha: oracle.enumerate_tree(
         tree, oracle.top_k(k), oracle.Faults(act_on_alarm=True)
+    ),
+    "withheld-counts-against": lambda tree, k, alpha: oracle.enumerate_tree(
+        tree, oracle.top_k(k), oracle.Faults(count_withheld=True)
+    ),
+    "silence-counts-against": lambda tree, k, alpha: oracle.enumerate_tree(
+        tree, oracle.top_k(k), oracle.Faults(drop_silent=True)
     ),
     "one-member-short": lambda tree, k, alpha: oracle.enumerate_tree(tree, oracle.top_k(k, short_by=1)),
 }

@@ -9,17 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consensus_imitation import (
-    QUERY,
-    AlphaThreshold,
-    ConsensusImitator,
-    ConsensusWarning,
-    Learner,
-    Minimum,
-    TopK,
-    ensembles,
-    posterior,
-)
+from consensus_imitation import QUERY, AlphaThreshold, ConsensusImitator, Learner, Minimum, TopK, ensembles
+from consensus_imitation.core import posterior
+from consensus_imitation.errors import ConsensusWarning, ObservationError
 
 from .compiled import decide, decide_batch, init, observe, observe_batch
 
@@ -112,28 +104,11 @@ def test_an_observation_outside_the_table_makes_every_member_invalid_under_jit(k
     assert not np.isnan(decision.log_probs).any()
 
 
-def test_an_observation_outside_the_table_makes_every_member_invalid(key: jax.Array) -> None:
-    learner = Learner(ensembles.tabular(np.tile(np.array(GOOD), (3, 1, 1))), TopK(2))
-    decision = decide(learner, init(learner, key), -1)
-    assert decision.invalid.all()
-
-
 @pytest.mark.parametrize("observation", [2**32, 2**40, -(2**32)])
 def test_an_observation_beyond_32_bits_is_not_another_row(observation: int) -> None:
     imitator = ConsensusImitator(ensembles.tabular(np.tile(np.array(GOOD), (2, 1, 1))), selection=TopK(1), seed=0)
-    try:
-        decision = imitator.decide(np.int64(observation))
-    except (OverflowError, ValueError, TypeError):
-        return
-    assert decision.queried
-
-
-def test_an_observation_outside_the_table_raises_an_alarm() -> None:
-    imitator = ConsensusImitator(ensembles.tabular(np.tile(np.array(GOOD), (2, 1, 1))), selection=TopK(2), seed=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConsensusWarning)
-        assert imitator.decide(9).queried
-    assert len(imitator.alarms) == 2
+    with pytest.raises(ObservationError):
+        imitator.decide(np.int64(observation))
 
 
 # --- members that are Python functions ---

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consensus_imitation import AlphaThreshold, Learner, LearnerState, TopK, ensembles, posterior
-from consensus_imitation.learner import PureDecision
+from consensus_imitation import AlphaThreshold, Learner, LearnerState, TopK, ensembles
+from consensus_imitation.core import posterior
+from consensus_imitation.core.learner import PureDecision
 
 from .compiled import decide, decide_batch, init, observe, observe_batch
 from .histories import HistoryTables

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp
 
-from consensus_imitation import posterior
-from consensus_imitation.posterior import PosteriorInfo, PosteriorState
+from consensus_imitation.core import posterior
+from consensus_imitation.core.posterior import PosteriorInfo, PosteriorState
 
 UPDATES = 1_000_000
 

@@ -10,9 +10,10 @@ import pytest
 from flax import struct
 from scipy import stats
 
-from consensus_imitation import AlphaThreshold, Learner, TopK, ensembles, posterior
+from consensus_imitation import AlphaThreshold, Learner, TopK, ensembles
+from consensus_imitation.core import posterior
+from consensus_imitation.core.rollout import Trajectory, keep_all, rollout, rollouts, start
 from consensus_imitation.demonstrators import TabularDemonstrator
-from consensus_imitation.rollout import Trajectory, keep_all, rollout, rollouts, start
 
 from .test_learner import A, N, S, assert_same_leaves, random_probs
 

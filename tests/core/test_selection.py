@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus_imitation import MAP, AlphaThreshold, Learner, Minimum, TopK, ensembles, posterior
+from consensus_imitation import AlphaThreshold, Learner, Minimum, TopK, ensembles
+from consensus_imitation.core import posterior
+from consensus_imitation.core.aggregation import MAP
+from consensus_imitation.core.selection import SelectionRule
 from consensus_imitation.errors import ConfigurationError
-from consensus_imitation.selection import SelectionRule
 
 N = 6
 #: Whole nats, so that weights are either exactly tied or far from it; ruled-out members among them.
@@ -84,31 +86,65 @@ def test_an_integer_alpha_threshold_is_never_larger_than_its_inverse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "prior_weight", "bound", "tolerated"),
+    ("rule", "num_members", "prior_weight", "bound", "tolerated"),
     [
-        pytest.param(TopK(1), 0.5, 1.0, 0, id="top-1"),
-        pytest.param(TopK(3), 0.5, 1 / 3, 2, id="top-3"),
-        pytest.param(TopK(9), 0.1, 1.0, 8, id="top-9-uniform-over-10"),
-        pytest.param(AlphaThreshold(0.01), 0.25, 0.04, 0, id="alpha"),
-        pytest.param(AlphaThreshold(0.5), 0.25, 1.0, 0, id="alpha-capped"),
-        pytest.param(TopK(3) | AlphaThreshold(0.01), 0.25, 0.04, 2, id="union"),
-        pytest.param(TopK(3) & AlphaThreshold(0.01), 0.5, 1 / 3 + 0.02, 0, id="intersection"),
-        pytest.param(TopK(2) | AlphaThreshold(0.1) | TopK(4), 0.5, 0.2, 3, id="three"),
+        pytest.param(TopK(1), 9, 0.5, 1.0, 0, id="top-1"),
+        pytest.param(TopK(3), 9, 0.5, 1 / 3, 2, id="top-3"),
+        pytest.param(TopK(9), 10, 0.1, 1.0, 8, id="top-9-uniform-over-10"),
+        pytest.param(AlphaThreshold(0.01), 9, 0.25, 0.04, 0, id="alpha"),
+        pytest.param(AlphaThreshold(0.5), 9, 0.25, 1.0, 0, id="alpha-capped"),
+        pytest.param(TopK(3) | AlphaThreshold(0.01), 9, 0.25, 0.04, 2, id="union"),
+        pytest.param(TopK(3) & AlphaThreshold(0.01), 9, 0.5, 1 / 3 + 0.02, 0, id="intersection"),
+        pytest.param(TopK(2) | AlphaThreshold(0.1) | TopK(4), 9, 0.5, 0.2, 3, id="three"),
+        # Where everybody is selected, nobody is ever out.
+        pytest.param(TopK(3), 3, 0.2, 0.0, 2, id="everybody"),
+        pytest.param(TopK(1), 1, 1.0, 0.0, 0, id="the-only-one"),
+        pytest.param(AlphaThreshold(0.5), 1, 1.0, 0.0, 0, id="alpha-the-only-one"),
+        pytest.param(TopK(4) | AlphaThreshold(0.1), 4, 0.25, 0.0, 3, id="union-with-everybody"),
+        pytest.param(TopK(4) | TopK(2), 4, 0.25, 0.0, 3, id="union-of-everybody-and-two"),
+        pytest.param(TopK(4) & AlphaThreshold(0.1), 4, 0.25, 0.4, 0, id="everybody-who-passes-alpha"),
+        pytest.param(TopK(4) & TopK(2), 4, 0.5, 0.5, 1, id="everybody-among-two"),
+        pytest.param(TopK(4) & TopK(4), 4, 0.1, 0.0, 3, id="everybody-twice"),
     ],
 )
-def test_what_a_rule_promises(rule: SelectionRule, prior_weight: float, bound: float, tolerated: int) -> None:
-    assert rule.exclusion_bound(prior_weight) == pytest.approx(bound)
+def test_what_a_rule_promises(
+    rule: SelectionRule, num_members: int, prior_weight: float, bound: float, tolerated: int
+) -> None:
+    assert rule.exclusion_bound(prior_weight, num_members) == pytest.approx(bound)
     assert rule.tolerated_members == tolerated
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        TopK(4),
+        TopK(4) | AlphaThreshold(0.3),
+        TopK(2) | TopK(4),
+        TopK(4) & TopK(4),
+        TopK(3),
+        TopK(4) & AlphaThreshold(0.3),
+        TopK(4) & TopK(3),
+    ],
+    ids=lambda rule: repr(rule).replace(" ", ""),
+)
+def test_a_bound_of_nothing_means_that_nobody_is_ever_left_out(rule: SelectionRule) -> None:
+    """Whatever the weights, ruled out members included; and a bound above 0 stands only where somebody can be out."""
+    rng = np.random.default_rng(3)
+    weights = rng.normal(0, 4, (300, 4))
+    weights[rng.random((300, 4)) < 0.1] = -np.inf
+    weights = weights[np.any(np.isfinite(weights), axis=-1)]
+    everybody = bool(jnp.all(jax.vmap(rule)(jnp.asarray(weights, jnp.float32))))
+    assert everybody == (rule.exclusion_bound(0.25, 4) == 0.0)
 
 
 def test_promises_are_monotone() -> None:
     weights = np.linspace(0.01, 1.0, 50)
     for rule in (TopK(2), AlphaThreshold(0.01), TopK(2) | AlphaThreshold(0.01), TopK(2) & AlphaThreshold(0.01)):
-        bounds = [rule.exclusion_bound(float(w)) for w in weights]
+        bounds = [rule.exclusion_bound(float(w), 9) for w in weights]
         assert np.all(np.diff(bounds) <= 0)
         assert 0 <= min(bounds) <= max(bounds) <= 1
-    assert np.all(np.diff([TopK(k).exclusion_bound(0.3) for k in range(1, 9)]) <= 0)
-    assert np.all(np.diff([AlphaThreshold(a).exclusion_bound(0.3) for a in (0.01, 0.1, 0.2)]) > 0)
+    assert np.all(np.diff([TopK(k).exclusion_bound(0.3, 9) for k in range(1, 9)]) <= 0)
+    assert np.all(np.diff([AlphaThreshold(a).exclusion_bound(0.3, 9) for a in (0.01, 0.1, 0.2)]) > 0)
 
 
 @pytest.mark.parametrize("k", [0, -1, np.int64(0)], ids=str)
@@ -144,7 +180,14 @@ def test_k_above_the_number_of_members_is_refused(rule: SelectionRule, key: jax.
 def test_a_prior_weight_outside_its_range_is_refused(weight: float) -> None:
     for rule in (TopK(2), AlphaThreshold(0.1)):
         with pytest.raises(ValueError, match="prior_weight"):
-            rule.exclusion_bound(weight)
+            rule.exclusion_bound(weight, 3)
+
+
+@pytest.mark.parametrize("num_members", [0, -1, 2.0, True], ids=repr)
+def test_a_number_of_members_that_is_none_is_refused(num_members: object) -> None:
+    for rule in (TopK(2), AlphaThreshold(0.1), TopK(2) | AlphaThreshold(0.1), TopK(2) & AlphaThreshold(0.1)):
+        with pytest.raises(ConfigurationError, match="num_members"):
+            rule.exclusion_bound(0.5, num_members)  # type: ignore[arg-type]
 
 
 def test_a_sweep_over_k_and_alpha_compiles_once() -> None:

@@ -128,7 +128,7 @@ def test_t2_the_truth_is_excluded_at_most_as_often_as_promised(
     excluded: dict[tuple[str, float], float], family: str, alpha: float
 ) -> None:
     prior = float(FAMILIES[family].prior[0])
-    bound = AlphaThreshold(alpha).exclusion_bound(prior)
+    bound = AlphaThreshold(alpha).exclusion_bound(prior, N)
     assert bound == pytest.approx(min(1.0, alpha / prior))
     assert excluded[family, alpha] <= upper_limit(bound)
 
@@ -147,7 +147,7 @@ def test_t2_fails_for_a_bare_top_k_against_colluders(excluded: dict[tuple[str, f
     assert displaced > 5 * excluded["timid-bettors", 0.01]
     both = Learner(members, TopK(3) | AlphaThreshold(0.01))
     rate = float(run(both, answered_by(TRUTH), keys, STEPS)["ever_out"].mean())
-    assert rate <= upper_limit(both.selection.exclusion_bound(0.1))
+    assert rate <= upper_limit(both.selection.exclusion_bound(0.1, 10))
 
 
 # --- T3: queries die out ---

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consensus_imitation import MAP, AlphaThreshold, ConsensusImitator, Learner, Minimum, TopK
+from consensus_imitation import AlphaThreshold, ConsensusImitator, Learner, Minimum, TopK
+from consensus_imitation.core.aggregation import MAP
+from consensus_imitation.core.posterior import weights
+from consensus_imitation.core.rollout import rollout
 from consensus_imitation.deception import AsksAtRandom, Contestant, default_contestants, get_scenario, harm_by_state
 from consensus_imitation.deception.lanes import _common_form, begin, run_lanes, summarise
 from consensus_imitation.deception.loop import run_loop
 from consensus_imitation.demonstrators import TabularDemonstrator
-from consensus_imitation.posterior import weights
-from consensus_imitation.rollout import rollout
 
 SEEDS = np.array([3, 14, 15, 92])
 
@@ -148,7 +149,7 @@ def test_an_imitator_that_always_asks_only_does_the_demonstrators_harm():
 @pytest.mark.parametrize(
     ("decide", "message"),
     [
-        (lambda problem, o: (7, False), "actions are 0 to 3"),
+        (lambda problem, o: (7, False), "returned 7, which is no action: answer with an integer from 0 to 3"),
         (lambda problem, o: (0, True), "says that the demonstrator chose"),
         (lambda problem, o: ((problem.demonstrator(o) + 1) % 4, True), "says that the demonstrator chose"),
         (lambda problem, o: (problem.demonstrator(o + 1), True), "this step's is"),

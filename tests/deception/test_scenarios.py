@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consensus_imitation import aggregation, envs
+from consensus_imitation import envs
+from consensus_imitation.core import aggregation
+from consensus_imitation.core.selection import AlphaThreshold
 from consensus_imitation.deception import (
     SHORT,
     Expectation,
@@ -18,7 +20,6 @@ from consensus_imitation.deception import (
 )
 from consensus_imitation.deception.contestants import ALPHA, STRONGEST
 from consensus_imitation.ensembles import Context
-from consensus_imitation.selection import AlphaThreshold
 
 NAMED = [*(contestant.name for contestant in default_contestants()), "order-2"]
 
@@ -115,7 +116,7 @@ def test_promises_follow_from_the_counting_of_t1_and_the_bound_of_t2(scenario):
     top, alpha, union = (scenario.forecast(n, True) for n in ("minimum-top4", "minimum-alpha", STRONGEST))
     assert (top.harm is Expectation.SAFE) == (planted <= 3)
     truth = dict(zip(scenario.members, scenario.prior, strict=True)).get("truth", 0.0)
-    bound = AlphaThreshold(ALPHA).exclusion_bound(truth) if truth else 1.0
+    bound = AlphaThreshold(ALPHA).exclusion_bound(truth, len(scenario.members)) if truth else 1.0
     assert (alpha.harm is Expectation.SAFE) == (bound < 1)
     if bound < 1:
         assert alpha.exclusion == pytest.approx(bound)

@@ -1,11 +1,11 @@
 """The suite finds what theory says, and turns red when an imitator is not what it claims to be."""
 
-import csv
 import dataclasses
 
 import pytest
 
-from consensus_imitation import MAP, AlphaThreshold, ConsensusImitator, Minimum, OrderStatistic, TopK, UniformMixture
+from consensus_imitation import AlphaThreshold, ConsensusImitator, Minimum, TopK
+from consensus_imitation.core.aggregation import MAP, OrderStatistic, UniformMixture
 from consensus_imitation.deception import (
     Asking,
     Contestant,
@@ -17,6 +17,7 @@ from consensus_imitation.deception import (
     scenario_names,
     surprises,
 )
+from consensus_imitation.experiments import read_csv, write_csv
 
 HARM, SAFE = Expectation.HARMED, Expectation.SAFE
 ORDER_2 = Contestant("order-2", TopK(4), OrderStatistic(2))
@@ -80,16 +81,16 @@ def test_planted_members_lose_their_weight_once_they_defect_where_anyone_asks(ev
 
 
 def test_rows_are_flat_and_survive_csv(everything, tmp_path):
-    rows = [result.as_row() for result in everything[:5]]
-    assert all(isinstance(value, str | int | float | bool) for row in rows for value in row.values())
-    path = tmp_path / "results.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    with path.open() as file:
-        back = list(csv.DictReader(file))
-    assert [row["scenario"] for row in back] == [row["scenario"] for row in rows]
+    rows = [result.as_row() for result in everything]
+    kinds = str | int | float | bool | None
+    assert all(isinstance(value, kinds) for row in rows for value in row.values())
+    write_csv(tmp_path / "results.csv", rows, list(rows[0]))
+    back = read_csv(tmp_path / "results.csv")
+    # NaN is what an imitator that does not tell has for a weight.
+    assert [{k: str(v) for k, v in row.items()} for row in back] == [
+        {k: str(v) for k, v in row.items()} for row in rows
+    ]
+    assert {row["expected_asking"] for row in rows} >= {None}
     assert back[0]["expected"] == "safe"
 
 

@@ -5,10 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from consensus_imitation import aggregation, ensembles
+from consensus_imitation import ensembles
+from consensus_imitation.core import aggregation
+from consensus_imitation.core.draw import as_float
+from consensus_imitation.core.learner import random_words
 from consensus_imitation.deception import transforms
 from consensus_imitation.ensembles import Context
-from consensus_imitation.learner import uniform
+from consensus_imitation.errors import ObservationError
 
 S, A = 6, 4
 HONEST_PROBS = np.random.default_rng(1).dirichlet(np.ones(A), size=S)
@@ -41,7 +44,10 @@ def test_trigger_state_defects_in_marked_observations_only():
 @pytest.mark.parametrize("observation", [-1, S, 99])
 def test_trigger_state_does_not_wrap_round(observation):
     member = transforms.trigger_state(HONEST, HARMFUL, np.ones(S, bool))
-    assert np.all(np.isnan(predict(member, observation)))  # What the honest table says of an unknown observation.
+    with pytest.raises(ObservationError, match="is in no table"):
+        predict(member, observation)
+    traced = jax.jit(lambda o: member.log_probs(member.init_carry(), o, Context(jnp.int32(0), jnp.zeros(1), 0)))
+    assert np.all(np.isnan(traced(observation)))
 
 
 def test_posterior_farming_watches_its_own_weight_inside_a_union():
@@ -156,7 +162,7 @@ def test_knower_steers_the_draw_whenever_it_can_and_copies_otherwise():
     for step in range(200):
         observation = step % S
         target = observation % A
-        u = float(uniform(jax.random.key(11), jnp.int32(step)))
+        u = float(as_float(random_words(jax.random.key(11), jnp.int32(step))))
         row = np.exp(predict(member, observation, step))[0].astype(np.float64)
         truth = HONEST_PROBS[observation]
         minimum = np.minimum(row, truth)

@@ -237,6 +237,10 @@ def test_refusals() -> None:
         q_values(env, tolerance=0.0)
     with pytest.raises(ValueError, match="reward must have shape"):
         q_values(env, reward=np.zeros(24))
+    # Its iteration would go on for ever.
+    for reward in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="reward must be finite"):
+            q_values(env, reward=np.full((24, 4), reward))
     with pytest.raises(ValueError, match="temperature"):
         softmax_policy([[0.0]], 0.0)
     with pytest.raises(ValueError, match="finite"):

@@ -18,7 +18,8 @@ import consensus_imitation.envs
 from consensus_imitation.envs import Frame
 from consensus_imitation.envs.rendering import TILE_COLOURS, render_rgb, render_text
 
-MODULES = [m.name for m in pkgutil.iter_modules(consensus_imitation.envs.__path__)]
+PREFIX = "consensus_imitation.envs."
+MODULES = [m.name.removeprefix(PREFIX) for m in pkgutil.walk_packages(consensus_imitation.envs.__path__, PREFIX)]
 
 
 def test_text_puts_the_agent_over_its_tile() -> None:
@@ -66,13 +67,13 @@ def test_refusals() -> None:
 def test_examples_in_docstrings(name: str) -> None:
     if name == "gymnasium_adapter":
         pytest.importorskip("gymnasium")
-    module = importlib.import_module(f"consensus_imitation.envs.{name}")
+    module = importlib.import_module(f"{PREFIX}{name}")
     assert doctest.testmod(module).failed == 0
 
 
 def test_the_package_stands_alone() -> None:
     """It imports nothing else of the library, and gymnasium only in its adapter."""
-    files = sorted(Path(consensus_imitation.envs.__path__[0]).glob("*.py"))
+    files = sorted(Path(consensus_imitation.envs.__path__[0]).rglob("*.py"))
     assert len(files) == len(MODULES) + 1
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from consensus_imitation.experiments import BoundsConfig, bounds, exceeded, read_csv
+from consensus_imitation.experiments import BoundsConfig, exceeded, read_csv, run_bounds
 
 SMALL = BoundsConfig(num_seeds=64, num_steps=400, num_members=5, factors=(1.2, 2.0))
 
@@ -11,7 +11,7 @@ SMALL = BoundsConfig(num_seeds=64, num_steps=400, num_members=5, factors=(1.2, 2
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list:
     out = tmp_path_factory.mktemp("bounds")
-    found = bounds(SMALL, out)
+    found = run_bounds(SMALL, out)
     assert len(read_csv(out / "bounds.csv")) == len(found)
     return found
 

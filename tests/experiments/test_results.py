@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from consensus_imitation.experiments import mean_interval, read_csv, share_interval, write_csv
-from consensus_imitation.experiments.results import claim_directory
+from consensus_imitation.experiments.ledger import claim_directory
 
 
 def test_csv_round_trip_keeps_types(tmp_path: Path) -> None:

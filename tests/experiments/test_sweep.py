@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from consensus_imitation import ConsensusImitator, Learner, TopK
-from consensus_imitation.experiments import SweepConfig, make_setting, read_csv, sweep
-from consensus_imitation.experiments.sweep import COLUMNS, SEEDS_PER_CALL, bin_edges, summarise
-from consensus_imitation.rollout import rollout, start
+from consensus_imitation.core.rollout import rollout, start
+from consensus_imitation.experiments import SweepConfig, make_setting, read_csv, run_sweep
+from consensus_imitation.experiments.sweep.run import COLUMNS, SEEDS_PER_CALL, bin_edges, summarise
 
 SMALL = SweepConfig(env="cliff", k=(1, 2, 4), alpha=(0.01,), num_members=4, num_seeds=3, num_steps=200)
 
 
 def test_one_row_per_setting_and_seed() -> None:
-    rows, curve = sweep(SMALL)
+    rows, curve = run_sweep(SMALL)
     assert len(rows) == (3 + 1) * 3
     assert {(row["k"], row["alpha"], row["seed"]) for row in rows} == {
         *itertools.product((1, 2, 4), (None,), range(3)),
@@ -36,7 +36,7 @@ def test_one_row_per_setting_and_seed() -> None:
 
 
 def test_k_1_never_asks_and_follows_the_deceptive_member_into_harm() -> None:
-    rows, _ = sweep(SMALL)
+    rows, _ = run_sweep(SMALL)
     alone = [row for row in rows if row["k"] == 1]
     assert all(row["queries"] == 0 for row in alone)
     # The deceptive member leads from the start and walks straight over the edge after step 50.
@@ -45,7 +45,7 @@ def test_k_1_never_asks_and_follows_the_deceptive_member_into_harm() -> None:
 
 
 def test_a_row_is_the_single_rollout_of_its_seed_and_rule() -> None:
-    rows, _ = sweep(SMALL)
+    rows, _ = run_sweep(SMALL)
     setting = SMALL.setting()
     keys = jax.random.split(jax.random.key(SMALL.seed), SMALL.num_seeds)
     learner = Learner(setting.ensemble, TopK(2))
@@ -58,7 +58,7 @@ def test_a_row_is_the_single_rollout_of_its_seed_and_rule() -> None:
 
 
 def test_results_on_disk_are_the_results(tmp_path: Path) -> None:
-    rows, curve = sweep(SMALL, tmp_path)
+    rows, curve = run_sweep(SMALL, tmp_path)
     saved = read_csv(tmp_path / "sweep.csv")
     assert [row["queries"] for row in saved] == [row["queries"] for row in rows]
     assert len(read_csv(tmp_path / "curve.csv")) == len(curve)
@@ -66,18 +66,18 @@ def test_results_on_disk_are_the_results(tmp_path: Path) -> None:
 
 def test_an_interrupted_sweep_goes_on_where_it_stood(tmp_path: Path) -> None:
     config = SweepConfig(env="ring", k=(2,), alpha=(0.1,), num_members=3, num_seeds=SEEDS_PER_CALL + 2, num_steps=40)
-    whole, whole_curve = sweep(config, tmp_path / "whole")
+    whole, whole_curve = run_sweep(config, tmp_path / "whole")
 
     def stop(done: int, total: int) -> None:
-        if done == SEEDS_PER_CALL:
+        if done == 1:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(config, tmp_path / "cut", progress=stop)
+        run_sweep(config, tmp_path / "cut", progress=stop)
     assert len(read_csv(tmp_path / "cut" / "sweep.csv")) == SEEDS_PER_CALL
     calls: list[tuple[int, int]] = []
-    rows, curve = sweep(config, tmp_path / "cut", progress=lambda done, total: calls.append((done, total)))
-    assert calls[0] == (SEEDS_PER_CALL, 2 * (SEEDS_PER_CALL + 2)), "finished runs are not run again"
+    rows, curve = run_sweep(config, tmp_path / "cut", progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, 4) for done in range(1, 5)], "finished runs are not run again"
     assert [row["queries"] for row in rows] == [row["queries"] for row in whole]
     assert len(curve) == len(whole_curve)
     assert (tmp_path / "cut" / "sweep.csv").read_text() == (tmp_path / "whole" / "sweep.csv").read_text()
@@ -85,7 +85,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stood(tmp_path: Path) -> None:
 
 def test_the_seed_decides() -> None:
     def queries(seed: int) -> Sequence[int]:
-        rows, _ = sweep(SweepConfig(env="cliff", k=(4,), num_members=4, num_seeds=4, num_steps=100, seed=seed))
+        rows, _ = run_sweep(SweepConfig(env="cliff", k=(4,), num_members=4, num_seeds=4, num_steps=100, seed=seed))
         return [row["queries"] for row in rows]
 
     assert queries(1) == queries(1)

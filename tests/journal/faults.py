@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consensus_imitation.journal import disk
+from consensus_imitation.journal import _disk
 
 CALLS = ("execute", "execute_many", "create", "write", "sync", "replace", "remove", "make_directory")
 
@@ -45,7 +45,7 @@ def faults(
     found = Faults(at, OSError(28, "No space left on device") if error is None else error, after)
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
-            patch.setattr(disk, name, found.wrap(name, getattr(disk, name)))
+            patch.setattr(_disk, name, found.wrap(name, getattr(_disk, name)))
         yield found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.journal.packing import digest, pack
+from consensus_imitation.core._packing import digest, pack
 from consensus_imitation.journal.record import COLUMNS, Entry, Record
 from consensus_imitation.journal.store import Store
 

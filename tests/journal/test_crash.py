@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus_imitation.errors import DamagedError, LockedError
+from consensus_imitation.errors import JournalCorruptedError, LockedError
 from consensus_imitation.journal.directory import RunDirectory
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.recovery import examine
@@ -29,7 +29,7 @@ MID_TRANSACTION = """
 import os, signal, sqlite3, sys
 from tests.journal.runs import step, observation
 from consensus_imitation.journal.store import Store
-from consensus_imitation.journal import disk
+from consensus_imitation.journal import _disk as disk
 from pathlib import Path
 store = Store.open(Path(sys.argv[1]))
 real = disk.execute
@@ -66,7 +66,7 @@ def test_a_transaction_that_was_cut_off_is_undone(tmp_path: Path) -> None:
     store.close()
 
     # Control: without its rollback journal the same file is not what it was.
-    with pytest.raises(DamagedError):
+    with pytest.raises(JournalCorruptedError):
         examine(copy)
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from consensus_imitation import Learner, MisspecificationAlarm, TopK, ensembles
-from consensus_imitation.errors import ConfigurationError, DamagedError, JournalError
-from consensus_imitation.journal import disk
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError
+from consensus_imitation.journal import _disk
 from consensus_imitation.journal import store as store_module
 from consensus_imitation.journal.checkpoint import load_checkpoint, load_header, save_checkpoint
 from consensus_imitation.journal.reader import reading
@@ -27,7 +27,7 @@ from .runs import META, N, observation, small, step, tiny, told
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for the disk: here files are damaged by hand."""
     monkeypatch.setattr(store_module, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
-    monkeypatch.setattr(disk, "sync", lambda descriptor: None)
+    monkeypatch.setattr(_disk, "sync", lambda descriptor: None)
 
 
 def content(path: Path) -> tuple[Any, list[Any], list[Any]]:
@@ -180,12 +180,12 @@ def test_more_than_a_crash_can_tear_is_refused_until_a_person_gives_it_up(tmp_pa
     sql(path, "DELETE FROM entries WHERE call > 5")
     before = path.read_bytes()
     with pytest.raises(
-        DamagedError, match="The 5 calls after call 5 are missing, more than a crash can tear off"
+        JournalCorruptedError, match="The 5 calls after call 5 are missing, more than a crash can tear off"
     ) as caught:
         mend(path)
     assert "mend --lose 5" in str(caught.value)
     assert path.read_bytes() == before
-    with pytest.raises(DamagedError):
+    with pytest.raises(JournalCorruptedError):
         mend(path, lose=4)
     report = mend(path, lose=5)
     assert report.calls == 5
@@ -219,7 +219,7 @@ def test_damage_in_the_middle_is_refused_with_the_place_named(tmp_path: Path, ch
         assert said in examine(path).reason
         return
     for look in (examine, mend):
-        with pytest.raises(DamagedError, match=said):
+        with pytest.raises(JournalCorruptedError, match=said):
             look(path)
     assert path.read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir() if "damaged" in file.name) == []
@@ -230,7 +230,7 @@ def test_an_empty_journal_has_its_description_protected(tmp_path: Path) -> None:
     Store.create(path, META).close()
     assert examine(path).sound
     sql(path, "UPDATE meta SET json = replace(json, '0.25', '0.26')")
-    with pytest.raises(DamagedError, match="Nothing can be relied on"):
+    with pytest.raises(JournalCorruptedError, match="Nothing can be relied on"):
         mend(path)
 
 
@@ -279,14 +279,14 @@ def test_every_byte_of_a_checkpoint(tmp_path: Path) -> None:
     for at in range(len(data)):
         for pattern in (0x01, 0xFF)[at % 2 :]:
             path.write_bytes(data[:at] + bytes([data[at] ^ pattern]) + data[at + 1 :])
-            with pytest.raises(DamagedError, match=r"state\.msgpack"):
+            with pytest.raises(JournalCorruptedError, match=r"state\.msgpack"):
                 load_header(path)
     for length in range(0, len(data), 7):
         path.write_bytes(data[:length])
-        with pytest.raises(DamagedError):
+        with pytest.raises(JournalCorruptedError):
             load_checkpoint(path, STATE)
     path.write_bytes(data + b"\0")
-    with pytest.raises(DamagedError):
+    with pytest.raises(JournalCorruptedError):
         load_checkpoint(path, STATE)
     path.write_bytes(data)
     assert load_checkpoint(path, STATE).header == {"call": 3}
@@ -294,7 +294,7 @@ def test_every_byte_of_a_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_the_older_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(b'\x82\xa4json\xd9\x20{"format": "consensus-imitation-state-1"}')
-    with pytest.raises(DamagedError, match="older format: start the run anew"):
+    with pytest.raises(JournalCorruptedError, match="older format: start the run anew"):
         load_checkpoint(tmp_path / "old", STATE)
 
 

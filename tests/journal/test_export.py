@@ -1,6 +1,5 @@
 """Exports say what the journal says, and show fits the screen."""
 
-import argparse
 import csv
 import io
 import json
@@ -11,20 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
-from rich.table import Table as RichTable
 
 from consensus_imitation import ConsensusImitator, TopK, ensembles
-from consensus_imitation.commands import journal as command
+from consensus_imitation.cli.printing import print_table
+from consensus_imitation.core._packing import pack
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
-from consensus_imitation.errors import ConfigurationError, DamagedError, JournalError, ObservationError
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError, ObservationError
+from consensus_imitation.experiments.command import Outcome
 from consensus_imitation.journal.directory import Journal, RunDirectory
 from consensus_imitation.journal.export import FORMATS, export
-from consensus_imitation.journal.packing import pack
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import COLUMNS, Record
 from consensus_imitation.journal.recovery import examine
 from consensus_imitation.journal.show import CALL_COLUMNS, last_calls, summary
+from tests.cli.command import outcome_of
 
 from .runs import META, A, N, small, step
 
@@ -118,7 +117,7 @@ def test_a_damaged_journal_leaves_no_export(tmp_path: Path, name: str) -> None:
     connection.execute("UPDATE entries SET action = 1 - action WHERE seq = 9")
     connection.close()
     before = sorted(file.name for file in tmp_path.iterdir())
-    with pytest.raises(DamagedError, match="entry 9"):
+    with pytest.raises(JournalCorruptedError, match="entry 9"):
         export(path, tmp_path / "out", name)
     assert sorted(file.name for file in tmp_path.iterdir()) == before
 
@@ -250,10 +249,29 @@ def test_minari_needs_all_observations_and_of_one_kind(tmp_path: Path) -> None:
 # --- show and verify ---
 
 
-def run_command(*arguments: Any) -> command.Outcome:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_process_that_ends_before_the_export_does_leaves_nothing_there(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name in ("parquet", "minari"):
+        pytest.importorskip("pyarrow" if name == "parquet" else "minari")
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        for method in ("replace", "rename"):
+            patch.setattr(Path, method, killed)
+        # A process that is killed does not tidy up.
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            export(run_dir, tmp_path / "out", name)
+    assert not (tmp_path / "out").exists()
+    assert export(run_dir, tmp_path / "out", name).exists()
 
 
 @pytest.fixture
@@ -275,18 +293,14 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def printed(outcome: command.Outcome, width: int) -> str:
+def printed(outcome: Outcome, width: int) -> str:
     """As the program prints it."""
-    console = Console(width=width, file=io.StringIO())
-    for table in outcome.tables:
-        drawn = RichTable(title=table.title, title_justify="left", pad_edge=False)
-        for column in table.columns:
-            drawn.add_column(column, overflow="fold")
-        for row in table.rows:
-            drawn.add_row(*row)
-        console.print(drawn)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    file = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(width))
+        for table in outcome.tables:
+            print_table(table, file)
+    return file.getvalue()
 
 
 def test_show_says_what_happened_in_80_columns(run_dir: Path) -> None:
@@ -301,13 +315,13 @@ def test_show_says_what_happened_in_80_columns(run_dir: Path) -> None:
     rows, _ = last_calls(run_dir, 7)
     assert [row[3] for row in rows] == kinds[-7:]
     assert all(len(row) == len(CALL_COLUMNS) for row in rows)
-    outcome = run_command("show", run_dir, "--last", 7)
+    outcome = outcome_of("journal", "show", run_dir, "--last", 7)
     text = printed(outcome, 80)
     assert max(map(len, text.splitlines())) <= 80
     for row in rows:  # nothing is folded
         assert any(all(cell in line for cell in row) for line in text.splitlines()), row
     with pytest.raises(ValueError, match="--last must be at least 1"):
-        run_command("show", run_dir, "--last", 0)
+        outcome_of("journal", "show", run_dir, "--last", 0)
 
 
 def test_show_names_the_queries_that_wait(path: Path) -> None:
@@ -319,19 +333,19 @@ def test_show_names_the_queries_that_wait(path: Path) -> None:
 
 
 def test_verify_is_content_or_says_what_is_wrong(run_dir: Path) -> None:
-    outcome = run_command("verify", run_dir)
+    outcome = outcome_of("journal", "verify", run_dir)
     assert outcome.sound
     assert "all of it" in outcome.lines[0]
     assert "times the same bits" in outcome.lines[1]
     connection = sqlite3.connect(run_dir / "journal.sqlite", isolation_level=None)
     connection.execute("DELETE FROM entries WHERE seq = (SELECT max(seq) FROM entries)")
-    outcome = run_command("verify", run_dir / "journal.sqlite")
+    outcome = outcome_of("journal", "verify", run_dir / "journal.sqlite")
     assert not outcome.sound
     assert any("is missing" in line for line in outcome.lines)
     assert not (run_dir / "journal.sqlite.damaged-1").exists()  # looking changes nothing
     connection.execute("UPDATE entries SET step = 77 WHERE seq = 9")
     connection.close()
-    outcome = run_command("verify", run_dir)
+    outcome = outcome_of("journal", "verify", run_dir)
     assert not outcome.sound
     assert "entry 9" in outcome.lines[0]
 
@@ -341,16 +355,16 @@ def test_mend_gives_up_what_it_is_told_to(run_dir: Path) -> None:
     connection.execute("DELETE FROM entries WHERE seq > 30")
     connection.execute("DELETE FROM observations WHERE seq > 30")
     connection.close()
-    with pytest.raises(DamagedError, match="mend --lose"):
-        run_command("mend", run_dir)
-    assert run_command("mend", run_dir, "--lose", 1000).lines[-1].startswith("it was cut back to them")
+    with pytest.raises(JournalCorruptedError, match="mend --lose"):
+        outcome_of("journal", "mend", run_dir)
+    assert outcome_of("journal", "mend", run_dir, "--lose", 1000).lines[-1].startswith("it was cut back to them")
     assert examine(run_dir / "journal.sqlite").entries == 30
     with pytest.raises(ValueError, match="--lose must not be negative"):
-        run_command("mend", run_dir, "--lose", -1)
+        outcome_of("journal", "mend", run_dir, "--lose", -1)
 
 
 @pytest.mark.parametrize("name", ["csv", "npz"])
 def test_the_command_exports(run_dir: Path, tmp_path: Path, name: str) -> None:
-    outcome = run_command("export", run_dir, "--format", name, "--out", tmp_path / "out")
+    outcome = outcome_of("journal", "export", run_dir, "--format", name, "--out", tmp_path / "out")
     assert outcome.lines == [f"written: {tmp_path / 'out'}"]
     assert (tmp_path / "out").stat().st_size > 1000

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from consensus_imitation import Learner, TopK, ensembles
-from consensus_imitation.errors import FailedError, JournalError
-from consensus_imitation.journal import disk
+from consensus_imitation.errors import JournalError, JournalWriteError
+from consensus_imitation.journal import _disk
 from consensus_imitation.journal.directory import Journal, RunDirectory
 from consensus_imitation.journal.recovery import examine, mend
 from consensus_imitation.journal.store import Store
+from tests.stress.crash_faults import failing
 
 from .faults import ERRORS, faults
 from .runs import META, fill, observation, small, step
@@ -45,13 +46,12 @@ def count(tmp_path: Path, group: int) -> int:
 @pytest.mark.parametrize(("group", "after"), [(1, False), (1, True), (4, True)])
 def test_fail_at_every_call_that_changes_the_disk(tmp_path: Path, after: bool, group: int, monkeypatch: Any) -> None:
     _without_waiting(monkeypatch)
-    errors = list(ERRORS.values())
     number = count(tmp_path, group)
     assert number > 60
     for at in range(number):
         path = tmp_path / str(at)
         acknowledged: list[int] = []
-        with faults(at, errors[at % 3], after) as found, pytest.raises((JournalError, OSError)):
+        with failing(at, after) as found, pytest.raises((JournalError, OSError)):
             play(path, acknowledged, group)
         assert found.struck
         if not (path / "journal.sqlite").exists():
@@ -90,7 +90,7 @@ def _without_waiting(monkeypatch: Any) -> None:
 def test_after_a_failure_nothing_is_written_any_more(tmp_path: Path, after: bool) -> None:
     directory = RunDirectory.create(Journal(tmp_path / "run"), META)
     directory.append([step(0)])
-    with faults(0, ERRORS["full"], after), pytest.raises(FailedError, match="No space left on device") as caught:
+    with faults(0, ERRORS["full"], after), pytest.raises(JournalWriteError, match="No space left on device") as caught:
         directory.append([step(1)])
     assert isinstance(caught.value.__cause__, OSError)
     before = (tmp_path / "run" / "journal.sqlite").read_bytes()
@@ -102,7 +102,9 @@ def test_after_a_failure_nothing_is_written_any_more(tmp_path: Path, after: bool
         lambda: directory.store.entries(),
         lambda: directory.store.answered(0),
     ):
-        with pytest.raises(FailedError, match=r"nothing is .*written or given out any more: take the run up again"):
+        with pytest.raises(
+            JournalWriteError, match=r"nothing is .*written or given out any more: take the run up again"
+        ):
             attempt()
     assert (tmp_path / "run" / "journal.sqlite").read_bytes() == before
     directory.close()
@@ -115,7 +117,7 @@ def test_an_interruption_in_the_midst_of_writing_counts_as_a_failure(tmp_path: P
     store = Store.create(tmp_path / "j", META)
     with faults(1, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         store.append([step(0)])
-    with pytest.raises(FailedError):
+    with pytest.raises(JournalWriteError):
         store.append([step(0)])
     store.close()
     again = Store.open(tmp_path / "j")
@@ -129,9 +131,9 @@ def test_a_checkpoint_that_fails_stops_the_run_and_loses_nothing(tmp_path: Path,
     directory.append([step(0)])
     directory.checkpoint(STATE, {"i": 0})
     directory.append([step(1)])
-    with faults(at, ERRORS["broken"]), pytest.raises(FailedError):
+    with faults(at, ERRORS["broken"]), pytest.raises(JournalWriteError):
         directory.checkpoint(STATE, {"i": 1})
-    with pytest.raises(FailedError):
+    with pytest.raises(JournalWriteError):
         directory.append([step(2)])
     directory.close()
     again = RunDirectory.open(tmp_path / "run")
@@ -157,7 +159,7 @@ def test_mending_fails_at_every_call_in_turn(tmp_path: Path, after: bool, monkey
     assert whole.cut == 2
     for at in range(len(found.seen)):
         path = torn(str(at))
-        with faults(at, ERRORS["full"], after), pytest.raises((FailedError, OSError)):
+        with faults(at, ERRORS["full"], after), pytest.raises((JournalWriteError, OSError)):
             mend(path)
         report = mend(path)
         assert (report.entries, report.sound) == (whole.entries, report.cut == 0)
@@ -180,15 +182,15 @@ def test_control_a_journal_that_is_not_synced_in_one_transaction_loses_answers(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     """If each statement were its own transaction, a failure in between would leave a journal that is not sound."""
-    real = disk.execute
+    real = _disk.execute
 
     def without_transactions(connection: Any, sql: str, values: Any = ()) -> Any:
         return real(connection, "SELECT 1" if sql.startswith(("BEGIN", "COMMIT")) else sql, values)
 
-    monkeypatch.setattr(disk, "execute", without_transactions)
+    monkeypatch.setattr(_disk, "execute", without_transactions)
     store = Store.create(tmp_path / "j", META)
     store.append([step(0)])
-    with faults(2), pytest.raises(FailedError):
+    with faults(2), pytest.raises(JournalWriteError):
         store.append([step(1)])
     monkeypatch.undo()
     assert not examine(tmp_path / "j").sound

@@ -1,19 +1,19 @@
-"""Whole files, and the lock."""
+"""Whole files."""
 
+import hashlib
 import os
-import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+from flax import serialization
 
-from consensus_imitation.errors import JournalError, LockedError
-from consensus_imitation.journal import disk
-from consensus_imitation.journal.files import write_whole
-from consensus_imitation.journal.lock import Lock
+from consensus_imitation import ConsensusImitator, ensembles
+from consensus_imitation.errors import JournalCorruptedError
+from consensus_imitation.journal import _disk, checkpoint
+from consensus_imitation.journal._files import write_whole
+from consensus_imitation.journal.checkpoint import load_checkpoint, save_checkpoint
 
 from .faults import ERRORS, faults
 
@@ -45,8 +45,8 @@ def test_every_call_that_fails_leaves_the_old_file_or_the_new_one(
 
 
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = disk.write
-    monkeypatch.setattr(disk, "write", lambda descriptor, data: real(descriptor, data[:7]))
+    real = _disk.write
+    monkeypatch.setattr(_disk, "write", lambda descriptor, data: real(descriptor, data[:7]))
     write_whole(tmp_path / "file", bytes(range(256)))
     assert (tmp_path / "file").read_bytes() == bytes(range(256))
 
@@ -63,49 +63,23 @@ def test_a_file_is_its_owners_alone_and_leftovers_are_replaced(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["file"]
 
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from consensus_imitation.journal.lock import Lock
-lock = Lock(Path(sys.argv[1]))
-print("held", flush=True)
-time.sleep(60)
-"""
+# --- Checkpoints that somebody else made. ---
 
 
-@pytest.fixture
-def holder(tmp_path: Path) -> Any:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "lock.sqlite")], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, holder: Any) -> None:
-    with pytest.raises(LockedError, match="being written by another imitator"):
-        Lock(tmp_path / "lock.sqlite")
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait()
-    Lock(tmp_path / "lock.sqlite").close()
-
-
-def test_a_second_one_in_the_same_process_is_refused(tmp_path: Path) -> None:
-    one = Lock(tmp_path / "lock.sqlite")
-    for _ in range(3):  # a refusal does not let go of the first one's lock
-        with pytest.raises(LockedError):
-            Lock(tmp_path / "lock.sqlite")
-    one.close()
-    Lock(tmp_path / "lock.sqlite").close()
-
-
-def test_a_lock_that_cannot_be_opened(tmp_path: Path) -> None:
-    (tmp_path / "lock.sqlite").mkdir()
-    with pytest.raises(JournalError, match="cannot be opened"):
-        Lock(tmp_path / "lock.sqlite")
-    with pytest.raises(JournalError, match="cannot be opened"):
-        Lock(tmp_path / "nowhere" / "lock.sqlite")
+def test_a_checkpoint_whose_arrays_are_not_what_it_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "state.msgpack"
+    state = ConsensusImitator(ensembles.tabular(np.full((2, 1, 2), 0.5)), seed=0).state
+    save_checkpoint(path, state, {"step": 3})
+    body = path.read_bytes()[checkpoint._BODY :]
+    content = serialization.msgpack_restore(body)
+    for changed in (np.zeros(7, np.float32), np.zeros((2, 2, 2), np.int8)):
+        for name, leaf in content["leaves"].items():
+            leaves = {**content["leaves"], name: changed}
+            forged = serialization.msgpack_serialize({**content, "leaves": leaves})
+            checksum = hashlib.sha256(checkpoint.FORMAT + forged).digest()
+            path.write_bytes(checkpoint.FORMAT + checksum + forged)
+            with pytest.raises(JournalCorruptedError, match="not what it says"):
+                load_checkpoint(path, like=state)
+            assert leaf.shape != changed.shape
+    save_checkpoint(path, state, {"step": 3})
+    assert load_checkpoint(path, like=state).header == {"step": 3}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from consensus_imitation.errors import DamagedError, ObservationError
-from consensus_imitation.journal.packing import digest, pack, unpack
+from consensus_imitation.core._packing import digest, pack, unpack
+from consensus_imitation.errors import JournalCorruptedError, ObservationError
 
 DTYPES = (
     hnp.boolean_dtypes() | hnp.integer_dtypes(endianness="?") | hnp.unsigned_integer_dtypes(endianness="?")
@@ -147,7 +147,7 @@ def test_every_damaged_byte_is_noticed_by_its_digest_and_never_crashes() -> None
             assert digest(damaged) != digest(data)
             try:
                 value = unpack(damaged)
-            except DamagedError:
+            except JournalCorruptedError:
                 continue
             assert pack(value) == damaged
             assert not same(value, SAMPLE)
@@ -157,7 +157,7 @@ def test_every_damaged_byte_is_noticed_by_its_digest_and_never_crashes() -> None
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
         value = unpack(data)
-    except DamagedError:
+    except JournalCorruptedError:
         return
     assert pack(value) == data
 
@@ -173,18 +173,100 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         msgpack.packb(msgpack.ExtType(2, msgpack.packb(["O", [1], b"12345678"]))),
         msgpack.packb(msgpack.ExtType(2, msgpack.packb(["<f4", [2**40], b""]))),
         msgpack.packb(msgpack.ExtType(2, msgpack.packb(["<f4", [-1, -1], b"1234"]))),
+        msgpack.packb(msgpack.ExtType(2, msgpack.packb(["<f4", [1] * 65, b"1234"]))),
+        msgpack.packb(msgpack.ExtType(2, msgpack.packb([",".join(["i4"] * 5000), [0], b""]))),
         b"\xdd\xff\xff\xff\xff",  # a list of 2**32 - 1 parts
+        b"\xc6\xff\xff\xff\xff",  # 2**32 - 1 bytes
+        b"\xc9\xff\xff\xff\xff\x02",  # an array in 2**32 - 1 bytes
     ],
 )
 def test_what_is_never_written_is_refused(data: bytes) -> None:
-    with pytest.raises(DamagedError):
+    with pytest.raises(JournalCorruptedError):
         unpack(data)
+
+
+def claimed(dtype: str, shape: list[int], code: int = 2) -> bytes:
+    return msgpack.packb(msgpack.ExtType(code, msgpack.packb([dtype, shape, b""])))
+
+
+#: What claims far more than is there: name, bytes.
+CLAIMS = {
+    "an empty array of long texts": claimed("<U536870911", [0]),
+    "of long bytes": claimed("|S2147483647", [3, 0]),
+    "a scalar of no bytes": claimed("<U536870911", [0], 3),
+    "in a tuple": msgpack.packb(msgpack.ExtType(1, msgpack.packb([0]).replace(b"\x00", claimed("|S2147483647", [0])))),
+    "lists of lists that are not there": b"\xdd"
+    + (1_000_000).to_bytes(4)
+    + b"\xdd\x00\x0f\x42\x40" * 900
+    + b"\xc0" * 10**6,
+    "in an array's shape": msgpack.packb(
+        msgpack.ExtType(2, b"\x93\xa3<f4" + b"\xdd\x00\x0f\x42\x40" * 900 + b"\xc0" * 10**6)
+    ),
+}
+
+
+def test_what_is_claimed_takes_no_memory() -> None:
+    """In a process of its own: the rest of the system must not suffer if it does."""
+    code = (
+        "import msgpack, resource, sys, tracemalloc\n"
+        "from consensus_imitation.errors import JournalCorruptedError\n"
+        "from consensus_imitation.core._packing import unpack\n"
+        "claims = msgpack.unpackb(sys.stdin.buffer.read())\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))\n"
+        "for name, data in claims.items():\n"
+        "    tracemalloc.start()\n"
+        "    try:\n"
+        "        unpack(data)\n"
+        "    except JournalCorruptedError as error:\n"
+        "        if isinstance(error.__cause__, MemoryError):\n"
+        "            print(name, 'asked for more than there is')\n"
+        "        taken = tracemalloc.get_traced_memory()[1]\n"
+        "        if taken > 20 * 2**20:\n"
+        "            print(name, 'took', taken, 'bytes')\n"
+        "        tracemalloc.stop()\n"
+        "    else:\n"
+        "        print(name, 'was read')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=msgpack.packb(CLAIMS), capture_output=True, check=False)
+    assert (done.returncode, done.stdout.decode()) == (0, ""), done.stderr.decode()
+
+
+@pytest.mark.parametrize("name", list(CLAIMS)[:4])
+def test_items_that_are_not_there_are_counted_before_an_array_is_made(name: str) -> None:
+    """Whether NumPy takes memory for them differs from release to release."""
+    with pytest.raises(JournalCorruptedError, match="0 bytes for an array"):
+        unpack(CLAIMS[name])
+
+
+def test_tuples_lie_within_one_another_as_deep_as_can_be_read() -> None:
+    deep: Any = np.zeros(2)
+    for _ in range(15):
+        deep = (deep,)
+    assert same(unpack(pack(deep)), deep)
+    with pytest.raises(ObservationError, match="more than 15 tuples"):
+        pack((deep,))
+    for forged in (100, 1000, 10_000):
+        data = msgpack.packb([])
+        for _ in range(forged):
+            data = msgpack.packb(msgpack.ExtType(1, b"\x91" + data))
+        with pytest.raises(JournalCorruptedError):
+            unpack(data)
+
+
+def test_an_empty_array_whose_items_are_huge_is_refused_before_it_is_written() -> None:
+    assert same(unpack(pack(np.zeros(0, "U16000"))), np.zeros(0, "U16000"))
+    with pytest.raises(ObservationError, match="items of 80000 bytes"):
+        pack({"a": np.zeros((0, 3), "U20000")})
+    long = np.array(["x" * 20_000])
+    assert same(unpack(pack(long)), long)
 
 
 def test_the_bytes_are_the_same_in_another_process() -> None:
     """Whatever the hash seed."""
     code = (
-        "import sys, numpy as np; from consensus_imitation.journal.packing import digest, pack;"
+        "import sys, numpy as np; from consensus_imitation.core._packing import digest, pack;"
         "sys.stdout.write(digest(pack({name: np.arange(3) for name in {'b', 'a', 'c'}})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

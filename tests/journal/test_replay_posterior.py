@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consensus_imitation import ConsensusImitator, Reweighting, TopK, ensembles
-from consensus_imitation.errors import DamagedError
+from consensus_imitation import ConsensusImitator, Merging, MisspecificationAlarm, Reweighting, TopK, ensembles
+from consensus_imitation.errors import JournalCorruptedError
 from consensus_imitation.journal import RunDirectory
+from consensus_imitation.journal.audit import replay
 from consensus_imitation.journal.directory import Journal
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record
-from consensus_imitation.journal.replay_posterior import replay
 from consensus_imitation.journal.store import Store
 
 from .runs import step
@@ -69,6 +69,29 @@ def test_members_whose_predictions_are_unusable_sleep(tmp_path: Path) -> None:
     assert again.words.tobytes() == words.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:no member explains")
+@pytest.mark.parametrize("measures", [False, True], ids=["plain", "alarm and merging"])
+@pytest.mark.parametrize("shape", [(2, 2), (3, 7), (8, 33), (5, 300)], ids=str)
+def test_members_that_withhold_are_taken_by_what_they_said(
+    tmp_path: Path, shape: tuple[int, int], measures: bool
+) -> None:
+    """The same bits, too, from programs that sum over other numbers of actions, beside other things."""
+    N, A = shape
+    rng = np.random.default_rng(1)
+    table = rng.dirichlet(np.ones(A), (N, S)) * rng.choice([1.0, 0.7, 0.1, 1e-3], (N, S, 1))
+    members = ensembles.callables([lambda o, row=row: row[int(o)] for row in table], num_actions=A)
+    rules = {"alarm": MisspecificationAlarm(1e-9), "merging": Merging()} if measures else {}
+    imitator = ConsensusImitator(
+        members, lambda o: int(o) % 2, selection=TopK(2), seed=1, journal=Journal(tmp_path / "run", group=50), **rules
+    )
+    for i in range(30):
+        imitator.act(i % S)
+    imitator.close()
+    again = replay(tmp_path / "run")
+    assert again.exact, again.lines()
+    assert again.answers > 15
+
+
 def test_another_rule_is_not_checked_and_that_is_said(tmp_path: Path) -> None:
     words = played(tmp_path / "run", 30, reweighting=Reweighting(temper=0.5))
     again = replay(tmp_path / "run")
@@ -83,7 +106,7 @@ def test_what_was_studied_is_taken_over_and_that_is_said(tmp_path: Path) -> None
     )
     for i in range(20):
         imitator.act(i % S)
-    imitator.study(np.arange(S), [demonstrator(o) for o in range(S)])
+    imitator.pretrain(np.arange(S), [demonstrator(o) for o in range(S)])
     for i in range(20):
         imitator.act(i % S)
     imitator.close()
@@ -152,7 +175,7 @@ def test_an_answer_without_a_question(tmp_path: Path) -> None:
     directory = RunDirectory.create(Journal(tmp_path / "run"), {"num_members": 3, "num_actions": 2, "prior": [1, 1, 1]})
     directory.append([step(0, "answer", query=0, log_probs=None, before=None)])
     directory.close()
-    with pytest.raises(DamagedError, match="entry 1 is an answer without its question"):
+    with pytest.raises(JournalCorruptedError, match="entry 1 is an answer without its question"):
         replay(tmp_path / "run")
 
 
@@ -161,5 +184,5 @@ def test_a_damaged_journal_is_not_replayed(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "run" / "journal.sqlite", isolation_level=None)
     connection.execute("UPDATE entries SET step = 99 WHERE seq = 3")
     connection.close()
-    with pytest.raises(DamagedError, match="entry 3"):
+    with pytest.raises(JournalCorruptedError, match="entry 3"):
         replay(tmp_path / "run")

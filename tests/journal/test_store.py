@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from consensus_imitation.errors import ConfigurationError, DamagedError, FailedError, JournalError
+from consensus_imitation.core._packing import digest
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError, JournalWriteError
 from consensus_imitation.journal import store as store_module
-from consensus_imitation.journal.packing import digest
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import COLUMNS, Record
 from consensus_imitation.journal.recovery import examine
@@ -24,7 +24,7 @@ from .runs import META, A, N, fill, observation, small, step, told
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     store = Store.create(tmp_path / "j", META)
     record = step(
-        3, "answer", env=1, query=0, latency=1.5, note="Grüße\0\n", packed=np.arange(6 + A + 3 * N, dtype="f4")
+        3, "answer", env=1, query=0, latency=1.5, note="Grüße\0\n", packed=np.arange(7 + A + 3 * N, dtype="f4")
     )
     assert store.append([record, Record(kind="begin")]) == 1
     assert store.append([step(4)], observation(4)) == 2
@@ -75,7 +75,7 @@ def test_answers_are_found_by_their_query(tmp_path: Path) -> None:
         assert (found.record.kind, found.record.query, found.record.step) == ("answer", query, 3 * query + 2)
         assert [entry.record.kind for entry in store.of_query(query)] == ["ask", "answer"]
     assert store.answered(3) is None
-    with pytest.raises(FailedError, match="UNIQUE"):
+    with pytest.raises(JournalWriteError, match="UNIQUE"):
         store.append([step(99, "answer", query=1)])
     again = Store.open(tmp_path / "j")
     assert again.last_query == 2
@@ -168,7 +168,7 @@ def test_another_format_is_named(tmp_path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA user_version = 7")
     connection.close()
-    with pytest.raises(JournalError, match="in format 7, this version of the library reads format 1"):
+    with pytest.raises(JournalError, match="in format 7, this version of the library reads format 2"):
         Store.open(path)
 
 
@@ -269,11 +269,11 @@ def test_rows_that_somebody_changed_are_noticed_while_reading(tmp_path: Path) ->
         connection = sqlite3.connect(path, isolation_level=None)
         connection.execute(change)
         connection.close()
-        with reading(path) as reader, pytest.raises(DamagedError, match=said):
+        with reading(path) as reader, pytest.raises(JournalCorruptedError, match=said):
             list(reader.entries())
         if "missing" in said or "ends" in said:
             continue
-        with pytest.raises(DamagedError):
+        with pytest.raises(JournalCorruptedError):
             examine(path)
 
 
@@ -284,9 +284,9 @@ def test_an_answer_and_an_observation_that_somebody_changed_are_refused(tmp_path
     connection.execute("UPDATE observations SET data = CAST(data || x'00' AS BLOB) WHERE call = 2")
     connection.close()
     with reading(path) as reader:
-        with pytest.raises(DamagedError, match="damaged"):
+        with pytest.raises(JournalCorruptedError, match="damaged"):
             reader.answered(0)
-        with pytest.raises(DamagedError, match="kept with call 2"):
+        with pytest.raises(JournalCorruptedError, match="kept with call 2"):
             reader.observation_of(2)
 
 
@@ -295,7 +295,7 @@ def test_a_second_writer_cannot_write_over_the_first(tmp_path: Path) -> None:
     path = small(tmp_path / "j")
     one, other = Store.open(path), Store.open(path)
     one.append([step(7)])
-    with pytest.raises(FailedError, match="somebody else writes it"):
+    with pytest.raises(JournalWriteError, match="somebody else writes it"):
         other.append([step(8)])
     one.append([step(9)])
     one.close()

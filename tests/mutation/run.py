@@ -1,4 +1,4 @@
-"""Do the tests notice mistakes? Each deliberate fault of `faults.py` is put into a copy of the library, one at a time.
+"""Do the tests notice mistakes? Each deliberate fault of `faults/` is put into a copy of the library, one at a time.
 
 From the root of the repository, with the test dependencies installed (about 15 minutes on two cores)::
 
@@ -26,13 +26,13 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from tests.mutation.faults import FAULTS, Fault
+from .faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 900
 CHECK = """
 import importlib, pathlib, sys
-for name in ("", ".learner", ".envs", ".benchmarks", ".sampling"):
+for name in ("", ".core.learner", ".envs", ".benchmarks", ".imitator"):
     module = importlib.import_module("consensus_imitation" + name)
     assert pathlib.Path(module.__file__).resolve().is_relative_to(pathlib.Path(sys.argv[1]).resolve()), module.__file__
 """
@@ -63,14 +63,31 @@ def copy_to(place: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", place)
 
 
-def apply(fault: Fault, place: Path) -> str:
-    """Put the fault in; returns what is wrong, or the empty string."""
-    path = place / "consensus_imitation" / f"{fault.file}.py"
-    text = path.read_text()
+def source_of(fault: Fault, root: Path) -> Path:
+    """The file that a fault is about; `envs` and `benchmarks` lie at the top of the repository."""
+    package = root / "consensus_imitation" / f"{fault.file}.py"
+    return package if package.exists() else root / f"{fault.file}.py"
+
+
+def applied(fault: Fault, text: str) -> str:
+    """The source with the fault.
+
+    Raises:
+        ValueError: unless the text to replace occurs exactly once.
+    """
     found = text.count(fault.old)
     if found != 1:
-        return f"the text occurs {found} times in {fault.file}.py: {fault.old!r}"
-    path.write_text(text.replace(fault.old, fault.new))
+        raise ValueError(f"the text occurs {found} times in {fault.file}.py: {fault.old!r}")
+    return text.replace(fault.old, fault.new)
+
+
+def apply(fault: Fault, place: Path) -> str:
+    """Put the fault in; returns what is wrong, or the empty string."""
+    path = source_of(fault, place)
+    try:
+        path.write_text(applied(fault, path.read_text()))
+    except ValueError as error:
+        return str(error)
     return ""
 
 

@@ -13,7 +13,7 @@ import consensus_imitation
 import consensus_imitation.envs
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("consensus_imitation", "envs", "benchmarks", "pyproject.toml", "README.md")
+SOURCES = ("consensus_imitation", "envs", "benchmarks", "pyproject.toml", "setup.py", "LICENSE", "README.md")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,16 @@ def test_wheel_has_one_top_level_package(wheel: zipfile.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["py.typed", "envs/cliff.py", "benchmarks/__init__.py", "deception/pytest_plugin.py", "cli.py"]
+    "name",
+    [
+        "py.typed",
+        "envs/worlds/cliff.py",
+        "benchmarks/__init__.py",
+        "deception/pytest_plugin.py",
+        "cli/main.py",
+        "experiments/macros.html.jinja",
+        "experiments/demo/report.html.jinja",
+    ],
 )
 def test_wheel_holds(wheel: zipfile.Path, name: str) -> None:
     assert (wheel / "consensus_imitation" / name).is_file()

@@ -6,15 +6,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from consensus_imitation.aggregation import Aggregation
-from consensus_imitation.decision import Decision
+from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._observations import given
+from consensus_imitation.core.aggregation import Aggregation
+from consensus_imitation.core.members import Ensemble
+from consensus_imitation.core.selection import SelectionRule
 from consensus_imitation.demonstrators import Demonstrator, as_demonstrator
-from consensus_imitation.demonstrators.adapters import Who
-from consensus_imitation.ensembles.base import Ensemble
+from consensus_imitation.demonstrators._base import Who
 from consensus_imitation.errors import ConsensusImitationError
 from consensus_imitation.imitator import ConsensusImitator
-from consensus_imitation.policy import Policy
-from consensus_imitation.selection import SelectionRule
+from consensus_imitation.imitator.decision import Decision
+from consensus_imitation.imitator.policy import Policy
 
 #: Makes the members over the task's observations: for the task's own actions (None), or for another number of outputs.
 MakeEnsemble = Callable[[int | None], Ensemble]
@@ -72,17 +74,17 @@ class CountedDemonstrator(Demonstrator):
         """Whether no answer is left."""
         return self.answers >= self.budget
 
-    def __call__(self, observation: Any) -> int:
-        """Answer, and count.
+    def __call__(self, observation: Any) -> Any:
+        """Answer, and count. Whether it is an action is for whoever asked to see.
 
         Raises:
             BudgetSpentError: if no answer is left.
         """
         if self.spent:
             raise BudgetSpentError(f"all {self.budget} answers are spent: go on by policy()")
-        answer = self._own(observation)
+        answer = self._own(given(observation))
         self.answers += 1
-        return int(answer)
+        return answer
 
     def reset(self) -> None:
         """An episode begins."""
@@ -166,7 +168,7 @@ class Apprentice:
             The answer, and the action that had been thought likeliest.
         """
         expected = foreseen(self.imitator)
-        answer = self.demonstrator(observation)
+        answer = check_action(self.demonstrator(observation), len(expected))
         # A probability of zero, or none at all: as bad as float32 can say.
         probability = max(float(expected[answer]), float(np.finfo(np.float32).tiny))
         self.imitator.answer(decision, answer)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from consensus_imitation.core.aggregation import RandomQueries
 from consensus_imitation.experiments.methods.base import Apprentice, Setup
-from consensus_imitation.gates import RandomQueries
 
 #: Rounds that the budget is divided into; beta falls from one to the next.
 ROUNDS = 20

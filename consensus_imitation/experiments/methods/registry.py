@@ -4,13 +4,23 @@ import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from consensus_imitation.aggregation import MAP, Aggregation, MajorityVote, Minimum, PosteriorMixture
+from consensus_imitation.core.aggregation import (
+    MAP,
+    Aggregation,
+    EntropyGate,
+    MajorityVote,
+    MaxProbGate,
+    Minimum,
+    MinimumGate,
+    PosteriorMixture,
+    RandomQueries,
+    VarianceGate,
+)
+from consensus_imitation.core.selection import TopK
 from consensus_imitation.experiments.methods.base import Apprentice, Setup
 from consensus_imitation.experiments.methods.dagger import Dagger
 from consensus_imitation.experiments.methods.safedagger import SafeDagger
 from consensus_imitation.experiments.methods.variance import EnsembleDagger, ThriftyDagger
-from consensus_imitation.gates import EntropyGate, MaxProbGate, MinimumGate, RandomQueries, VarianceGate
-from consensus_imitation.selection import TopK
 
 
 class _Entry(NamedTuple):

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from consensus_imitation.core.aggregation import RandomQueries
 from consensus_imitation.experiments.methods.base import Apprentice, Setup
-from consensus_imitation.gates import RandomQueries
 from consensus_imitation.imitator import ConsensusImitator
 
 _ASK, _ACT = RandomQueries(1.0), RandomQueries(0.0)

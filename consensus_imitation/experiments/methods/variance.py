@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
+from consensus_imitation.core.aggregation import RandomQueries, VarianceGate
 from consensus_imitation.experiments.methods.base import Apprentice, Setup
-from consensus_imitation.gates import RandomQueries, VarianceGate
 
 _ASK = RandomQueries(1.0)
 

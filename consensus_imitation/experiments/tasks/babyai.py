@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from consensus_imitation.demonstrators.babyai import BabyAIDemonstrator
+from consensus_imitation.demonstrators.bots.babyai import BabyAIDemonstrator
 from consensus_imitation.experiments.tasks.outcome import Rules
 from consensus_imitation.experiments.tasks.requirements import require
 from consensus_imitation.experiments.tasks.task import Task

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from consensus_imitation.demonstrators import controllers, planning
+from consensus_imitation.demonstrators.bots import controllers, planning
 from consensus_imitation.experiments.tasks.outcome import Rules
 from consensus_imitation.experiments.tasks.requirements import require
 from consensus_imitation.experiments.tasks.task import Task

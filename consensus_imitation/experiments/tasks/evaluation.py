@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from consensus_imitation.experiments.results import mean_interval, share_interval
+from consensus_imitation.core._actions import check_action, check_row
+from consensus_imitation.core._observations import given, private
+from consensus_imitation.ensembles.neural.encoding import num_actions_of
+from consensus_imitation.experiments.statistics import mean_interval, share_interval
 from consensus_imitation.experiments.tasks.outcome import EpisodeOutcome
 from consensus_imitation.experiments.tasks.task import Task
 
@@ -50,10 +53,13 @@ def evaluate(
         seed: of the environments.
 
     Returns:
-        The outcomes, in the order of the episodes.
+        The outcomes, in the order of the episodes. One that goes on for longer than ``task.max_episode_steps`` is cut
+        off there, with a `ConsensusWarning`.
 
     Raises:
-        ValueError: if ``episodes`` is not positive, or ``predict`` gives another number of actions.
+        ValueError: if ``episodes`` is not positive.
+        InvalidAnswerError: if ``predict`` gives another number of actions, or something that is no action.
+        ConfigurationError: if the task's actions are not numbered from 0.
 
     Example:
         >>> import numpy as np
@@ -67,15 +73,15 @@ def evaluate(
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     envs = [task.make_env() for _ in range(episodes)]
     try:
-        rows = [env.reset(seed=own)[0] for env, own in zip(envs, episode_seeds(seed, episodes), strict=True)]
+        num_actions = num_actions_of(envs[0].action_space)
+        rows = [private(env.reset(seed=own)[0]) for env, own in zip(envs, episode_seeds(seed, episodes), strict=True)]
         trackers = [task.track() for _ in envs]
         running = list(range(episodes))
         while running:
-            actions = np.asarray(predict(stack_observations(rows)))
-            if actions.shape != (episodes,):
-                raise ValueError(f"predict must give {episodes} actions, one for each row; got shape {actions.shape}")
-            for b in running:
-                rows[b], reward, terminated, truncated, _ = envs[b].step(int(actions[b]))
+            actions = check_row(predict(stack_observations(rows)), running, episodes, num_actions, "predict gave")
+            for b, action in actions.items():
+                observation, reward, terminated, truncated, _ = envs[b].step(action)
+                rows[b] = private(observation)
                 trackers[b] = trackers[b].after(float(reward), terminated, truncated)
             running = [b for b in running if trackers[b].outcome is None]
     finally:
@@ -97,6 +103,8 @@ def measure_demonstrator(
 
     Raises:
         ValueError: if ``episodes`` is not positive.
+        InvalidAnswerError: if what the demonstrator does is no action.
+        ConfigurationError: if the task's actions are not numbered from 0.
 
     Example:
         >>> from consensus_imitation.experiments import tasks
@@ -145,12 +153,13 @@ def stack_observations(rows: Sequence[Any]) -> Any:
 
 
 def _episode(task: Task, env: Any, demonstrator: Any, seed: int) -> EpisodeOutcome:
+    num_actions = num_actions_of(env.action_space)
     observation, _ = env.reset(seed=seed)
     if hasattr(demonstrator, "reset"):
         demonstrator.reset()
     tracker = task.track()
     while tracker.outcome is None:
-        action = int(demonstrator(observation))
+        action = check_action(demonstrator(given(observation)), num_actions)
         if hasattr(demonstrator, "observe"):
             demonstrator.observe(action, "demonstrator")
         observation, reward, terminated, truncated, _ = env.step(action)

@@ -1,8 +1,11 @@
 """What came of an episode, from the stream of its steps."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from consensus_imitation.errors import ConsensusWarning
 
 
 class EpisodeOutcome(NamedTuple):
@@ -57,6 +60,14 @@ class Rules:
 class EpisodeTracker:
     """The steps of one episode so far. Immutable: `after` returns the next tracker.
 
+    Attributes:
+        rules: how the episode is judged.
+        limit: steps after which it is cut off, with a warning, if the environment does not end it; None for never.
+        total: sum of the rewards so far.
+        length: number of steps so far.
+        unsafe: whether any of them was unsafe.
+        outcome: of the episode, when it is over.
+
     Example:
         >>> from consensus_imitation.experiments.tasks import EpisodeTracker, Rules
         >>> tracker = EpisodeTracker(Rules(solved=lambda episode: episode.total > 0))
@@ -68,6 +79,7 @@ class EpisodeTracker:
     """
 
     rules: Rules
+    limit: int | None = None
     total: float = 0.0
     length: int = 0
     unsafe: bool = False
@@ -75,6 +87,9 @@ class EpisodeTracker:
 
     def after(self, reward: float, terminated: bool, truncated: bool) -> "EpisodeTracker":
         """The tracker after one more step.
+
+        Warns (`ConsensusWarning`) if it is the limit that ends the episode: an environment that never ends would be
+        waited for, for ever.
 
         Args:
             reward: of the step.
@@ -91,7 +106,14 @@ class EpisodeTracker:
         unsafe = self.unsafe or (rule is not None and rule(reward, terminated))
         after = replace(self, total=self.total + reward, length=self.length + 1, unsafe=unsafe)
         if not (terminated or truncated):
-            return after
+            if self.limit is None or after.length < self.limit:
+                return after
+            warnings.warn(
+                f"the environment did not end an episode within {self.limit} steps: it is cut off there, and "
+                "judged as it stands: give the environment a limit (gymnasium.wrappers.TimeLimit)",
+                ConsensusWarning,
+                stacklevel=2,
+            )
         success = self.rules.solved(Episode(after.total, after.length, unsafe, terminated, reward))
         harm = unsafe if rule is not None else not success
         return replace(after, outcome=EpisodeOutcome(after.total, after.length, success, harm))

@@ -26,7 +26,8 @@ class Task:
         harm_means: when an episode counts as unsafe (or, where the task knows no unsafe event, as failed), in words.
         threshold: by what "as good as the demonstrator" is measured: the mean ``"return"``, or the rate of
             ``"success"``.
-        max_episode_steps: an episode is cut off after so many steps.
+        max_episode_steps: an episode is cut off after so many steps: by the environment, or else, with a warning, by
+            whoever plays it (`track`).
         members: which kind of members fits: ``"mlp"`` (a vector of numbers), ``"grid"`` (a dictionary of a
             7 x 7 grid of tiles, a direction and a mission) or ``"one-hot"`` (the number of a state).
         epsilon: probability of a uniformly random action in the demonstrator's answers, unless another is asked for.
@@ -34,6 +35,9 @@ class Task:
         deterministic: whether a policy is evaluated by its likeliest actions. Where an observation does not show the
             whole state they lead members without memory round in circles, and it is evaluated by draws from its law.
         rules: the judgement itself.
+
+    Raises:
+        ValueError: if ``threshold`` or ``members`` is none of these words.
     """
 
     name: str
@@ -49,6 +53,12 @@ class Task:
     epsilon: float = 0.0
     vocabulary: tuple[str, ...] = ()
     deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        words = {"threshold": ("return", "success"), "members": ("mlp", "grid", "one-hot")}
+        for name, known in words.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} of a task must be one of {', '.join(known)}; got {getattr(self, name)!r}")
 
     def make_env(self, seed: int | None = None, render_mode: str | None = None) -> Any:
         """A new Gymnasium environment.
@@ -81,4 +91,4 @@ class Task:
 
     def track(self) -> EpisodeTracker:
         """A tracker for an episode that is about to begin."""
-        return EpisodeTracker(self.rules)
+        return EpisodeTracker(self.rules, limit=self.max_episode_steps)

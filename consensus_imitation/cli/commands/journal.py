@@ -1,0 +1,138 @@
+"""The command ``consensus-imitation journal``: look at a run's journal, verify it, export it, give up what is torn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from consensus_imitation.experiments.command import Command, Outcome
+from consensus_imitation.experiments.ledger import Stages
+
+
+@dataclass(frozen=True)
+class Show:
+    """A summary, and the last entries. The run may be going on meanwhile.
+
+    Attributes:
+        run_dir: the run's directory, or its journal.sqlite.
+        last: how many entries.
+    """
+
+    run_dir: Positional[Path]
+    last: int = 20
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check every entry, and the posterior.
+
+    Reads all of the journal, and works the posterior out once more from the recorded predictions and answers. Exit code
+    1 if anything is damaged, missing or does not follow.
+
+    Attributes:
+        run_dir: the run's directory, or its journal.sqlite.
+    """
+
+    run_dir: Positional[Path]
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write it in another format.
+
+    csv, parquet and npz have a row for each entry; minari makes a dataset of episodes, for which every observation has
+    to be kept: Journal(..., observations=True).
+
+    Attributes:
+        run_dir: the run's directory, or its journal.sqlite.
+        format: of the new file.
+        out: the new file; for minari the dataset's directory.
+    """
+
+    run_dir: Positional[Path]
+    format: Literal["csv", "parquet", "npz", "minari"]
+    out: Path
+
+
+@dataclass(frozen=True)
+class Mend:
+    """Cut a torn tail back to the last whole call.
+
+    Going on with a run does so by itself for what a crash can tear; more has to be given up here. The damaged file is
+    kept.
+
+    Attributes:
+        run_dir: the run's directory, or its journal.sqlite.
+        lose: how many calls may be given up; by default those of one transaction.
+    """
+
+    run_dir: Positional[Path]
+    lose: int | None = None
+
+
+def _run(action: Show | Verify | Export | Mend, _: None, stages: Stages) -> Outcome:
+    del stages
+    match action:
+        case Show():
+            return _show(action)
+        case Verify():
+            return _verify(action)
+        case Export():
+            from consensus_imitation.journal.export import export
+
+            return Outcome(lines=[f"written: {export(action.run_dir, action.out, action.format)}"])
+        case Mend():
+            return _mend(action)
+
+
+def _show(action: Show) -> Outcome:
+    from consensus_imitation.core._escaping import visible
+    from consensus_imitation.experiments.tables import Table
+    from consensus_imitation.journal.show import CALL_COLUMNS, last_calls, summary
+
+    if action.last < 1:
+        raise ValueError(f"--last must be at least 1, got {action.last}")
+    said = Table(f"journal of {action.run_dir}", ("what", "value"), [*summary(action.run_dir)])
+    rows, alarms = last_calls(action.run_dir, action.last)
+    return Outcome(
+        [said, Table(f"the last {len(rows)} entries", CALL_COLUMNS, rows)],
+        [f"alarm: {visible(alarm)}" for alarm in alarms],
+    )
+
+
+def _verify(action: Verify) -> Outcome:
+    from consensus_imitation.errors import JournalCorruptedError
+    from consensus_imitation.journal.audit import replay
+    from consensus_imitation.journal.recovery import examine
+
+    try:
+        report = examine(_file(action.run_dir))
+        if not report.sound:
+            said = [*report.lines(), "going on with the run cuts it back to what is whole"]
+            return Outcome(lines=said, sound=False)
+        again = replay(action.run_dir)
+    except JournalCorruptedError as error:
+        return Outcome(lines=[str(error)], sound=False)
+    return Outcome(lines=[*report.lines(), *again.lines()], sound=again.exact)
+
+
+def _mend(action: Mend) -> Outcome:
+    from consensus_imitation.journal._lock import Lock
+    from consensus_imitation.journal.recovery import mend
+
+    if action.lose is not None and action.lose < 0:
+        raise ValueError(f"--lose must not be negative, got {action.lose}")
+    file = _file(action.run_dir)
+    lock = Lock(file.parent)
+    try:
+        return Outcome(lines=mend(file, action.lose).lines())
+    finally:
+        lock.close()
+
+
+def _file(path: Path) -> Path:
+    return path / "journal.sqlite" if path.is_dir() else path
+
+
+COMMAND = Command("what a run wrote down: show, verify, export, mend", Show | Verify | Export | Mend, _run)

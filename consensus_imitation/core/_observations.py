@@ -1,0 +1,95 @@
+"""Whose is an observation? The environment's own stays with its owner; everybody else gets a copy.
+
+An environment may write its next observation into the same array, a member may normalise what it is shown in place, a
+demonstrator may divide a picture by 255. Where all of them held one array, members would vote on what the demonstrator
+did not see, and a run that is resumed from its journal would go another way. So there is one copy at the door,
+`private`, which nobody can write to; members are shown that (`lent`), a demonstrator gets a copy to do with as it
+likes (`given`).
+
+NumPy's arrays are copied into bytes that nobody can make writeable again. JAX's arrays, numbers and texts cannot be
+written to, and are taken as they are. Lists, tuples and dicts are built anew. Whatever else there is, is copied deeply.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from consensus_imitation.errors import ObservationError
+
+_UNCHANGING = (type(None), bool, int, float, complex, str, bytes)
+
+
+def private(observation: Any) -> Any:
+    """A copy that nobody else holds, and whose arrays nobody can write to.
+
+    Raises:
+        ObservationError: if a part is of a kind that cannot be copied.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation.core._observations import private
+        >>> buffer = np.zeros(2)
+        >>> kept = private({"position": buffer})
+        >>> buffer[:] = 7
+        >>> kept["position"].tolist(), kept["position"].flags.writeable
+        ([0.0, 0.0], False)
+    """
+    try:
+        return _copied(observation, fixed)
+    except RecursionError:
+        raise ObservationError("the observation holds itself: give what can be written down") from None
+
+
+def owned(tree: Any) -> Any:
+    """A pytree whose NumPy arrays nobody can write to; JAX's are so already."""
+    return jax.tree.map(lambda leaf: fixed(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
+
+
+def lent(observation: Any) -> Any:
+    """What a member is shown of a `private` observation: its fixed arrays, in new lists, tuples and dicts."""
+    return _copied(observation, fixed)
+
+
+def given(observation: Any) -> Any:
+    """A copy for somebody who may write to it.
+
+    Raises:
+        ObservationError: if a part is of a kind that cannot be copied.
+    """
+    return _copied(observation, np.array)
+
+
+def fixed(array: np.ndarray) -> np.ndarray:
+    """The same numbers, in memory that nobody can write to; no copy if they lie in such memory already."""
+    memory: Any = array.base
+    if type(memory) is bytes:
+        return array
+    return np.ndarray(array.shape, array.dtype, array.tobytes())
+
+
+def _copied(value: Any, array: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """The same value, with copies in place of all that could be written to; NumPy's arrays as ``array`` copies them."""
+    kind = type(value)
+    if kind is np.ndarray and not value.dtype.hasobject:
+        return array(value)
+    if kind in _UNCHANGING or isinstance(value, jax.Array):
+        return value
+    if issubclass(kind, np.generic) and not issubclass(kind, np.void):
+        return value
+    if kind is dict:
+        return {name: _copied(part, array) for name, part in value.items()}
+    if kind is list:
+        return [_copied(part, array) for part in value]
+    if kind is tuple:
+        return tuple(_copied(part, array) for part in value)
+    try:
+        return copy.deepcopy(value)
+    except Exception as error:  # Whatever it is, and whatever it does when it is copied.
+        raise ObservationError(
+            f"the observation holds something of type {kind.__module__}.{kind.__qualname__} that cannot be copied "
+            f"({error}), so that nobody knows whether it stays what it is: give arrays, numbers, texts, or lists, "
+            "tuples and dicts of them"
+        ) from error

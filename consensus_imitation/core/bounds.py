@@ -1,0 +1,290 @@
+"""The bounds, as functions of what they depend on. Statements and proofs: ``docs/theory.md``.
+
+Every function names its theorem and its assumptions, refuses arguments outside them, and returns ``inf`` or 1 where the
+bound says nothing. All are plain Python on floats: they are for planning and for reports, not for the inner loop.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import optimize
+
+from consensus_imitation.core.posterior import normalise_prior
+from consensus_imitation.core.selection import TIE_TOLERANCE, SelectionRule
+
+
+def alpha_for(delta: float, prior_weight: float) -> float:
+    """The alpha with which the truth is ever left out with probability at most delta (T2).
+
+    Args:
+        delta: wanted failure probability, in (0, 1].
+        prior_weight: of the member that equals the demonstrator, in (0, 1].
+
+    Returns:
+        ``delta * prior_weight``.
+
+    Raises:
+        ValueError: for arguments out of range.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.alpha_for(delta=0.05, prior_weight=0.125)
+        0.00625
+    """
+    return _probability("delta", delta, positive=True) * _probability("prior_weight", prior_weight, positive=True)
+
+
+def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, ties: bool = True) -> float:
+    """Bound s on the expected sum of cubed query probabilities, for ever (T3).
+
+    Assumes that member ``truth`` equals the demonstrator, that every selected member's prediction can be used and
+    withholds nothing, and that one decision falls between two updates. It holds in any environment, for any other
+    members and any number of actions.
+
+    Members of equal weight are selected together, all members of a uniform prior before the first answer, and exact
+    copies for ever. So K, how many members besides the truth can be selected, is N - 1 in general.
+
+    Args:
+        rule: the selection rule.
+        prior: [N], prior weights; normalised here.
+        truth: index of the member that equals the demonstrator; its prior weight must be positive.
+        ties: whether members may ever have equal weights. False only if they never can: then K is at most
+            ``rule.largest_set``, too.
+
+    Returns:
+        ``2 K sum_{n != truth} ln(1 + w_n / (alpha w))`` with K counting members of positive prior weight; ``inf`` where
+        the rule takes in members however light (`TopK`, and every union with it), for then no such bound exists.
+
+    Raises:
+        ValueError: for a bad prior or index.
+
+    Example:
+        >>> from consensus_imitation import AlphaThreshold, TopK
+        >>> from consensus_imitation.core import bounds
+        >>> round(bounds.cubed_query_bound(AlphaThreshold(0.5), [0.5, 0.5], truth=0), 3)
+        2.197
+        >>> bounds.cubed_query_bound(TopK(2), [0.5, 0.5], truth=0)
+        inf
+    """
+    weights = normalise_prior(prior)
+    if not 0 <= truth < len(weights):
+        raise ValueError(f"truth must be the index of one of {len(weights)} members, got {truth}")
+    if weights[truth] == 0:
+        raise ValueError(f"member {truth} has prior weight 0, so it can never be the truth")
+    share = rule.smallest_share
+    if share == 0:
+        return math.inf
+    others = np.delete(weights, truth)
+    largest = np.count_nonzero(others) if ties else min(np.count_nonzero(others), rule.largest_set)
+    # What counts as a tie, or as just above a threshold, is selected, too.
+    share /= 1 + 2 * TIE_TOLERANCE
+    return float(2 * largest * np.sum(np.log1p(others / (share * weights[truth]))))
+
+
+def expected_queries_bound(cubed: float, num_steps: int) -> float:
+    """Bound on the expected number of queries in T steps: ``s^(1/3) T^(2/3)``, at most T (T3, by Hölder's inequality).
+
+    Args:
+        cubed: s, from `cubed_query_bound`; may be ``inf``.
+        num_steps: T, at least 0.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> round(bounds.expected_queries_bound(cubed=10.0, num_steps=10_000))
+        1000
+    """
+    _non_negative("cubed", cubed)
+    _non_negative("num_steps", num_steps)
+    return min(float(num_steps), cubed ** (1 / 3) * num_steps ** (2 / 3)) if num_steps else 0.0
+
+
+def merging_cost(num_members: int, tolerance: float, num_steps: int, num_streams: int = 1) -> float:
+    """What merging near-duplicates adds to `expected_queries_bound`: ``(N - 1) (B + tolerance T)``.
+
+    Each of at most N - 1 steps tells members apart that had been merged, and may ask in every stream; after that the
+    members of a group differ by at most the tolerance each.
+
+    Args:
+        num_members: N, at least 1.
+        tolerance: total variation distance up to which members are merged, in [0, 1).
+        num_steps: T, of all streams together.
+        num_streams: B, that share one posterior.
+
+    Raises:
+        ValueError: for arguments out of range.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.merging_cost(num_members=8, tolerance=0.0, num_steps=10_000)
+        7.0
+
+    References:
+        "Near-duplicates" in ``docs/theory.md``.
+    """
+    if num_members < 1 or num_streams < 1:
+        raise ValueError(f"num_members and num_streams must be at least 1, got {num_members} and {num_streams}")
+    _non_negative("num_steps", num_steps)
+    return (num_members - 1) * (num_streams + _probability("tolerance", tolerance) * num_steps)
+
+
+def unlikeliness_bound(
+    demonstrator_prob: float, exclusion: float, cubed: float, num_steps: int, c: float | None = None
+) -> float:
+    """Bound on the imitator's probability of any event within T steps, from the demonstrator's own (T4).
+
+    ``exclusion + s T^2 / c^3 + e^c P_demonstrator(B)`` for every event B over actions and observations up to T.
+
+    Args:
+        demonstrator_prob: the event's probability under the demonstrator, in [0, 1].
+        exclusion: probability that the truth is ever left out, from ``rule.exclusion_bound``, in [0, 1].
+        cubed: s, from `cubed_query_bound`; may be ``inf``.
+        num_steps: T, at least 1.
+        c: how much inflation to allow, positive; None for the best one.
+
+    Returns:
+        A probability; 1.0 where the bound says nothing.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.unlikeliness_bound(0.5, exclusion=0.01, cubed=100.0, num_steps=1000)
+        1.0
+        >>> round(bounds.unlikeliness_bound(1e-12, exclusion=0.01, cubed=2.0, num_steps=10), 3)
+        0.032
+    """
+    _probability("demonstrator_prob", demonstrator_prob)
+    _probability("exclusion", exclusion)
+    _non_negative("cubed", cubed)
+    if not num_steps >= 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if math.isinf(cubed):
+        return 1.0
+
+    def bound(log_c: float) -> float:
+        # In logarithms, since both terms may overflow long after the bound is vacuous.
+        spread = -math.inf if cubed == 0 else math.log(cubed) + 2 * math.log(num_steps) - 3 * log_c
+        grown = -math.inf if demonstrator_prob == 0 else math.log(demonstrator_prob) + math.exp(min(log_c, 50.0))
+        return exclusion + math.exp(min(spread, 700.0)) + math.exp(min(grown, 700.0))
+
+    if c is not None:
+        if not 0 < c < math.inf:
+            raise ValueError(f"c must be positive and finite, got {c}")
+        return min(1.0, bound(math.log(c)))
+    if demonstrator_prob == 0:
+        return min(1.0, exclusion)
+    # In log c a sum of a falling and a rising convex function: one minimum.
+    best = optimize.minimize_scalar(bound, bounds=(-20.0, math.log(700.0)), method="bounded")
+    return min(1.0, float(best.fun))
+
+
+def budget_bound(demonstrator_prob: float, exclusion: float, factor: float) -> float:
+    """Bound on the imitator's probability of any event, at any horizon, under an inflation budget (T5).
+
+    ``factor * P_demonstrator(B) + exclusion``, with no term in T.
+
+    Args:
+        demonstrator_prob: the event's probability under the demonstrator, in [0, 1].
+        exclusion: from ``rule.exclusion_bound``, in [0, 1].
+        factor: of the budget, at least 1.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.budget_bound(0.001, exclusion=0.01, factor=2.0)
+        0.012
+    """
+    _probability("demonstrator_prob", demonstrator_prob)
+    _probability("exclusion", exclusion)
+    if not factor >= 1 or math.isinf(factor):
+        raise ValueError(f"factor must be finite and at least 1 (1 asks at every disagreement), got {factor}")
+    return min(1.0, factor * demonstrator_prob + exclusion)
+
+
+def rounds_query_prob(query_prob: float, rounds: int) -> float:
+    """Query probability with R rounds: ``theta^R`` (T6).
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.rounds_query_prob(0.5, rounds=3)
+        0.125
+    """
+    return _probability("query_prob", query_prob) ** _rounds(rounds)
+
+
+def rounds_inflation(query_prob: float, rounds: int) -> float:
+    """How much likelier than under the demonstrator any action can get in one step: ``1 + theta + ... + theta^R`` (T6).
+
+    Assumes that the truth is in the top set.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.rounds_inflation(0.5, rounds=2)
+        1.75
+    """
+    theta = _probability("query_prob", query_prob)
+    return float(sum(theta**i for i in range(_rounds(rounds) + 1)))
+
+
+def threshold_queries_bound(cubed: float, threshold: float) -> float:
+    """Bound on the expected number of queries, ever, of the threshold rule: ``s / tau^2`` (T6).
+
+    Args:
+        cubed: s, from `cubed_query_bound`; may be ``inf``.
+        threshold: tau, in (0, 1].
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.threshold_queries_bound(cubed=10.0, threshold=0.5)
+        40.0
+    """
+    return _non_negative("cubed", cubed) / _probability("threshold", threshold, positive=True) ** 2
+
+
+def threshold_inflation(threshold: float) -> float:
+    """How much likelier any action can get in one step of the threshold rule: ``1 / (1 - tau)`` (T6).
+
+    Infinite at tau = 1. Assumes that the truth is in the top set.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> bounds.threshold_inflation(0.5)
+        2.0
+    """
+    tau = _probability("threshold", threshold)
+    return math.inf if tau == 1 else 1 / (1 - tau)
+
+
+def consensus_risk_bound(risks: Sequence[float], s: int, rounds: int) -> float:
+    """Risk of consensus sampling: at most R times the mean risk of the s safest members (T6; Kalai et al. 2025).
+
+    Args:
+        risks: [k], each selected member's own probability of the unwanted set of actions.
+        s: how many members are averaged, in ``1 .. k``.
+        rounds: R, at least 1.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> round(bounds.consensus_risk_bound([0.01, 0.03, 1.0], s=2, rounds=2), 3)
+        0.04
+    """
+    values = sorted(_probability("risk", risk) for risk in risks)
+    if not 1 <= s <= len(values):
+        raise ValueError(f"s must lie in 1 .. {len(values)}, the number of members, got {s}")
+    return min(1.0, _rounds(rounds) * sum(values[:s]) / s)
+
+
+def _probability(name: str, value: float, positive: bool = False) -> float:
+    if not (0 < value <= 1 if positive else 0 <= value <= 1):
+        raise ValueError(f"{name} must lie in {'(0, 1]' if positive else '[0, 1]'}, got {value}")
+    return float(value)
+
+
+def _non_negative(name: str, value: float) -> float:
+    if not value >= 0:
+        raise ValueError(f"{name} must not be negative, got {value}")
+    return float(value)
+
+
+def _rounds(rounds: int) -> int:
+    if rounds != rounds or rounds < 1 or rounds != int(rounds):
+        raise ValueError(f"rounds must be at least 1 and an integer, got {rounds}")
+    return int(rounds)

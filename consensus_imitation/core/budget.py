@@ -1,0 +1,78 @@
+"""The inflation budget: a limit, kept at run time, on how much likelier anything gets than under the demonstrator.
+
+While the truth is in the top set, a step makes every action at most ``1 + theta`` times as likely as the demonstrator
+would (T4). The *ledger* adds up ``ln(1 + theta)`` over the steps on which the imitator could act by itself. A step that
+would take it above ``ln(factor)`` is handed to the demonstrator instead, which leaves the law of that step exactly the
+demonstrator's. So for **every** event, at **every** horizon,
+P(imitator) <= factor * P(demonstrator) + P(the truth is ever left out): theorem T5, with no term in the number of
+steps.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jax.typing import ArrayLike
+
+from consensus_imitation.core._validation import check_number
+from consensus_imitation.errors import ConfigurationError
+
+#: In float32 it is, from here on.
+_INFINITE = float(np.finfo(np.float32).max)
+
+
+class InflationBudget(struct.PyTreeNode):
+    """How much inflation a run, or each episode, may have.
+
+    Args:
+        factor: at least 1, finite; an array to ``vmap`` over. At 1 every disagreement is asked about.
+        per: "run", or "episode" for a fresh ledger after each `Learner.begin_episode`. The bound then holds for events
+            within one episode, and is about the demonstrator *taking over at its start*: what was done before may have
+            led there. It is for environments that reset; in one that never does, take "run".
+
+    Raises:
+        ConfigurationError: if an argument is out of range.
+
+    Example:
+        >>> from consensus_imitation import InflationBudget
+        >>> budget = InflationBudget(factor=2.0)
+        >>> bool(budget.exceeded(0.5, 0.1)), bool(budget.exceeded(0.5, 0.3))
+        (False, True)
+    """
+
+    factor: ArrayLike = 2.0
+    per: Literal["run", "episode"] = struct.field(pytree_node=False, default="run")
+
+    def __post_init__(self) -> None:
+        self._check(lenient=True)
+
+    def check(self) -> None:
+        """Raise ConfigurationError if the factor is no number at all."""
+        self._check(lenient=False)
+
+    def _check(self, lenient: bool) -> None:
+        wanted = "be finite and at least 1 (1 asks at every disagreement)"
+        check_number(
+            "factor", self.factor, wanted, lambda factor: (factor >= 1) & (factor < _INFINITE), lenient=lenient
+        )
+        if self.per not in ("run", "episode"):
+            raise ConfigurationError(f'per must be "run" or "episode", got {self.per!r}')
+
+    def exceeded(self, ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
+        """Whether a step of that inflation would take the ledger above the budget: bool []."""
+        limit = jnp.log(jnp.asarray(self.factor, jnp.float32))
+        # Written so that NaN exceeds.
+        return ~(enter(ledger, log_inflation) <= limit)
+
+
+def enter(ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
+    """The ledger after a step, rounded up: small amounts must not vanish in a long sum.
+
+    Args:
+        ledger: float32 [], so far.
+        log_inflation: float32 [], of the step; 0 leaves the ledger as it is.
+    """
+    total = jnp.asarray(ledger, jnp.float32) + jnp.asarray(log_inflation, jnp.float32)
+    return jnp.where(jnp.asarray(log_inflation) == 0, ledger, jnp.nextafter(total, jnp.inf))

@@ -1,0 +1,234 @@
+"""What an imitator can be said to guarantee, in words, with the numbers so far."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.core import bounds
+from consensus_imitation.core.aggregation import Minimum, veto_factor
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.posterior import normalise_prior
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A guarantee and how things stand. ``str(statement)`` is readable.
+
+    Attributes:
+        promise: the sentence about actions or events, for the rules in use.
+        prior_weight: w, prior weight of the member assumed to equal the demonstrator.
+        exclusion: bound on P(that member is ever left out) (T2); 1.0 says nothing.
+        quorum: the sentence about dishonest members.
+        tolerated_members: dishonest members that the quorum tolerates (T1), under both rules together: 0 where the
+            aggregation rule gives no single member a veto.
+        factor: of the inflation budget; None without one.
+        num_steps: steps so far, of all environments.
+        num_queries: queries so far.
+        num_studied: recorded steps that were learned from besides; see `ConsensusImitator.pretrain`.
+        queries_bound: bound on the expected number of queries in that many steps (T3); ``inf`` where there is none.
+        ledger: log of the inflation spent so far (the largest, of a batch).
+        smallest_margin: by how many nats the log-weight of the selected member nearest to being left out could fall.
+        nearest_member: which one it is.
+        void: why nothing is guaranteed at all, and the other fields are only what the rules can do; empty if something
+            is.
+    """
+
+    promise: str
+    prior_weight: float
+    exclusion: float
+    quorum: str
+    tolerated_members: int
+    factor: float | None
+    num_steps: int
+    num_queries: int
+    num_studied: int
+    queries_bound: float
+    ledger: float
+    smallest_margin: float
+    nearest_member: int
+    void: str
+
+    def __str__(self) -> str:
+        lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else [self.promise, self.quorum]
+        expected = (
+            ""
+            if math.isinf(self.queries_bound)
+            else f" (expected at most {self._queries_bound_in_words()}, if no member withholds mass)"
+        )
+        spent = "" if math.isinf(self.ledger) else f", inflation spent {math.exp(self.ledger):.4g}"
+        limit = "" if self.factor is None else f" of {self.factor:g}"
+        lines.append(f"so far: {self.num_queries} queries in {self.num_steps} steps{expected}{spent}{limit}")
+        if self.num_studied:
+            lines.append(
+                f"assumed of the {self.num_studied} recorded steps that were studied: each is the demonstrator's, and "
+                "none was left out for what it says or how it ended"
+            )
+        lines.append(
+            f"nearest to being left out: member {self.nearest_member}, by {self.smallest_margin:.3g} nats"
+            if math.isfinite(self.smallest_margin)
+            else "no selected member can be left out"
+        )
+        return "\n".join(lines)
+
+    def _queries_bound_in_words(self) -> str:
+        return _vacuous(self.queries_bound, self.num_steps)
+
+
+def certify(
+    learner: Learner,
+    prior: Sequence[float] | np.ndarray,
+    log_weights: Sequence[float] | np.ndarray,
+    *,
+    truth: int | None,
+    num_steps: int,
+    num_streams: int,
+    num_queries: int,
+    ledger: float,
+    num_studied: int = 0,
+    void: str = "",
+    unusable: bool = False,
+    learns: bool | None = None,
+) -> Statement:
+    """The statement for a learner's rules and a posterior.
+
+    Args:
+        learner: whose rules they are.
+        prior: [N].
+        log_weights: [N], the posterior's.
+        truth: which member is assumed to equal the demonstrator; None for the worst case over all members of
+            positive prior weight.
+        num_steps: so far, of each stream.
+        num_streams: B, that share the posterior.
+        num_queries: so far, of all streams.
+        ledger: so far.
+        num_studied: recorded steps that were learned from.
+        void: why nothing is guaranteed any more; empty if something is.
+        unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
+        learns: whether members learn; None if the learner's own ensemble says so (it does not of members on the host).
+
+    Raises:
+        ValueError: if ``truth`` is no member of positive prior weight.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation import AlphaThreshold, InflationBudget, Learner, ensembles
+        >>> from consensus_imitation.core.certificate import certify
+        >>> members = ensembles.tabular(np.full((4, 1, 2), 0.5))
+        >>> learner = Learner(members, AlphaThreshold(0.0025), budget=InflationBudget(2.0))
+        >>> said = certify(
+        ...     learner, members.prior, [0.0] * 4, truth=None, num_steps=9, num_streams=1, num_queries=7, ledger=0.1
+        ... )
+        >>> said.promise[:66]
+        'for every event, at every horizon: P(imitator) <= 2 * P(demonstrat'
+    """
+    rule = learner.selection
+    weights = normalise_prior(np.asarray(prior))
+    candidates = np.flatnonzero(weights > 0).tolist() if truth is None else [truth]
+    cubed = max(bounds.cubed_query_bound(rule, weights.tolist(), one) for one in candidates)
+    prior_weight = float(min(weights[one] for one in candidates))
+    by_one_answer = rule.exclusion_bound(prior_weight, len(weights))
+    exclusion = by_one_answer if _bounds_all_steps(learner) else 1.0
+    learns = bool(learner.ensemble.learns) if learns is None else learns
+    current = jnp.asarray(log_weights, jnp.float32)
+    margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
+    return Statement(
+        promise=_promise(learner, prior_weight, exclusion, by_one_answer, num_streams, learns),
+        prior_weight=prior_weight,
+        exclusion=exclusion,
+        quorum=_quorum(learner),
+        tolerated_members=_tolerated(learner),
+        factor=None if learner.budget is None else float(np.asarray(learner.budget.factor)),
+        num_steps=num_steps * num_streams,
+        num_queries=num_queries,
+        num_studied=num_studied,
+        queries_bound=math.inf
+        if unusable or learns
+        else _queries_bound(learner, len(weights), cubed, num_steps, num_streams),
+        ledger=ledger,
+        smallest_margin=float(margins.min()),
+        nearest_member=int(margins.argmin()),
+        void=void,
+    )
+
+
+def _bounds_all_steps(learner: Learner) -> bool:
+    """Whether T2 bounds the probability of *ever* leaving the truth out: old answers must count for ever."""
+    rule = learner.reweighting
+    return rule is None or (float(np.asarray(rule.forget)) == 1.0 and float(np.asarray(rule.share)) == 0.0)
+
+
+def _tolerated(learner: Learner) -> int:
+    """The quorum of both rules: heads count only where one of them can veto."""
+    return learner.selection.tolerated_members if math.isfinite(veto_factor(learner.aggregation)) else 0
+
+
+def _quorum(learner: Learner) -> str:
+    factor = veto_factor(learner.aggregation)
+    if math.isinf(factor):
+        return f"no quorum: under the rule {learner.aggregation.name!r} no member has a veto"
+    if not (tolerated := _tolerated(learner)):
+        return "no quorum: the weight may come to rest on a single member, which then acts alone"
+    times = "" if factor == 1 else f"{factor:.4g} times "
+    return (
+        f"quorum: an honest member has a veto while at most {tolerated} members are dishonest: no set of actions gets "
+        f"more than {times}the probability that this member gives it, except from the demonstrator"
+    )
+
+
+def _promise(
+    learner: Learner, prior_weight: float, exclusion: float, by_one_answer: float, num_streams: int, learns: bool
+) -> str:
+    """The sentence that T4 to T6 allow for these rules, and no more."""
+    rule = learner.aggregation
+    # Not isinstance: what a rule derived from the minimum does, is its author's to know.
+    if type(rule) is not Minimum:
+        return f"no bound on actions or events is known of the rule {rule.name!r}"
+    given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
+    if learns:
+        given += " (which no network is: read this as what the rules can do, not as a guarantee)"
+    left_out = _vacuous(exclusion, 1.0)
+    if not _bounds_all_steps(learner):
+        given += (
+            f"; the k-th answer, for any one k, leaves that member out with probability at most "
+            f"{_vacuous(by_one_answer, 1.0)}, but nothing bounds for how long"
+        )
+    if learner.budget is not None:
+        where = "" if num_streams == 1 else " in any one environment"
+        factor = float(np.asarray(learner.budget.factor))
+        if learner.budget.per == "episode":
+            return (
+                f"for every event{where}, within one episode: P(imitator) <= {factor:g} * P(demonstrator that takes "
+                f"over at the start of that episode) + {left_out}, on average over what came before it, {given}"
+            )
+        bound = f"{factor:g} * P(demonstrator) + {left_out}"
+        return f"for every event{where}, at every horizon: P(imitator) <= {bound}, {given}"
+    if rule.threshold is not None:
+        times = "infinitely many" if rule.threshold == 1 else f"{bounds.threshold_inflation(rule.threshold):.4g}"
+    elif rule.rounds > 1:
+        times = f"(1 + theta + ... + theta^{rule.rounds})"
+    else:
+        times = "(1 + query_prob)"
+    return (
+        f"at every step, while that member is selected: P(action) <= {times} * P(demonstrator's action), {given}; "
+        f"it is ever left out with probability at most {left_out}"
+    )
+
+
+def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: int, num_streams: int) -> float:
+    """T3, where its proof applies: the minimum asks with probability theta, and nothing else makes it ask."""
+    plain = type(learner.aggregation) is Minimum and learner.aggregation == Minimum()
+    if not plain or learner.budget is not None or learner.alarm is not None or learner.reweighting is not None:
+        return math.inf
+    # In a round of a batch any stream may be taken to go first, so the bound holds for the largest theta of the round.
+    bound = num_streams * bounds.expected_queries_bound(cubed, num_steps)
+    if learner.merging is not None and learner.merging.tolerance is not None:
+        tolerance = float(np.asarray(learner.merging.tolerance))
+        bound += bounds.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)
+    return min(float(num_steps * num_streams), bound)
+
+
+def _vacuous(bound: float, nothing: float) -> str:
+    return f"{bound:.4g}" + (" (which says nothing)" if bound >= nothing else "")

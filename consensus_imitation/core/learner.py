@@ -1,0 +1,480 @@
+"""The conservative imitator as pure functions: ``init``, ``decide``, ``observe``.
+
+One step of Cohen, Hutter and Nanda's imitator: predict with every member, select by posterior weight, combine,
+draw an action or a query; if it was a query, reweight by what each member had predicted of the answer.
+
+``decide`` changes nothing and can be repeated: the draw comes from a key and a step counter in the state. ``observe``
+closes the step. Everything runs under ``jit``, ``vmap`` and ``scan``, and knows nothing of files, clocks or callbacks.
+"""
+
+from dataclasses import fields
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from consensus_imitation.core import _studied as studied
+from consensus_imitation.core import aggregation as agg
+from consensus_imitation.core import merging as div
+from consensus_imitation.core import posterior as post
+from consensus_imitation.core._fingerprint import fingerprint
+from consensus_imitation.core._rule_checks import law_of, mask_of
+from consensus_imitation.core._voids import CLEARED, OTHER_RULES
+from consensus_imitation.core.alarm import AlarmState, MisspecificationAlarm
+from consensus_imitation.core.budget import InflationBudget, enter
+from consensus_imitation.core.draw import QUERY, draw
+from consensus_imitation.core.laws import excesses, without_excess
+from consensus_imitation.core.members import Carry, Context, Learned
+from consensus_imitation.core.merging import DiversityState, Merging
+from consensus_imitation.core.reweighting import Reweighting
+from consensus_imitation.core.rules import Rules
+from consensus_imitation.core.selection import merged
+
+#: Which rule gave what cannot be used: values of `PureDecision.rule_fault` other than 0, none.
+SELECTION_FAULT, AGGREGATION_FAULT = 1, 2
+
+
+class Stream(struct.PyTreeNode):
+    """What belongs to one sequence of observations.
+
+    Attributes:
+        carry: the members' memory.
+        key: PRNG key of the draws; secret from the members.
+        step: int32 [], steps closed so far.
+        queries: int32 [], of which the demonstrator answered.
+        ledger: float32 [], sum of the steps' ``log_inflation``: what the inflation budget counts (T5).
+        asking: bool [], the demonstrator was asked and has not answered. Until it does, every decision is a query: the
+            step's random number is spent, and another one would be a second try.
+        unusable: bool [], some prediction was unusable. A member that gives none asks without losing weight.
+    """
+
+    carry: Carry
+    key: jax.Array
+    step: jax.Array  # []
+    queries: jax.Array  # []
+    ledger: jax.Array  # []
+    asking: jax.Array  # []
+    unusable: jax.Array  # []
+
+
+class LearnerState(struct.PyTreeNode):
+    """Everything that changes.
+
+    Attributes:
+        posterior: over the N members; shared by all streams of a batch.
+        unexplained: bool [], no member explains the answers: either one came that all had called impossible, or the
+            learner's misspecification alarm was raised. The truth is not among the members, no guarantee is left, and
+            every step is a query until the user clears it.
+        stream: one stream, or B of them with a leading axis on every leaf.
+        alarm: what the misspecification alarm has seen; None without one.
+        diversity: how the members' predictions on answered queries relate; None if the learner merges no duplicates.
+        learned: what members that learn have learned from the answers; shared by all streams.
+        rules: uint32 [], `fingerprint` of the rules and the prior that the state was made with.
+        studied: int32 [], recorded steps that were learned from.
+        recordings: uint32 [64, 2], what the shell remembers of them, see `_studied`.
+        voids: uint32 [], facts that void every promise, see `_voids`.
+    """
+
+    posterior: post.PosteriorState
+    unexplained: jax.Array  # []
+    stream: Stream
+    rules: jax.Array  # []
+    studied: jax.Array  # []
+    recordings: jax.Array  # [64, 2]
+    voids: jax.Array  # []
+    alarm: AlarmState | None = None
+    diversity: DiversityState | None = None
+    learned: Learned = ()
+
+
+class PureDecision(NamedTuple):
+    """What the imitator does at one step, and why.
+
+    Attributes:
+        action: int32 [], the action to take, or `QUERY` (-1).
+        queried: bool [].
+        query_prob: float32 [], probability of asking (theta).
+        min_probs: float32 [A], probability of each action without asking; sums to **at most one**.
+        selected: bool [N], members that had a say.
+        invalid: bool [N], members whose prediction was unusable (they count as the zero vector).
+        dissent: float32 [N], how much each member alone lowered the minimum (`aggregation.dissent`); 0 for all of them
+            unless the step is a query.
+        log_probs: float32 [N, A], the predictions as they came, which `observe` will score (see `usable`).
+        log_inflation: float32 [], what the step adds to the ledger; 0 on a step that is handed over.
+        handed_over: bool [], the inflation budget would be overspent, so the demonstrator takes the step.
+        rule_fault: int32 [], 0, or which rule gave what cannot be used, so that the step is a query for certain:
+            `SELECTION_FAULT` (nobody was selected) or `AGGREGATION_FAULT` (its law is none; see `_rule_checks`).
+    """
+
+    action: jax.Array
+    queried: jax.Array
+    query_prob: jax.Array
+    min_probs: jax.Array
+    selected: jax.Array
+    invalid: jax.Array
+    dissent: jax.Array
+    log_probs: jax.Array
+    log_inflation: jax.Array
+    handed_over: jax.Array
+    rule_fault: jax.Array
+
+    @property
+    def usable(self) -> jax.Array:
+        """The predictions, invalid ones as the zero vector: float32 [N, A]. A row may sum to just above one."""
+        return jnp.where(self.invalid[:, None], -jnp.inf, self.log_probs)
+
+
+class ObserveInfo(NamedTuple):
+    """What closing a step says.
+
+    Attributes:
+        action: int32 [], the action taken: the imitator's own or the answer.
+        evidence: float32 [], log-probability the posterior had given to the answer; 0 where none was asked for.
+        explained: bool [], False if no member gave the answer any probability.
+    """
+
+    action: jax.Array
+    evidence: jax.Array
+    explained: jax.Array
+
+
+class Learner(struct.PyTreeNode):
+    """Ensemble and rules: all that a step depends on besides the state.
+
+    The ensemble's arrays and the rules' parameters are pytree leaves, so a new k or new tables do not recompile, and
+    both can be ``vmap``ped over. ``reweighting`` None is Bayes' rule.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from consensus_imitation import Learner, Minimum, TopK, ensembles
+        >>> probs = np.array([[[0.9, 0.1]], [[0.6, 0.4]]])  # members, observations, actions
+        >>> learner = Learner(ensembles.tabular(probs), TopK(2), Minimum())
+        >>> state = learner.init(jax.random.key(0))
+        >>> decision = learner.decide(state, 0)
+        >>> round(float(decision.query_prob), 2)
+        0.3
+        >>> state, info = learner.observe(state, 0, decision, answer=1)
+    """
+
+    ensemble: Any
+    selection: Any
+    aggregation: Any = agg.Minimum()
+    alarm: MisspecificationAlarm | None = None
+    budget: InflationBudget | None = None
+    merging: Merging | None = None
+    reweighting: Reweighting | None = None
+
+    @classmethod
+    def of(cls, ensemble: Any, rules: Rules) -> Self:
+        """The learner of these members and rules."""
+        return cls(ensemble, *(getattr(rules, one.name) for one in fields(rules)))
+
+    @property
+    def rules(self) -> Rules:
+        """The rules alone."""
+        return Rules(*(getattr(self, one.name) for one in fields(Rules)))
+
+    def init(self, key: jax.Array, num_streams: int | None = None, members: jax.Array | None = None) -> LearnerState:
+        """The state before the first step.
+
+        Args:
+            key: PRNG key of the draws; keep it from the members.
+            num_streams: B, for a batch of streams that share one posterior; None for one stream.
+            members: PRNG key of the members' own randomness; by default one that ``key`` gives, and does not give away.
+
+        Raises:
+            ConfigurationError: if an option is of the wrong kind, or a rule does not fit the ensemble.
+        """
+        self.rules.check(self.ensemble)
+        own = learning_key(key) if members is None else members
+        learned = self.ensemble.init_learned(own) if self.ensemble.learns else ()
+
+        return LearnerState(
+            posterior=post.init(self.ensemble.prior),
+            unexplained=jnp.zeros((), bool),
+            stream=self.init_streams(key, num_streams),
+            rules=self.fingerprint(),
+            studied=jnp.zeros((), jnp.int32),
+            recordings=studied.nothing(),
+            voids=jnp.zeros((), jnp.uint32),
+            alarm=None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions),
+            diversity=None if self.merging is None else div.init(self.ensemble.num_members),
+            learned=learned,
+        )
+
+    def init_streams(self, key: jax.Array, num_streams: int | None = None) -> Stream:
+        """One fresh stream, or B of them."""
+
+        def stream(own_key: jax.Array) -> Stream:
+            zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+            return Stream(
+                self.ensemble.init_carry(),
+                own_key,
+                step=zero,
+                queries=zero,
+                ledger=jnp.zeros(()),
+                asking=no,
+                unusable=no,
+            )
+
+        return stream(key) if num_streams is None else jax.vmap(stream)(jax.random.split(key, num_streams))
+
+    def fingerprint(self) -> jax.Array:
+        """What tells these rules and this prior from others: uint32 []."""
+        return jnp.asarray(fingerprint((self.replace(ensemble=None), self.ensemble.prior)))
+
+    def adopt(self, state: LearnerState) -> LearnerState:
+        """A state that may have been made under other rules, to go on under these: if so, its promises are void.
+
+        Args:
+            state: of this ensemble. One in which nothing has happened yet may be of any rules.
+        """
+        rules = self.fingerprint()
+        begun = jnp.any(state.stream.step > 0) | jnp.any(state.stream.asking) | (state.studied > 0)
+        other = begun & (state.rules != rules)
+        voids = state.voids | jnp.where(other, jnp.uint32(OTHER_RULES), jnp.uint32(0))
+        return state.replace(rules=rules, voids=voids)
+
+    def decide(self, state: LearnerState, observation: Any, number: jax.Array | None = None) -> PureDecision:
+        """Act or ask, for one stream. Changes nothing.
+
+        Args:
+            state: its stream has no leading axis.
+            observation: as the ensemble takes it.
+            number: uint32 [2], `random_words` of the step, for a caller that has computed them.
+        """
+        log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))
+        return judge(self.rules, state, log_probs, number)
+
+    def observe(
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+    ) -> tuple[LearnerState, ObserveInfo]:
+        """Close the step of one stream.
+
+        Args:
+            state: the state that ``decision`` was made in.
+            observation: what it was made on.
+            decision: from `decide`.
+            answer: int [], the demonstrator's action if ``decision.queried``; ignored otherwise.
+        """
+        after, info = self._learn(state, observation, decision, answer)
+        return after.replace(stream=self.advance(state, observation, decision, info.action)), info
+
+    def advance(self, state: LearnerState, observation: Any, decision: PureDecision, action: Any) -> Stream:
+        """The stream one step further: the part of `observe` that does not depend on what the answer teaches."""
+        stream = state.stream
+        carry = self.ensemble.advance(stream.carry, observation, _context(state), action, decision.queried)
+        return stream.replace(
+            carry=carry,
+            step=stream.step + 1,
+            queries=stream.queries + decision.queried.astype(jnp.int32),
+            ledger=_entered(stream, decision.log_inflation),
+            asking=jnp.zeros_like(stream.asking),
+            unusable=stream.unusable | jnp.any(decision.invalid),
+        )
+
+    def pose(self, stream: Stream, decision: PureDecision) -> Stream:
+        """The stream while the demonstrator is asked: if no answer comes, the next decision is a query, too.
+
+        The step's inflation is entered now, since the step may end otherwise than by `observe`, which does not enter it
+        again.
+        """
+        return stream.replace(
+            ledger=jnp.where(decision.queried, _entered(stream, decision.log_inflation), stream.ledger),
+            asking=stream.asking | decision.queried,
+        )
+
+    def pretrain(
+        self, state: LearnerState, stream: Stream, observations: Any, actions: Any, starts: Any, real: Any
+    ) -> tuple[LearnerState, Stream]:
+        """Learn from recorded demonstrations, each as if it had been the answer to a query.
+
+        T2 holds if each of them is used once and none was dropped for how it ended. Nothing is checked here;
+        `ConsensusImitator.pretrain` notices recordings that come again.
+
+        Args:
+            state: whose streams are left alone.
+            stream: of the demonstrations: whatever memory the members have of those before.
+            observations: [T, ...].
+            actions: int32 [T], what the demonstrator did.
+            starts: bool [T], an episode begins with this observation.
+            real: bool [T], False for padding.
+
+        Returns:
+            The state, and the stream of the demonstrations, T steps further.
+        """
+
+        def one(carried: tuple[LearnerState, Stream], part: Any) -> tuple[tuple[LearnerState, Stream], None]:
+            shared, stream = carried
+            observation, action, start, counts = part
+            alone = shared.replace(stream=self.begin_episode(stream, start))
+            decision = self.decide(alone, observation)._replace(queried=counts, log_inflation=jnp.zeros(()))
+            after, _ = self.observe(alone, observation, decision, action)
+            return (after.replace(stream=None), after.stream), None
+
+        parts = (observations, jnp.asarray(actions, jnp.int32), jnp.asarray(starts, bool), jnp.asarray(real, bool))
+        (after, stream), _ = jax.lax.scan(one, (state.replace(stream=None), stream), parts)
+        num_studied = state.studied + jnp.sum(parts[-1], dtype=jnp.int32)
+        return after.replace(stream=state.stream, studied=num_studied), stream
+
+    def clear_alarm(self, state: LearnerState) -> LearnerState:
+        """Act again after no member explained the answers: the alarm's bets start afresh, every promise is void."""
+        cleared = jnp.where(state.unexplained, jnp.uint32(CLEARED), jnp.uint32(0))
+        return state.replace(unexplained=jnp.zeros((), bool), alarm=self._init_alarm(), voids=state.voids | cleared)
+
+    def _init_alarm(self) -> AlarmState | None:
+        return None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions)
+
+    def begin_episode(self, stream: Stream, begins: jax.Array | bool = True) -> Stream:
+        """A fresh ledger, if the budget is per episode; members whose memory is of one episode forget.
+
+        Args:
+            stream: of one environment.
+            begins: bool [], whether an episode begins at all.
+        """
+        fresh = stream.replace(carry=self.ensemble.begin_episode(stream.carry))
+        if self.budget is not None and self.budget.per == "episode":
+            fresh = fresh.replace(ledger=jnp.zeros_like(stream.ledger))
+        carry, ledger = jax.tree.map(
+            lambda new, old: jnp.where(begins, new, old), (fresh.carry, fresh.ledger), (stream.carry, stream.ledger)
+        )
+        return stream.replace(carry=carry, ledger=ledger)
+
+    def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
+        """`decide` for each of B streams under the shared posterior; every field gains a leading axis B."""
+        return jax.vmap(self.decide, in_axes=(BATCH, 0))(state, observations)
+
+    def observe_batch(
+        self, state: LearnerState, observations: Any, decisions: PureDecision, answers: Any
+    ) -> tuple[LearnerState, ObserveInfo]:
+        """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
+
+        def learn(shared: LearnerState, part: Any) -> tuple[LearnerState, ObserveInfo]:
+            stream, *rest = part
+            after, info = self._learn(shared.replace(stream=stream), *rest)
+            return after.replace(stream=None), info
+
+        parts = (state.stream, observations, decisions, jnp.asarray(answers))
+        shared, info = jax.lax.scan(learn, state.replace(stream=None), parts)
+        # All streams advance under the posterior that they decided under.
+        streams = jax.vmap(self.advance, in_axes=(BATCH, 0, 0, 0))(state, observations, decisions, info.action)
+        return shared.replace(stream=streams), info
+
+    def _learn(
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+    ) -> tuple[LearnerState, ObserveInfo]:
+        """What the answer teaches: everything in the state but the stream."""
+        posterior, unexplained, info = score(state, decision, answer, self.reweighting, self.ensemble.prior)
+        after = state.replace(posterior=posterior, unexplained=unexplained)
+        counts = decision.queried & info.explained
+        if self.ensemble.learns:
+            legal = (info.action >= 0) & (info.action < self.ensemble.num_actions)
+            operands = (state.learned, state.stream.carry, observation, info.action, decision.usable)
+            # A branch, not a selection: what is not learned is then not computed, except under vmap.
+            learned = jax.lax.cond(
+                decision.queried & legal, self.ensemble.learn, lambda learned, *_: learned, *operands
+            )
+            after = after.replace(learned=learned)
+        if self.merging is not None and state.diversity is not None:
+            seen = div.update(state.diversity, decision.usable, info.action)
+            kept = jax.tree.map(lambda new, old: jnp.where(counts, new, old), seen, state.diversity)
+            after = after.replace(diversity=kept)
+        if self.alarm is None or state.alarm is None:
+            return after, info
+        settled = self.alarm.update(state.alarm, observation, decision.usable, info.action, decision.invalid)
+        settled = jax.tree.map(lambda new, old: jnp.where(counts, new, old), settled, state.alarm)
+        raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
+        return after.replace(alarm=settled, unexplained=unexplained | raised), info
+
+
+_AXES: dict[str, Any] = {field.name: 0 if field.name == "stream" else None for field in fields(LearnerState)}
+#: ``vmap`` axes of a state whose streams form a batch.
+BATCH: Any = LearnerState(**_AXES)
+
+
+def learning_key(key: jax.Array) -> jax.Array:
+    """The key of the members' own randomness, apart from those of the draws: step counters never get so far."""
+    return jax.random.fold_in(key, 2**31 + 1)
+
+
+def random_words(key: jax.Array, step: jax.Array) -> jax.Array:
+    """What a step's `draw.draw` uses, uint32 [2]: a function of the stream's key and its step counter only."""
+    return jax.random.bits(jax.random.fold_in(key, step), (2,), jnp.uint32)
+
+
+def judge(rules: Rules, state: LearnerState, log_probs: jax.Array, number: jax.Array | None = None) -> PureDecision:
+    """From one stream's predictions [N, A] to its decision."""
+    selection, merging, budget = rules.selection, rules.merging, rules.budget
+    excess = excesses(log_probs)
+    checked, invalid = without_excess(log_probs, excess), jnp.isposinf(excess)
+    if merging is None or merging.tolerance is None or state.diversity is None:
+        selected = mask_of(selection, state.posterior.log_weights)
+    else:
+        duplicates = div.near_duplicates(state.diversity, merging.tolerance, merging.min_answers)
+        selected = merged(selection, state.posterior.log_weights, duplicates)
+    law, no_law = law_of(rules.aggregation, checked, state.posterior.log_weights, selected)
+    nobody = ~jnp.any(selected)
+    spent = False if budget is None else budget.exceeded(state.stream.ledger, law.log_inflation)
+    asks = state.unexplained | spent | state.stream.asking | nobody | no_law
+    query_prob = jnp.where(asks, 1.0, law.query_prob)
+    min_probs = jnp.where(asks, 0.0, law.probs)
+    number = random_words(state.stream.key, state.stream.step) if number is None else number
+    action = draw(number, agg.ActionLaw(probs=min_probs, query_prob=query_prob))
+    queried = action == QUERY
+    return PureDecision(
+        action=action,
+        queried=queried,
+        query_prob=query_prob,
+        min_probs=min_probs,
+        selected=selected,
+        invalid=invalid,
+        dissent=agg.dissent(log_probs, selected, queried, excess),
+        log_probs=log_probs,
+        log_inflation=jnp.where(asks, 0.0, law.log_inflation),
+        handed_over=jnp.asarray(spent),
+        # A law of nobody is nobody's fault but that of who selected nobody.
+        rule_fault=jnp.where(nobody, SELECTION_FAULT, jnp.where(no_law, AGGREGATION_FAULT, 0)).astype(jnp.int32),
+    )
+
+
+def score(
+    state: LearnerState,
+    decision: PureDecision,
+    answer: Any,
+    reweighting: Reweighting | None = None,
+    prior: jax.Array | None = None,
+) -> tuple[post.PosteriorState, jax.Array, ObserveInfo]:
+    """The posterior after one stream's step, whether the alarm is on, and what happened.
+
+    A ``reweighting`` other than Bayes' rule (None) needs the ``prior`` [N]. An answer outside ``0 .. A-1`` is explained
+    by no member.
+    """
+    num_actions = decision.log_probs.shape[-1]
+    answer = jnp.asarray(answer, jnp.int32)
+    legal = (answer >= 0) & (answer < num_actions)
+    # What a member withheld was asked about, and is no evidence against it.
+    predicted = post.normalised(decision.usable)[:, jnp.clip(answer, 0, num_actions - 1)]
+    log_likelihood = jnp.where(legal, predicted, -jnp.inf)
+    asleep = decision.invalid & legal
+    if reweighting is None or prior is None:
+        updated, said = post.update(state.posterior, log_likelihood, asleep)
+    else:
+        updated, said = reweighting(state.posterior, log_likelihood, prior, asleep)
+    kept = jax.tree.map(lambda new, old: jnp.where(decision.queried, new, old), updated, state.posterior)
+    explained = said.explained | ~decision.queried
+    info = ObserveInfo(
+        action=jnp.where(decision.queried, answer, decision.action),
+        evidence=jnp.where(decision.queried, said.evidence, 0.0),
+        explained=explained,
+    )
+    return kept, state.unexplained | ~explained, info
+
+
+def _entered(stream: Stream, log_inflation: jax.Array) -> jax.Array:
+    """The ledger with a step's inflation, unless the step was entered when its question was posed."""
+    return jnp.where(stream.asking, stream.ledger, enter(stream.ledger, log_inflation))
+
+
+def _context(state: LearnerState) -> Context:
+    return Context(step=state.stream.step, log_weights=state.posterior.log_weights, learned=state.learned)

@@ -1,0 +1,179 @@
+"""What an ensemble is: N members, each a distribution over actions given the whole history.
+
+Members predict before they learn: ``log_probs`` is asked for before the demonstrator's answer is known, and those very
+numbers are acted on and scored.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from flax import struct
+
+#: What the members of one stream remember: any pytree of arrays, ``()`` for members without memory.
+Carry = Any
+
+#: What the members have learned from answers, shared by all streams: parameters, optimiser state, replay. Any pytree
+#: of arrays, ``()`` for members that do not learn.
+Learned = Any
+
+
+class Context(NamedTuple):
+    """The part of the history that an ensemble need not track itself.
+
+    The sampling key is not here: no guarantee survives a member that can foresee the draw.
+
+    Attributes:
+        step: int32 [], steps taken so far in this stream.
+        log_weights: float32 [M], unnormalised posterior of the whole ensemble. (It is a function of the history, so
+            a member may depend on it; a deceptive one will.)
+        first: index within ``log_weights`` of the first member of the ensemble being asked.
+        learned: what the ensemble being asked has learned from the answers so far.
+    """
+
+    step: jax.Array
+    log_weights: jax.Array  # [M]
+    first: int = 0
+    learned: Learned = ()
+
+
+class ObservationEncoder(Protocol):
+    """Turns what an environment observes into arrays of fixed shapes, on the host."""
+
+    def __call__(self, observation: Any) -> Any:
+        """One observation: a pytree of arrays."""
+        ...
+
+    def batch(self, observations: Any) -> Any:
+        """B observations, as a vector environment gives them: a pytree of arrays with a leading axis B."""
+        ...
+
+
+class Ensemble(Protocol):
+    """N members.
+
+    With ``pure`` True the methods are pure JAX, and the object is a pytree whose arrays are leaves: it runs inside
+    ``jit``, ``scan`` and ``vmap``. With ``pure`` False they run Python code once a step, in the `ConsensusImitator`
+    shell only.
+    """
+
+    @property
+    def pure(self) -> bool:
+        """Whether the methods may be traced by JAX."""
+        ...
+
+    @property
+    def num_members(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def num_actions(self) -> int:
+        """A."""
+        ...
+
+    @property
+    def prior(self) -> jax.Array:
+        """Prior weights [N], non-negative, sum to one."""
+        ...
+
+    @property
+    def learns(self) -> bool:
+        """Whether the members learn from answers; `learn` is called only if they do."""
+        ...
+
+    @property
+    def encoder(self) -> ObservationEncoder | None:
+        """Turns observations into the arrays that the members take; None if they take them as they are."""
+        ...
+
+    @property
+    def known_observations(self) -> int | None:
+        """S, if the members know observations ``0 .. S-1`` only, and any other is refused; None if they take others."""
+        ...
+
+    def init_learned(self, key: jax.Array) -> Learned:
+        """What the members know before the first answer, e.g. initial parameters drawn from ``key``."""
+        ...
+
+    def learn(
+        self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
+    ) -> Learned:
+        """What they know after one answered query.
+
+        Args:
+            learned: what they knew when they predicted.
+            carry: the stream's memory then.
+            observation: what was asked about.
+            answer: int32 [], the demonstrator's action, in ``0 .. A-1``.
+            log_probs: [N, A], what these members had predicted of it: scored before this call, in any case.
+        """
+        ...
+
+    def begin_episode(self, carry: Carry) -> Carry:
+        """Memory of a stream when an episode begins in it; the same if the members' history does not end there."""
+        ...
+
+    def init_carry(self) -> Carry:
+        """Memory of one stream before its first observation."""
+        ...
+
+    def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
+        """Log-probabilities [N, A] of every member for one observation."""
+        ...
+
+    def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
+        """Memory after a step: the action that was taken, and whether the demonstrator chose it."""
+        ...
+
+
+class FixedMembers:
+    """Members that learn nothing and forget nothing: what an ensemble does by default."""
+
+    @property
+    def learns(self) -> bool:
+        """False: the same members for ever."""
+        return False
+
+    @property
+    def encoder(self) -> ObservationEncoder | None:
+        """None: observations are taken as they are."""
+        return None
+
+    @property
+    def known_observations(self) -> int | None:
+        """None: no observation is known to be unknown."""
+        return None
+
+    def init_learned(self, key: jax.Array) -> Learned:
+        """Nothing to learn."""
+        del key
+        return ()
+
+    def learn(
+        self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
+    ) -> Learned:
+        """Nothing to learn."""
+        del carry, observation, answer, log_probs
+        return learned
+
+    def begin_episode(self, carry: Carry) -> Carry:
+        """Append the step to the history."""
+        return carry
+
+    def init_carry(self) -> Carry:
+        """Nothing to remember."""
+        return ()
+
+    def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
+        """Nothing to remember."""
+        del observation, context, action, queried
+        return carry
+
+
+class PureEnsemble(FixedMembers, struct.PyTreeNode):
+    """Base of ensembles in pure JAX; without memory or learning unless a subclass adds them."""
+
+    @property
+    def pure(self) -> bool:
+        """True: may be traced."""
+        return True

@@ -1,0 +1,250 @@
+"""One form for everything that can answer, and the panel that answers for one environment or for a batch."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from consensus_imitation.core._validation import check_instance
+from consensus_imitation.demonstrators._asking import Asker
+from consensus_imitation.demonstrators.patience import Patience
+from consensus_imitation.errors import ConfigurationError, NoDemonstratorError
+
+#: Who chose the action of a step. The safe action is taken when the demonstrator was asked, and nobody answered.
+Who = Literal["imitator", "demonstrator", "safe action"]
+
+
+class Demonstrator:
+    """Somebody who answers: the base for demonstrators with a memory of their own.
+
+    Subclasses answer in ``__call__``. A demonstrator whose plan depends on what happened (a bot that follows a map,
+    say) overrides `observe`, which is called once for every step, asked or not.
+
+    ``__call__`` may be ``async def``, for ``act_async``; the others may not, and are called in the imitator's own
+    thread: they must be quick. They are never called while ``__call__`` is running. If it does so after its query was
+    given up, they are called later, in order, before the next question.
+    """
+
+    def __call__(self, observation: Any) -> Any:
+        """The action in this situation: an integer in ``0 .. A-1``."""
+        raise NotImplementedError(f"{type(self).__name__} has to answer: define __call__(observation)")
+
+    def reset(self) -> None:
+        """An episode begins."""
+
+    def observe(self, action: int, who: Who) -> None:
+        """A step was decided: ``action`` is about to be taken, and ``who`` chose it."""
+        del action, who
+
+
+class _Adapted(Demonstrator):
+    def __init__(self, answering: Callable[[Any], Any]) -> None:
+        self.answering: Any = answering
+
+    def __call__(self, observation: Any) -> Any:
+        return self.answering(observation)
+
+
+class _Function(_Adapted):
+    """Whatever is called, and needs to be told nothing."""
+
+
+class _Partial(_Adapted):
+    """An object with ``__call__`` and one or both of ``reset`` and ``observe``."""
+
+    def reset(self) -> None:
+        if hasattr(self.answering, "reset"):
+            self.answering.reset()
+
+    def observe(self, action: int, who: Who) -> None:
+        if hasattr(self.answering, "observe"):
+            self.answering.observe(action, who)
+
+
+class _Predicting(Demonstrator):
+    """``predict(observation, ...) -> (action, state)``, as in Stable-Baselines3.
+
+    The state of a recurrent policy is handed back to it; it has then seen the steps on which it was asked, and no
+    others.
+    """
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+        self._state: Any = None
+
+    def __call__(self, observation: Any) -> Any:
+        known = {} if self._state is None else {"state": self._state}
+        action, self._state = self._policy.predict(observation, **known)
+        return action
+
+    def reset(self) -> None:
+        self._state = None
+
+
+def as_demonstrator(answering: Any) -> Demonstrator:
+    """Adapt anything that can answer.
+
+    Args:
+        answering: a function ``observation -> action``, which may be ``async def``; an object that is called so and
+            may have ``reset()`` and ``observe(action, who)``; or an object with
+            ``predict(observation) -> (action, state)``.
+
+    Raises:
+        TypeError: if it is none of these, or has methods that are ``async def`` besides ``__call__``.
+
+    Example:
+        >>> from consensus_imitation.demonstrators import as_demonstrator
+        >>> as_demonstrator(lambda observation: 1 if observation > 0 else 0)(0.3)
+        1
+    """
+    for name in ("predict", "reset", "observe"):
+        if inspect.iscoroutinefunction(getattr(answering, name, None)):
+            raise TypeError(
+                f"{name} of {answering!r} is async def, and nobody would wait for it: of a demonstrator only __call__ "
+                "may be, or a function"
+            )
+    if isinstance(answering, Demonstrator):
+        return answering
+    if callable(getattr(answering, "predict", None)):
+        return _Predicting(answering)
+    if not callable(answering):
+        raise TypeError(
+            f"a demonstrator is a function observation -> action, an object that is called like one, or an object with "
+            f"predict(observation) -> (action, state); got {answering!r}"
+        )
+    remembers = hasattr(answering, "reset") or hasattr(answering, "observe")
+    return _Partial(answering) if remembers else _Function(answering)
+
+
+class Panel:
+    """Who answers for each environment: one demonstrator for all of them, or one each; and the patience with them.
+
+    Each environment is asked one query at a time; different ones may be asked at the same time by `ask_async`. A
+    function that answers for all of them then runs several times at once, in as many threads if it is not
+    ``async def``. It does so, too, if it is asked for one environment while it hangs in another.
+
+    Args:
+        answering: as `as_demonstrator` takes it, or for a batch a sequence of B of those; None for nobody.
+        num_envs: B, or None for a single environment.
+        patience: how long to wait, how often to ask again, and what then; by default one waits for ever.
+
+    Attributes:
+        patience: as it was given.
+        listens: whether anybody wants to be told what is done.
+
+    Raises:
+        ConfigurationError: if the sequence has not B entries, or one demonstrator with a memory is to serve several
+            environments.
+
+    Example:
+        >>> from consensus_imitation.demonstrators import Panel, Patience
+        >>> panel = Panel(lambda observation: observation % 2, num_envs=2, patience=Patience(timeout=60.0))
+        >>> panel.ask(5, env=1)
+        1
+    """
+
+    def __init__(self, answering: Any, num_envs: int | None, patience: Patience | None = None) -> None:
+        check_instance("patience", patience, Patience, "pass for example Patience(timeout=60.0)")
+        self.patience = Patience() if patience is None else patience
+        self._members = [] if answering is None else _seated(answering, num_envs)
+        self.listens = any(type(one).observe is not Demonstrator.observe for one in self._members)
+        self._askers = [
+            Asker(
+                one,
+                is_async(one),
+                self.patience,
+                "the demonstrator" if num_envs is None else f"the demonstrator of environment {env}",
+            )
+            for env, one in enumerate(self._members)
+        ]
+
+    def ask(self, observation: Any, env: int = 0) -> Any:
+        """The answer for one environment, as the demonstrator gave it.
+
+        Ctrl-C while it is waited for ends the waiting at once. Other than in `ask_async`, a demonstrator for which
+        there is no timeout is called in this very thread.
+
+        Raises:
+            NoDemonstratorError: if there is nobody.
+            DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
+            ConfigurationError: if the demonstrator is ``async def``, or there is no such environment.
+        """
+        return self._asker(env).ask(observation)
+
+    async def ask_async(self, observation: Any, env: int = 0) -> Any:
+        """The answer for one environment, waited for without holding up the event loop.
+
+        Raises:
+            NoDemonstratorError: if there is nobody.
+            DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
+            ConfigurationError: if there is no such environment.
+        """
+        return await self._asker(env).ask_async(observation)
+
+    def observe(self, actions: Any, queried: Any, active: Any = None, safe: Any = None) -> None:
+        """Tell everybody what is about to be done in their environment, and who chose it: [] or [B] each.
+
+        Nobody is told of a step that is none: in rows that are not ``active`` ([B]; None for all) nothing is done.
+        Where ``safe`` ([] or [B]; None for nowhere), nobody answered, and the action is the safe one.
+        """
+        if not self.listens:
+            return
+        size = len(self._members)
+        rows = np.ones(size, bool) if active is None else active
+        silent = np.zeros(size, bool) if safe is None else safe
+        told = zip(*(np.atleast_1d(column).tolist() for column in (actions, queried, rows, silent)), strict=True)
+        for env, (action, asked, done, unanswered) in zip(range(size), told, strict=True):
+            if done:
+                who: Who = "safe action" if unanswered else "demonstrator" if asked else "imitator"
+                self.tell(action, who, env)
+
+    def tell(self, action: Any, who: Who, env: int = 0) -> None:
+        """Tell whoever answers for one environment what is about to be done there, and who chose it."""
+        member = self._members[env]
+        if type(member).observe is not Demonstrator.observe:
+            self._askers[env].tell(partial(member.observe, action, who))
+
+    def reset(self, env: int | None = None) -> None:
+        """An episode begins in one environment, or in all."""
+        for b, (member, asker) in enumerate(zip(self._members, self._askers, strict=True)):
+            if env in (None, b) and type(member).reset is not Demonstrator.reset:
+                asker.tell(member.reset)
+
+    def _asker(self, env: int) -> Asker:
+        if not self._askers:
+            raise NoDemonstratorError(
+                "this step is a query and there is no demonstrator: pass demonstrator=, or use decide() and answer()"
+            )
+        if not 0 <= env < len(self._askers):
+            raise ConfigurationError(f"there is no environment {env}: the panel answers for {len(self._askers)}")
+        return self._askers[env]
+
+
+def _seated(answering: Any, num_envs: int | None) -> list[Demonstrator]:
+    """A demonstrator for each environment."""
+    size = num_envs or 1
+    if isinstance(answering, Sequence):
+        if num_envs is None or len(answering) != num_envs:
+            raise ConfigurationError(f"expected one demonstrator per environment, {size} in all; got {len(answering)}")
+        members = [as_demonstrator(one) for one in answering]
+    else:
+        members = [as_demonstrator(answering) for _ in range(size)]
+    following = [id(one.answering if isinstance(one, _Adapted) else one) for one in members if _follows(one)]
+    if len(set(following)) < len(following):
+        raise ConfigurationError(
+            "a demonstrator with its own memory (reset, observe) follows one environment: pass a sequence of "
+            f"{size} different ones, one per environment"
+        )
+    return members
+
+
+def _follows(one: Demonstrator) -> bool:
+    return not isinstance(one, _Function | _Predicting)
+
+
+def is_async(one: Demonstrator) -> bool:
+    """Whether a call gives a coroutine."""
+    answering = one.answering if isinstance(one, _Adapted) else one
+    return inspect.iscoroutinefunction(answering) or inspect.iscoroutinefunction(type(answering).__call__)

@@ -1,0 +1,1 @@
+"""Demonstrators that need nobody: controllers, planners, and BabyAI's bot."""

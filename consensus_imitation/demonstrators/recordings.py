@@ -1,0 +1,211 @@
+"""Demonstrations on disk: what somebody did, step by step, for an imitator to begin with."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._observations import given
+from consensus_imitation.demonstrators import as_demonstrator
+from consensus_imitation.ensembles.neural.encoding import num_actions_of
+from consensus_imitation.journal._archives import MAX_BYTES, check_name, read_arrays
+
+_FORMAT = "consensus_imitation.demonstrators.recordings/1"
+_OBSERVATIONS = "observations"
+_NAMES = "names"
+
+
+@dataclass(frozen=True, eq=False)
+class Demonstrations:
+    """T steps of a demonstrator acting alone, one episode after the other.
+
+    Attributes:
+        observations: an array [T, ...], or a (nested) dictionary of such arrays; missions are an array of strings.
+        actions: int32 [T], what was done on each.
+        starts: bool [T], whether the step is the first of an episode; the first step always is.
+    """
+
+    observations: Any
+    actions: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        """T."""
+        return len(self.actions)
+
+    def save(self, path: str | Path) -> None:
+        """Write a compressed ``.npz`` of plain arrays; the file appears whole or not at all.
+
+        Args:
+            path: of the file; an existing one is replaced.
+
+        Raises:
+            ValueError: if these are no demonstrations: other shapes or types, or an archive cannot hold the name of an
+                observation, which contains a slash, say.
+        """
+        target = Path(path)
+        arrays = {"format": np.array(_FORMAT), "actions": self.actions, "starts": self.starts}
+        arrays |= _flatten(self.observations, _OBSERVATIONS)
+        _check(arrays, "these demonstrations")
+        arrays[_NAMES] = np.array(sorted(arrays))
+        # In the same directory, so that the last step is a rename.
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez_compressed(file, **cast("Any", arrays))
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Demonstrations:
+    """Read what `Demonstrations.save` wrote. Nothing in the file is ever executed.
+
+    Args:
+        path: of the file.
+        max_bytes: that all arrays may take together, by default 1 GiB; a small file may claim a thousand times its
+            size, and this is checked before memory is taken.
+
+    Raises:
+        OSError: if there is no such file, or it cannot be opened.
+        ValueError: if the file is damaged, holds something else, or more than that.
+
+    Example:
+        >>> import numpy as np, tempfile, pathlib
+        >>> from consensus_imitation.demonstrators import recordings as demonstrations
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "walk.npz"
+        >>> walk = demonstrations.Demonstrations(
+        ...     {"at": np.array([4, 5])}, np.array([1, 1], np.int32), np.array([True, False])
+        ... )
+        >>> walk.save(path)
+        >>> demonstrations.load(path).observations["at"].tolist()
+        [4, 5]
+    """
+    arrays = read_arrays(path, max_bytes)
+    # An archive has checksums of its contents, but none of their names.
+    names = arrays.pop(_NAMES, np.array([]))
+    if names.tolist() != sorted(arrays):
+        raise ValueError(f"{path} is damaged or holds no demonstrations (its list of names does not match)")
+    _check(arrays, str(path))
+    return Demonstrations(
+        _unflatten({name: array for name, array in arrays.items() if name.split("/")[0] == _OBSERVATIONS}),
+        arrays["actions"],
+        arrays["starts"],
+    )
+
+
+def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None) -> Demonstrations:
+    """Let a demonstrator act alone, and write down what it does.
+
+    Args:
+        env: a Gymnasium environment with integer actions from 0 on; it is reset at the beginning and after every
+            episode, and left where the last step led.
+        demonstrator: anything that `as_demonstrator` takes.
+        num_steps: T, at least 1; the last episode may be cut short by it.
+        seed: of the environment; None keeps the one it has.
+
+    Raises:
+        ValueError: if ``num_steps`` is not positive, or an observation cannot be written down as arrays.
+        InvalidAnswerError: if what the demonstrator does is no action.
+        ConfigurationError: if the environment's actions are not numbered from 0.
+
+    Example:
+        >>> from consensus_imitation.demonstrators import recordings as demonstrations
+        >>> from consensus_imitation.experiments import tasks
+        >>> task = tasks.make("cliffwalking")
+        >>> env = task.make_env()
+        >>> walk = demonstrations.record(env, task.make_demonstrator(env), num_steps=20, seed=0)
+        >>> walk.actions[:3].tolist(), walk.starts.nonzero()[0].tolist()
+        ([0, 1, 1], [0, 13])
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    teacher = as_demonstrator(demonstrator)
+    num_actions = num_actions_of(env.action_space)
+    observations: list[Any] = []
+    actions: list[int] = []
+    starts: list[bool] = []
+    observation, _ = env.reset() if seed is None else env.reset(seed=seed)
+    teacher.reset()
+    begins = True
+    for step in range(num_steps):
+        # Before the demonstrator sees it; what it is shown is its own.
+        observations.append(_copied(observation))
+        action = check_action(teacher(given(observation)), num_actions)
+        teacher.observe(action, "demonstrator")
+        actions.append(action)
+        starts.append(begins)
+        observation, _, terminated, truncated, _ = env.step(action)
+        begins = bool(terminated or truncated)
+        if begins and step + 1 < num_steps:
+            observation, _ = env.reset()
+            teacher.reset()
+    return Demonstrations(_stacked(observations), np.array(actions, np.int32), np.array(starts, np.bool_))
+
+
+def _copied(observation: Any) -> Any:
+    """An environment may write its next observation into the same array."""
+    if isinstance(observation, Mapping):
+        return {key: _copied(part) for key, part in observation.items()}
+    return np.array(observation)
+
+
+def _stacked(rows: list[Any]) -> Any:
+    if isinstance(rows[0], dict):
+        return {key: _stacked([row[key] for row in rows]) for key in rows[0]}
+    stacked = np.stack(rows)
+    if stacked.dtype.hasobject:
+        raise ValueError("observations must be arrays, numbers, strings or dictionaries of these")
+    return stacked
+
+
+def _flatten(observations: Any, name: str) -> dict[str, npt.NDArray[Any]]:
+    if not isinstance(observations, Mapping):
+        return {name: np.asarray(observations)}
+    if not observations and name != _OBSERVATIONS:
+        raise ValueError(f"{name} is an empty dictionary, which would not come back: leave it out")
+    flat: dict[str, npt.NDArray[Any]] = {}
+    for key, part in observations.items():
+        if not isinstance(key, str):
+            raise ValueError(f"observations must be named by texts, got {key!r}")
+        check_name(key)
+        flat |= _flatten(part, f"{name}/{key}")
+    return flat
+
+
+def _unflatten(flat: Mapping[str, npt.NDArray[Any]]) -> Any:
+    if _OBSERVATIONS in flat:
+        return flat[_OBSERVATIONS]
+    nested: dict[str, Any] = {}
+    for name, array in flat.items():
+        *path, last = name.split("/")[1:]
+        at = nested
+        for key in path:
+            at = at.setdefault(key, {})
+        at[last] = array
+    return nested
+
+
+def _check(arrays: Mapping[str, npt.NDArray[Any]], what: str) -> None:
+    """Raise a ValueError unless these arrays are demonstrations."""
+    if "format" not in arrays or str(arrays["format"]) != _FORMAT:
+        raise ValueError(f"{what}: no demonstrations, which are marked {_FORMAT!r}")
+    observations = {name: array for name, array in arrays.items() if name.split("/")[0] == _OBSERVATIONS}
+    missing = [name for name in ("actions", "starts") if name not in arrays] + ([] if observations else [_OBSERVATIONS])
+    if missing:
+        raise ValueError(f"{what}: {', '.join(missing)} missing")
+    if any(other.startswith(f"{name}/") for name in observations for other in observations):
+        raise ValueError(f"{what}: an observation is either an array or a dictionary, not both")
+    actions, starts = arrays["actions"], arrays["starts"]
+    if actions.dtype != np.int32 or actions.ndim != 1 or len(actions) == 0 or actions.min() < 0:
+        raise ValueError(f"{what}: actions must be int32 [T], non-negative, T at least 1")
+    if starts.dtype != np.bool_ or starts.shape != actions.shape or not starts[0]:
+        raise ValueError(f"{what}: starts must be bool [T], and the first step starts an episode")
+    for name, array in observations.items():
+        if array.dtype.hasobject or array.ndim < 1 or len(array) != len(actions):
+            raise ValueError(f"{what}: {name} must be an array of {len(actions)} rows, of numbers or strings")

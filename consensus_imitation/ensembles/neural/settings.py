@@ -1,0 +1,142 @@
+"""How members are to learn: the settings, checked, and the optimiser that they make.
+
+References:
+    Osband, Aslanides and Cassirer (2018), "Randomized Prior Functions for Deep Reinforcement Learning".
+    Oza and Russell (2001), "Online Bagging and Boosting" (the Poisson weights).
+    Polyak and Juditsky (1992), "Acceleration of Stochastic Approximation by Averaging".
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import optax
+
+from consensus_imitation.core._validation import check_instance, check_integer, check_number
+from consensus_imitation.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """Lower a member's learning rate when its training loss no longer falls (`optax.contrib.reduce_on_plateau`).
+
+    Attributes:
+        factor: what the rate is multiplied by, in (0, 1).
+        patience: rounds without improvement before that.
+        smallest: lowest multiple of the rate, at least 0.
+        stop: skip the updates for good once every member is at its lowest rate. The members then learn nothing more.
+    """
+
+    factor: float = 0.5
+    patience: int = 20
+    smallest: float = 0.05
+    stop: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("factor", self.factor, "lie in (0, 1)", lambda factor: (factor > 0) & (factor < 1))
+        check_integer("patience", self.patience, 1)
+        check_number("smallest", self.smallest, "lie in [0, 1)", lambda smallest: (smallest >= 0) & (smallest < 1))
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of the members' training; hashable, so that equal settings share compiled functions.
+
+    Attributes:
+        learning_rate: a number, or a schedule ``updates so far -> rate`` (any hashable function in JAX; make it once,
+            since two closures are never equal).
+        optimizer: ``learning_rate -> optax.GradientTransformation``; None for Adam (AdamW with ``weight_decay``).
+        batch_size: answers in a minibatch, drawn with replacement from all that the replay holds.
+        updates: minibatches in a round.
+        every: a round follows every so many answers.
+        capacity: answers that the replay holds; the oldest are overwritten.
+        bootstrap: weight of each answer for each member, drawn once when it comes: "poisson" (mean 1), "bernoulli"
+            (0 or 2), or "none" (1: the members differ by initialisation only).
+        label_smoothing: share of the target spread over all actions, in [0, 1).
+        weight_decay: of AdamW.
+        prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior
+            function); 0 for none.
+        temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
+            answers that the member has not been trained on yet.
+        plateau: see `Plateau`; None to keep the rate.
+        caution: c, answers after which members know as much as they do not: of its probability mass each withholds
+            ``c / (c + answers so far)``, and what is withheld is asked about. Networks fresh from their initialisation
+            all say about the same of everything, so without this they would agree, and act, in ignorance. 0 for none.
+            All members of one ensemble withhold the same; against fixed members in a `union`, which withhold nothing,
+            every answer costs them ``answers / (c + answers)`` of their weight.
+        averaging: updates over which the parameters are averaged (exponentially, Polyak) that a member predicts with,
+            at least 1, or 0 for none: then it predicts with its newest. While training is young the average goes over
+            a tenth of its updates.
+
+    Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
+    because members that are never certain are asked about for ever; bootstrap, because members that see the same
+    answers in the same way disagree less than they should. What was measured of caution and smoothing is in
+    docs/learning.md. The other numbers are common ones and were not tuned.
+
+    Raises:
+        ConfigurationError: on construction, if a number is out of range.
+    """
+
+    learning_rate: float | Callable[[Any], Any] = 3e-3
+    optimizer: Callable[[Any], optax.GradientTransformation] | None = None
+    batch_size: int = 128
+    updates: int = 8
+    every: int = 4
+    capacity: int = 16_384
+    bootstrap: Literal["poisson", "bernoulli", "none"] = "poisson"
+    label_smoothing: float = 0.0
+    weight_decay: float = 0.0
+    prior_scale: float = 0.0
+    temperature: bool = False
+    plateau: Plateau | None = None
+    caution: float = 20.0
+    averaging: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.learning_rate):
+            wanted = "be positive and finite, or a schedule"
+            check_number("learning_rate", self.learning_rate, wanted, lambda rate: (rate > 0) & (rate < math.inf))
+        # As Python's own numbers: sums and products with a small type of the user's would wrap round, or be full.
+        for name in ("batch_size", "updates", "every", "capacity"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
+        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "averaging"):
+            most = 1 if name == "label_smoothing" else math.inf
+            wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
+            value = getattr(self, name)
+            check_number(name, value, wanted, lambda number, most=most: (number >= 0) & (number < most))
+            if np.ndim(value):
+                raise ConfigurationError(f"{name} must be one number, got {value!r}")
+            object.__setattr__(self, name, float(value))
+        if 0 < self.averaging < 1:
+            raise ConfigurationError(f"averaging must be 0 or at least 1, in updates; got {self.averaging!r}")
+        check_instance("plateau", self.plateau, Plateau, "give a Plateau(...), or None to keep the rate")
+        if self.optimizer is not None and not callable(self.optimizer):
+            raise ConfigurationError(
+                f"optimizer must be a function learning_rate -> transformation, got {self.optimizer!r}"
+            )
+        if not isinstance(cast(Any, self.temperature), bool):
+            raise ConfigurationError(f"temperature must be True or False, got {self.temperature!r}")
+        if self.bootstrap not in ("poisson", "bernoulli", "none"):
+            raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
+        if self.optimizer is not None and self.weight_decay:
+            raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
+
+    def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
+        """The gradient transformation of one member."""
+        rate = self.learning_rate
+        if self.optimizer is not None:
+            steps = self.optimizer(rate)
+        else:
+            steps = optax.adamw(rate, weight_decay=self.weight_decay) if self.weight_decay else optax.adam(rate)
+        if self.plateau is None:
+            return optax.with_extra_args_support(steps)
+        lowered = optax.contrib.reduce_on_plateau(
+            factor=self.plateau.factor,
+            patience=self.plateau.patience,
+            rtol=1e-3,
+            accumulation_size=self.updates,
+            min_scale=self.plateau.smallest,
+        )
+        return optax.chain(steps, lowered)

@@ -1,0 +1,295 @@
+"""How members learn from answers: a replay of all of them, and rounds of gradient steps, for N members at once.
+
+Everything is one stacked pytree whose leaves have leading axis N; one minibatch serves all members, each with weights
+of its own (the bootstrap). Members predict before they learn: what is fitted here is scored on later answers only.
+
+Reference:
+    Guo et al. (2017), "On Calibration of Modern Neural Networks" (the temperature).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from consensus_imitation.ensembles.neural.settings import Training
+
+#: ``apply(params, encoded) -> logits [A]`` of one member.
+Apply = Callable[[Any, Any], jax.Array]
+
+#: P(Poisson(1) <= n) for n = 0 .. 11; beyond that there is nothing left that a float32 could tell.
+_POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(n) for n in range(12)]).astype(np.float32)
+
+#: Mass that a member without any answer still hands out.
+_LEAST_TRUST = 1e-3
+
+#: Averages go over one in so many of the updates so far at most: the first parameters are random and soon forgotten.
+_AVERAGED_SHARE = 10
+
+#: A temperature stays within a factor of this of 1.
+_LARGEST_TEMPERATURE = 10.0
+
+
+class Replay(struct.PyTreeNode):
+    """Answered queries; a ring once it is full.
+
+    Attributes:
+        inputs: what the members were asked about, leaves [C, ...].
+        answers: int32 [C].
+        counts: uint8 [C, N], how often each answer counts for each member.
+        stored: int32 [], answers stored so far in all.
+    """
+
+    inputs: Any
+    answers: jax.Array  # [C]
+    counts: jax.Array  # [C, N]
+    stored: jax.Array  # []
+
+    @property
+    def size(self) -> jax.Array:
+        """int32 [], answers it holds."""
+        return jnp.minimum(self.stored, self.answers.shape[0])
+
+
+class Learned(struct.PyTreeNode):
+    """What N members know.
+
+    Attributes:
+        params: leaves [N, ...].
+        averages: what they predict with, leaves [N, ...]; () if that is ``params``.
+        prior_params: parameters of the untrained networks, leaves [N, ...]; () if there are none.
+        optimizer: state of the gradient transformation, leaves [N, ...].
+        temperature: see `Temperature`.
+        replay: all answers so far.
+        key: of the bootstrap and the minibatches.
+    """
+
+    params: Any
+    averages: Any
+    prior_params: Any
+    optimizer: Any
+    temperature: "Temperature"
+    replay: Replay
+    key: jax.Array
+
+
+class Temperature(struct.PyTreeNode):
+    """A number per member that its logits are divided by.
+
+    Attributes:
+        log: float32 [N], its logarithm.
+        curvature: float32 [N], sum of the log-loss's second derivatives so far.
+    """
+
+    log: jax.Array  # [N]
+    curvature: jax.Array  # [N]
+
+    def step(self, log_probs: jax.Array, answer: jax.Array) -> "Temperature":
+        """One step of online Newton on the log-loss of an answer, as predicted before it was learned from.
+
+        With b the logarithm of the inverse temperature, the loss's derivative is ``E_p[log p] - log p(answer)`` and its
+        second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
+        less, over some 200 of them, since the networks go on changing.
+        """
+        log_probs = jax.nn.log_softmax(log_probs)  # without what caution withheld
+        probs = jnp.exp(log_probs)
+        expected = jnp.sum(probs * log_probs, axis=-1)
+        variance = jnp.sum(probs * (log_probs - expected[:, None]) ** 2, axis=-1)
+        slope = expected - log_probs[:, answer]
+        curvature = self.curvature * (1 - 1 / 200) + variance
+        limit = math.log(_LARGEST_TEMPERATURE)
+        log = jnp.clip(self.log + jnp.clip(slope / curvature, -0.1, 0.1), -limit, limit)
+        usable = jnp.isfinite(log)
+        return Temperature(log=jnp.where(usable, log, self.log), curvature=jnp.where(usable, curvature, self.curvature))
+
+
+def init(
+    training: Training, make_params: Callable[[jax.Array], Any], num_members: int, example: Any, key: jax.Array
+) -> Learned:
+    """What the members know before the first answer.
+
+    Args:
+        training: settings.
+        make_params: ``key -> parameters`` of one member.
+        num_members: N.
+        example: one input, for its shapes.
+        key: PRNG key.
+    """
+    params_key, prior_key, key = jax.random.split(key, 3)
+    params = jax.vmap(make_params)(jax.random.split(params_key, num_members))
+    prior_params = ()
+    if training.prior_scale:
+        prior_params = jax.vmap(make_params)(jax.random.split(prior_key, num_members))
+    capacity = training.capacity
+    replay = Replay(
+        inputs=jax.tree.map(lambda leaf: jnp.zeros((capacity, *jnp.shape(leaf)), jnp.asarray(leaf).dtype), example),
+        answers=jnp.zeros(capacity, jnp.int32),
+        counts=jnp.zeros((capacity, num_members), jnp.uint8),
+        stored=jnp.zeros((), jnp.int32),
+    )
+    # The prior curvature of the temperature: as much as some twenty answers, so that the first few move it little.
+    temperature = Temperature(log=jnp.zeros(num_members), curvature=jnp.full(num_members, 10.0))
+    optimizer = jax.vmap(training.make_optimizer().init)(params)
+    # In float32 at least: in a smaller type the steps of an average would be lost.
+    averages = jax.tree.map(_wide, params) if training.averaging else ()
+    return Learned(params, averages, prior_params, optimizer, temperature, replay, key)
+
+
+def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
+    """Every member's prediction for one input: [N, A]; sums to less than one while there is `Training.caution`."""
+    params = learned.params
+    if training.averaging:
+        params = jax.tree.map(lambda average, newest: average.astype(newest.dtype), learned.averages, params)
+    logits = jax.vmap(apply, in_axes=(0, None))(params, inputs)
+    if training.prior_scale:
+        logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
+    if training.temperature:
+        logits *= jnp.exp(-learned.temperature.log)[:, None]
+    return jax.nn.log_softmax(logits) + _log_trust(training, learned.replay.stored)
+
+
+def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
+    """Log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
+    if not training.caution:
+        return 0.0
+    return jnp.log(jnp.maximum(stored / (stored + training.caution), _LEAST_TRUST))
+
+
+def learn(
+    training: Training, apply: Apply, learned: Learned, inputs: Any, answer: jax.Array, predicted: jax.Array
+) -> Learned:
+    """What the members know after one answer.
+
+    Args:
+        training: settings.
+        apply: a member's network.
+        learned: what they knew before.
+        inputs: what was asked about.
+        answer: int32 [].
+        predicted: [N, A], what `log_probs` said of it.
+    """
+    if training.temperature:
+        learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
+    learned = store(training, learned, inputs, answer)
+    due = learned.replay.stored % training.every == 0
+    if training.plateau is not None and training.plateau.stop:
+        due &= ~jnp.all(learned.optimizer[-1].scale <= training.plateau.smallest)
+    # The replay is read, not returned: a conditional need not copy it.
+    before = (learned.params, learned.averages, learned.optimizer)
+    params, averages, optimizer = jax.lax.cond(due, lambda: fit(training, apply, learned), lambda: before)
+    return learned.replace(params=params, averages=averages, optimizer=optimizer)
+
+
+def store(training: Training, learned: Learned, inputs: Any, answer: jax.Array) -> Learned:
+    """Put an answer into the replay, with each member's weight for it."""
+    replay = learned.replay
+    capacity, num_members = replay.counts.shape
+    slot = replay.stored % capacity
+    key = jax.random.fold_in(jax.random.fold_in(learned.key, 0), replay.stored)
+    counts = bootstrap_counts(training, key, num_members)
+    replay = Replay(
+        inputs=jax.tree.map(lambda kept, new: kept.at[slot].set(new), replay.inputs, inputs),
+        answers=replay.answers.at[slot].set(answer),
+        counts=replay.counts.at[slot].set(counts),
+        stored=replay.stored + 1,
+    )
+    return learned.replace(replay=replay)
+
+
+def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> jax.Array:
+    """How often one answer counts for each member: uint8 [N], with mean 1."""
+    uniform = jax.random.uniform(key, (num_members, 1))
+    if training.bootstrap == "poisson":
+        return jnp.sum(uniform >= _POISSON_CDF, axis=-1).astype(jnp.uint8)
+    if training.bootstrap == "bernoulli":
+        return jnp.where(uniform[:, 0] < 0.5, 2, 0).astype(jnp.uint8)
+    return jnp.ones(num_members, jnp.uint8)
+
+
+def draw_minibatches(training: Training, learned: Learned) -> jax.Array:
+    """Places in the replay of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
+    key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), learned.replay.stored)
+    return jax.random.randint(key, (training.updates, training.batch_size), 0, learned.replay.size)
+
+
+def loss(
+    training: Training,
+    apply: Apply,
+    params: Any,
+    prior_params: Any,
+    inputs: Any,
+    answers: jax.Array,
+    counts: jax.Array,
+) -> jax.Array:
+    """One member's weighted, smoothed log-loss on a minibatch (leaves [B, ...]); the temperature has no part in it."""
+    logits = jax.vmap(apply, in_axes=(None, 0))(params, inputs)
+    if training.prior_scale:
+        prior = jax.vmap(apply, in_axes=(None, 0))(prior_params, inputs)
+        logits += training.prior_scale * jax.lax.stop_gradient(prior)
+    targets = optax.smooth_labels(jax.nn.one_hot(answers, logits.shape[-1]), training.label_smoothing)
+    return jnp.mean(counts * optax.softmax_cross_entropy(logits, targets))
+
+
+def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, Any]:
+    """One round of minibatches: the parameters, their averages and the optimiser state after it.
+
+    A member that the round would leave without numbers (NaN, infinity) stays as it was.
+    """
+    optimizer, replay = training.make_optimizer(), learned.replay
+
+    def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+        value, gradient = jax.value_and_grad(
+            lambda params: loss(training, apply, params, prior_params, inputs, answers, counts)
+        )(params)
+        updates, state = optimizer.update(gradient, state, params, value=value)
+        return optax.apply_updates(params, updates), state
+
+    members = jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))
+
+    done = (learned.replay.stored // training.every - 1) * training.updates
+
+    def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
+        (params, averages, state), (i, places) = fitted, drawn
+        inputs = jax.tree.map(lambda leaf: leaf[places], replay.inputs)
+        counts = replay.counts[places].astype(jnp.float32)
+        params, state = members(params, learned.prior_params, state, inputs, replay.answers[places], counts)
+        if training.averaging:
+            averages = optax.incremental_update(params, averages, averaging_step(training, done + i))
+        return (params, averages, state), None
+
+    before = (learned.params, learned.averages, learned.optimizer)
+    drawn = (jnp.arange(training.updates), draw_minibatches(training, learned))
+    fitted, _ = jax.lax.scan(update, before, drawn)
+    return jax.vmap(_if_finite)(fitted, before)
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
+    return jnp.array(leaf, jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def averaging_step(training: Training, updates: Any) -> jax.Array:
+    """How far an update moves the averages towards the parameters, in (0, 1].
+
+    Args:
+        training: settings, with ``averaging`` above 0.
+        updates: so far, before this one.
+    """
+    return 1 / jnp.minimum(training.averaging, 1 + updates / _AVERAGED_SHARE)
+
+
+def _if_finite(new: Any, old: Any) -> Any:
+    """One member after a round; or before it, if a number has ceased to be finite: it would never be one again."""
+
+    def stays(new: Any, old: Any) -> jax.Array:
+        if not jnp.issubdtype(new.dtype, jnp.inexact):
+            return jnp.ones((), bool)
+        # Some optimisers begin with infinities of their own.
+        return jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
+
+    sound = jax.tree.reduce(jnp.logical_and, jax.tree.map(stays, new, old))
+    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, old)

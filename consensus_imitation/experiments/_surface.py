@@ -1,0 +1,56 @@
+"""The public names of `consensus_imitation.experiments`, imported when the first of them is used."""
+
+from consensus_imitation.experiments.bounds.config import BoundsConfig
+from consensus_imitation.experiments.bounds.run import run as run_bounds
+from consensus_imitation.experiments.bounds.summary import exceeded
+from consensus_imitation.experiments.collapse.config import CollapseConfig
+from consensus_imitation.experiments.collapse.run import run as run_collapse
+from consensus_imitation.experiments.compare.config import CompareConfig
+from consensus_imitation.experiments.compare.run import Comparison
+from consensus_imitation.experiments.compare.run import run as run_compare
+from consensus_imitation.experiments.demo.config import DemoConfig
+from consensus_imitation.experiments.demo.run import DemoResults, load_demo
+from consensus_imitation.experiments.demo.run import run as run_demo
+from consensus_imitation.experiments.pendulum.config import PendulumConfig
+from consensus_imitation.experiments.pendulum.run import run as run_pendulum
+from consensus_imitation.experiments.planted.config import PlantedConfig
+from consensus_imitation.experiments.planted.run import run as run_planted
+from consensus_imitation.experiments.redteam.config import RedteamConfig
+from consensus_imitation.experiments.redteam.run import run as run_redteam
+from consensus_imitation.experiments.results import read_csv, write_csv
+from consensus_imitation.experiments.setting import Setting, make_setting
+from consensus_imitation.experiments.statistics import mean_interval, share_interval
+from consensus_imitation.experiments.sweep.config import SweepConfig
+from consensus_imitation.experiments.sweep.run import run as run_sweep
+from consensus_imitation.experiments.tasks.loop import GymnasiumRun, run_gymnasium
+
+__all__ = [
+    "BoundsConfig",
+    "CollapseConfig",
+    "CompareConfig",
+    "Comparison",
+    "DemoConfig",
+    "DemoResults",
+    "GymnasiumRun",
+    "PendulumConfig",
+    "PlantedConfig",
+    "RedteamConfig",
+    "Setting",
+    "SweepConfig",
+    "exceeded",
+    "load_demo",
+    "make_setting",
+    "mean_interval",
+    "read_csv",
+    "run_bounds",
+    "run_collapse",
+    "run_compare",
+    "run_demo",
+    "run_gymnasium",
+    "run_pendulum",
+    "run_planted",
+    "run_redteam",
+    "run_sweep",
+    "share_interval",
+    "write_csv",
+]

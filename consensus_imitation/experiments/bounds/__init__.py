@@ -1,0 +1,1 @@
+"""Predicted against observed: the theorems' bounds beside what happens."""

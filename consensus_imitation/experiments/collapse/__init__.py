@@ -1,0 +1,1 @@
+"""What becomes of the posterior when all members learn."""

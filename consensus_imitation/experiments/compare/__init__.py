@@ -1,0 +1,1 @@
+"""Ways to imitate, side by side on a real task."""

@@ -1,0 +1,1 @@
+"""The main job: a short sweep, a short suite, and a page that explains them."""

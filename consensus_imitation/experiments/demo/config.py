@@ -1,0 +1,29 @@
+"""What the demo runs."""
+
+from dataclasses import dataclass
+
+from consensus_imitation.experiments.redteam.config import RedteamConfig
+from consensus_imitation.experiments.sweep.config import SweepConfig
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demo runs.
+
+    Attributes:
+        env: name of the world; the command envs lists them.
+        seed: of everything random.
+    """
+
+    env: str = "cliff"
+    seed: int = 0
+
+    def sweep(self) -> SweepConfig:
+        """The short sweep."""
+        return SweepConfig(env=self.env, k=(1, 2, 4, 8), alpha=(0.001,), num_seeds=128, num_steps=2000, seed=self.seed)
+
+    def redteam(self) -> RedteamConfig:
+        """The short suite."""
+        from consensus_imitation import deception
+
+        return RedteamConfig(scenarios=deception.SHORT, num_seeds=128, seed=self.seed)

@@ -1,0 +1,176 @@
+"""The finished parts of an experiment on disk: an interrupted experiment continues with the parts that are missing.
+
+An experiment is a list of *parts* that do not depend on each other: a run, a scenario, a few seeds. A part is saved as
+a whole or not at all, whenever the process ends. So an interrupted and continued experiment has the tables of an
+uninterrupted one.
+"""
+
+import json
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from consensus_imitation.experiments.results import Row, read_csv, whole, write_csv
+
+#: Is told how many parts are done, and how many there are.
+Progress = Callable[[int, int], None]
+#: Gives the `Progress` of a stage, by its title.
+Stages = Callable[[str], Progress]
+
+Part = TypeVar("Part", bound=Hashable)
+
+
+class Ledger:
+    """Rows of finished parts, in one table or several.
+
+    Every table is written anew after each part and replaced as a whole, in the given order. A part counts as finished
+    if all tables have rows of it.
+
+    Args:
+        out: directory, made if need be; None to keep the rows in memory only.
+        config: what the results depend on, see `identity`.
+        overwrite: start anew, whatever ``out`` holds.
+        tables: name of each table and its columns; ``out`` gets a file ``name.csv`` for each.
+        part_of: the part that a row belongs to.
+        files: other files in ``out`` that belong to these results, see `once`.
+
+    Raises:
+        ValueError: if ``out`` holds results of another configuration and ``overwrite`` is False.
+
+    Example:
+        >>> import tempfile
+        >>> from consensus_imitation.experiments.ledger import Ledger
+        >>> out = Path(tempfile.mkdtemp())
+        >>> def ledger():
+        ...     return Ledger(out, {"seed": 0}, False, {"runs": ("run", "reward")}, lambda row: row["run"])
+        >>> ledger().add([{"run": 3, "reward": 0.5}])
+        >>> ledger().finished
+        {3}
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        config: Mapping[str, Any],
+        overwrite: bool,
+        tables: Mapping[str, Sequence[str]],
+        part_of: Callable[[Row], Hashable],
+        files: Sequence[str] = (),
+    ) -> None:
+        self._out, self._tables, self._part_of, self._files = out, tables, part_of, tuple(files)
+        self._rows: list[list[Row]] = [[] for _ in tables]
+        self.finished: set[Hashable] = set()
+        names = [f"{name}.csv" for name in tables]
+        if out is None or not claim_directory(out, config, overwrite, (*names, *files)):
+            return
+        if all((out / name).exists() for name in names):
+            saved = [read_csv(out / name) for name in names]
+            self.finished = set.intersection(*({part_of(row) for row in rows} for rows in saved))
+            # What an earlier table has of a part that is not finished is made again.
+            self._rows = [[row for row in rows if part_of(row) in self.finished] for rows in saved]
+
+    def add(self, *rows: Sequence[Row]) -> None:
+        """Save a finished part.
+
+        Args:
+            *rows: those of each table, in the order of the tables.
+        """
+        for (name, columns), kept, new in zip(self._tables.items(), self._rows, rows, strict=True):
+            kept.extend(new)
+            if self._out is not None:
+                write_csv(self._out / f"{name}.csv", kept, columns)
+        self.finished.update(self._part_of(row) for row in rows[-1])
+
+    def once(self, file: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What is measured once for all parts: read back, or made and saved.
+
+        Args:
+            file: one of the ``files``; it holds JSON.
+            make: makes it.
+        """
+        if file not in self._files:
+            raise ValueError(f"{file} is none of the ledger's files")
+        path = None if self._out is None else self._out / file
+        if path is not None and path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))
+        found = make()
+        if path is not None:
+            with whole(path) as part:
+                part.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        return found
+
+    def missing(self, parts: Sequence[Part], progress: Progress | None = None) -> Iterator[Part]:
+        """The parts that are not finished, in this order, with word of how far they are.
+
+        Args:
+            parts: all parts.
+            progress: called as ``progress(done, total)`` before each missing part and at the end.
+        """
+        missing = [part for part in parts if part not in self.finished]
+        for done, part in enumerate(missing, len(parts) - len(missing)):
+            if progress is not None:
+                progress(done, len(parts))
+            yield part
+        if progress is not None:
+            progress(len(parts), len(parts))
+
+    def rows(self, parts: Iterable[Hashable]) -> tuple[list[Row], ...]:
+        """The rows of these parts in each table, part by part in this order."""
+        order = list(parts)
+        found: list[dict[Hashable, list[Row]]] = []
+        for rows in self._rows:
+            by_part: dict[Hashable, list[Row]] = {part: [] for part in order}
+            for row in rows:
+                by_part.get(self._part_of(row), []).append(row)
+            found.append(by_part)
+        return tuple([row for part in order for row in by_part[part]] for by_part in found)
+
+
+def identity(experiment: str, config: Any, grows: Collection[str] = (), **more: Any) -> dict[str, Any]:
+    """What the results of an experiment depend on, for ``config.json``.
+
+    Args:
+        experiment: its name.
+        config: its configuration, a dataclass.
+        grows: fields that are left out, since parts can be added to what is there: more seeds, say.
+        **more: what else the results depend on.
+    """
+    # Directories from before there were such settings can be gone on with: what is empty is left out.
+    fields = {name: value for name, value in asdict(config).items() if name not in grows and value != {}}
+    return {"experiment": experiment, **more, **fields}
+
+
+def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool, files: Iterable[str] = ()) -> bool:
+    """Make the directory that a run writes to, and say whether it holds an unfinished or finished run of the same kind.
+
+    ``config.json`` in it tells. A directory with another run's results is refused, since mixing two runs is worse than
+    stopping.
+
+    Args:
+        path: of the directory.
+        config: what the results depend on, see `identity`.
+        overwrite: start anew, whatever the directory holds.
+        files: what is deleted where the run starts anew, relative to the directory.
+
+    Raises:
+        ValueError: if the directory holds results of another configuration and ``overwrite`` is False.
+    """
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file: results need a directory, choose another --out")
+    path.mkdir(parents=True, exist_ok=True)
+    file = path / "config.json"
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    same = file.exists() and file.read_text(encoding="utf-8") == text
+    if file.exists() and not same and not overwrite:
+        raise ValueError(
+            f"{path} holds results of another configuration (see {file.name}): choose another --out or add --overwrite"
+        )
+    if same and not overwrite:
+        return True
+    # In this order, so that old results never stand beside the new configuration, whenever the process ends.
+    for old in (file.name, *files):
+        (path / old).unlink(missing_ok=True)
+    with whole(file) as part:
+        part.write_text(text, encoding="utf-8")
+    return False

@@ -1,0 +1,58 @@
+"""The kind of members that fits a task."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+from consensus_imitation import ensembles
+from consensus_imitation.ensembles import Training
+from consensus_imitation.experiments.methods import MakeEnsemble
+from consensus_imitation.experiments.tasks import Task
+
+#: Those settings of the training that can be said in names and values.
+TRAINING_SETTINGS = tuple(one.name for one in fields(Training) if one.name not in ("optimizer", "plateau"))
+
+
+def members_for(
+    task: Task,
+    env: Any,
+    num_members: int,
+    network: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> MakeEnsemble:
+    """Makes the kind of members that fits a task, with the library's default settings but for those given.
+
+    What is made with another number of outputs (SafeDAgger's judge of the novice) sees the present step alone, whatever
+    the window: it takes no part in the steps between its answers.
+
+    Args:
+        task: which one.
+        env: one of its environments.
+        num_members: N.
+        network: arguments of `ensembles.cnn` for views, of `ensembles.mlp` otherwise.
+        training: arguments of `ensembles.Training`.
+
+    Raises:
+        ValueError: for a name that is none of these, or a value out of range.
+    """
+    views = task.members == "grid"
+    _check_names("network", network or {}, ("hidden", "channels", "window") if views else ("hidden",))
+    _check_names("training", training or {}, TRAINING_SETTINGS)
+    settings = Training(**training or {})
+
+    def make(num_outputs: int | None) -> Any:
+        outputs, own = env.action_space, dict(network or {})
+        if num_outputs is not None:
+            outputs = num_outputs
+            own.pop("window", None)
+        family = ensembles.cnn if views else ensembles.mlp
+        return family(env.observation_space, outputs, num_members=num_members, training=settings, **own)
+
+    return make
+
+
+def _check_names(what: str, settings: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raise ValueError for a name that is not known."""
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"there is no setting {name!r} of the {what} here; it has {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""A continuous task with a deceiver in the ensemble."""

@@ -1,0 +1,1 @@
+"""A deceptive network among honest ones that learn, on a real task."""

@@ -1,0 +1,1 @@
+"""The deceptive-model suite with its results on disk."""

@@ -1,0 +1,1 @@
+"""How often the imitator asks, and how often it does harm, against k and alpha."""

@@ -1,0 +1,406 @@
+"""The loop around an imitator in a Gymnasium environment: records, evaluations, checkpoints, progress."""
+
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consensus_imitation.experiments.results import Row
+from consensus_imitation.experiments.tasks.evaluation import episode_seeds
+from consensus_imitation.experiments.tasks.evaluation import evaluate as evaluate_on_task
+from consensus_imitation.experiments.tasks.lanes import Lanes, Step, check_actions
+from consensus_imitation.experiments.tasks.outcome import EpisodeOutcome, EpisodeTracker, Rules
+from consensus_imitation.experiments.tasks.records import STEP_COLUMNS, Records, open_records, open_writer
+from consensus_imitation.experiments.tasks.task import Task
+from consensus_imitation.imitator import ConsensusImitator, Decision
+from consensus_imitation.journal.checkpoint import save_checkpoint
+
+#: Steps over which the query rate that is shown is taken.
+RECENT = 1000
+#: Seconds between two updates of the progress bar, and between two flushes of the records.
+REFRESH = 0.25
+
+#: Steps of an episode that is evaluated, where neither task nor environment has a limit.
+EVALUATION_STEPS = 10_000
+
+#: Judges episodes where there is no task: nothing is known but the return.
+_NO_JUDGE = Rules(solved=lambda _: False)
+
+
+@dataclass
+class GymnasiumRun:
+    """What a run did.
+
+    Attributes:
+        steps: steps of each environment.
+        answers: queries that the demonstrator answered.
+        episodes: rows with `EPISODE_COLUMNS`; ``success`` and ``harm`` are None without a task.
+        evaluations: rows with `EVALUATION_COLUMNS`; ``success`` and ``harm`` are shares of the episodes.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    steps: int = 0
+    answers: int = 0
+    episodes: list[Row] = field(default_factory=list)
+    evaluations: list[Row] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def run_gymnasium(
+    env: Any,
+    imitator: ConsensusImitator,
+    *,
+    num_steps: int,
+    max_answers: int | None = None,
+    task: Task | None = None,
+    evaluate: Any = None,
+    evaluate_every: int | None = None,
+    evaluation_episodes: int = 20,
+    evaluation_steps: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> GymnasiumRun:
+    """Let an imitator act, ask and learn in a Gymnasium environment, single or vector.
+
+    The imitator asks its own demonstrator. Ctrl-C ends the run early: what is written is whole, and what was done is
+    returned.
+
+    Args:
+        env: a ``gymnasium.Env``, or a ``gymnasium.vector.VectorEnv`` (any autoreset mode) for an imitator with as many
+            ``num_envs``. It is reset with ``seed``; it is not closed.
+        imitator: with a demonstrator.
+        num_steps: T, at least 1: steps of each environment, those of an earlier part of a resumed run included.
+        max_answers: end when the demonstrator has answered so often; None for no limit. Never exceeded: with B
+            environments up to B - 1 answers may remain.
+        task: what counts as success and as harm, from `experiments.tasks`; None if nothing does.
+        evaluate: a second environment, for evaluation; not needed with a task, which makes its own.
+        evaluate_every: steps between evaluations (and one at the end); None for none.
+        evaluation_episodes: of each, the same ones each time, acted by ``imitator.policy()``.
+        evaluation_steps: after so many an episode of ``evaluate`` that does not end is cut off, with a
+            `ConsensusWarning`; None for the task's ``max_episode_steps``, or else the limit that the environment's
+            ``spec`` names, or else 10,000.
+        seed: of the environments. The imitator's draws have a seed of their own.
+        out: directory for ``steps.csv``, ``episodes.csv``, ``evaluations.csv`` and ``checkpoint.msgpack``; None to
+            write nothing.
+        checkpoint_every: steps between checkpoints (and one at the end); None for none. The state of an imitator with
+            a journal is in the journal: only the tables are flushed then.
+        resume: continue from the checkpoint in ``out``, if there is one, with an imitator constructed as it was then;
+            or, with an imitator that `ConsensusImitator.resume` made from its journal, from where that ended. An
+            environment cannot be saved: its episodes begin anew, seeded by ``seed`` and the step.
+        overwrite: replace the results in ``out``.
+        progress: whether to show a bar on standard error, with query rate and last return.
+        tensorboard: whether to write event files to ``out/tensorboard``.
+
+    Returns:
+        The `GymnasiumRun`.
+
+    Raises:
+        ImportError: without Gymnasium, or without tensorboardX if ``tensorboard``; the extra is named.
+        ValueError: if an argument is out of range, environment and imitator do not fit each other (they differ in their
+            actions, say, or a vector environment does not say how it resets), or ``out`` holds other results.
+
+    Example:
+        >>> import gymnasium
+        >>> from consensus_imitation import ConsensusImitator, ensembles
+        >>> from consensus_imitation.experiments import run_gymnasium
+        >>> env = gymnasium.make("CartPole-v1")
+        >>> imitator = ConsensusImitator(
+        ...     ensembles.mlp(env.observation_space, env.action_space, num_members=2),
+        ...     demonstrator=lambda observation: int(observation[2] + observation[3] > 0),
+        ...     seed=0,
+        ... )
+        >>> run = run_gymnasium(env, imitator, num_steps=50, progress=False)
+        >>> run.steps, run.answers == imitator.num_queries
+        (50, True)
+    """
+    _check(
+        *(num_steps, max_answers, task, evaluate, evaluate_every, evaluation_episodes, evaluation_steps),
+        *(seed, out, checkpoint_every),
+    )
+    if (tensorboard or resume) and out is None:
+        raise ValueError("tensorboard and resume need out=, the directory of the run")
+    if resume and overwrite:
+        raise ValueError("resume continues what is in out, overwrite replaces it: choose one")
+    lanes = Lanes(env, imitator)
+    _check_evaluation(evaluate, task if evaluate_every is not None else None, env, imitator)
+    with ExitStack() as stack:
+        records = open_records(out, imitator, lanes.size, seed, resume, overwrite, stack)
+        run = _Run(imitator, lanes, records, task)
+        run.done.steps, run.done.answers = records.step, imitator.num_queries
+        run.writer = open_writer(out, stack) if tensorboard and out is not None else None
+        show = stack.enter_context(_bar(num_steps)) if progress else None
+        judge = _evaluator(imitator, task, evaluate, evaluation_episodes, evaluation_steps, seed)
+        try:
+            run.begin(seed if records.step == 0 else episode_seeds(seed, records.step + 1)[-1])
+            next_look = time.perf_counter()
+            while run.done.steps < num_steps and _affordable(imitator, max_answers, lanes.size):
+                run.step()
+                if evaluate_every is not None and run.done.steps % evaluate_every == 0:
+                    run.evaluated(judge())
+                if checkpoint_every is not None and run.done.steps % checkpoint_every == 0:
+                    run.save()
+                if time.perf_counter() >= next_look:
+                    next_look = time.perf_counter() + REFRESH
+                    records.flush()
+                    if show is not None:
+                        show(run)
+            if evaluate_every is not None and not run.is_evaluated:
+                run.evaluated(judge())
+        except KeyboardInterrupt:
+            run.done.interrupted = True
+        if checkpoint_every is not None:
+            run.save()
+        if show is not None:
+            show(run)
+    return run.done
+
+
+class _Run:
+    """A run in progress."""
+
+    def __init__(self, imitator: ConsensusImitator, lanes: Lanes, records: Records, task: Task | None) -> None:
+        self.done = GymnasiumRun()
+        self.writer: Any = None
+        self.last_return: float | None = None
+        self._imitator, self._lanes, self._records = imitator, lanes, records
+        self._rules, self._judged = (_NO_JUDGE, False) if task is None else (task.rules, True)
+        logs = records.logs
+        self.done.episodes = list(logs["episodes"].kept) if logs else []
+        self.done.evaluations = list(logs["evaluations"].kept) if logs else []
+        self._next_episode = records.episodes
+        self._trackers: list[EpisodeTracker] = []
+        self._episodes: list[int] = []
+        self._asked = [0] * lanes.size
+        self._recent: deque[int] = deque(maxlen=RECENT)
+
+    @property
+    def recent_rate(self) -> float:
+        """Share of the recent steps on which the demonstrator was asked."""
+        return sum(self._recent) / max(1, len(self._recent))
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether what has been learned by now was evaluated; by an earlier part of the run, perhaps."""
+        return bool(self.done.evaluations) and self.done.evaluations[-1]["step"] == self.done.steps
+
+    def begin(self, seed: int) -> None:
+        self._lanes.reset(seed)
+        self._imitator.begin_episode()
+        size = self._lanes.size
+        self._trackers = [EpisodeTracker(self._rules)] * size
+        self._episodes = [self._number() for _ in range(size)]
+
+    def step(self) -> None:
+        """One decision for every lane, and its consequences."""
+        lanes = self._lanes
+        active = lanes.active
+        if lanes.all_active:
+            decision = self._imitator.act(lanes.observation)
+        else:
+            decision = self._imitator.act(lanes.observation, active)
+        # Its own copy: an environment may clip its actions in place.
+        outcome = lanes.step(decision.action if lanes.single else decision.action.copy())
+        for lane in range(lanes.size):
+            if active[lane]:
+                self._record(lane, decision, outcome)
+        for lane in outcome.begun:
+            self._imitator.begin_episode(None if lanes.single else lane)
+            self._trackers[lane] = EpisodeTracker(self._rules)
+            self._episodes[lane], self._asked[lane] = self._number(), 0
+        self.done.steps += 1
+        self.done.answers = self._imitator.num_queries
+
+    def evaluated(self, outcomes: tuple[EpisodeOutcome, ...]) -> None:
+        row = {
+            "step": self.done.steps,
+            "answers": self.done.answers,
+            "episodes": len(outcomes),
+            "mean_return": float(np.mean([outcome.episode_return for outcome in outcomes])),
+            "mean_length": float(np.mean([outcome.length for outcome in outcomes])),
+            "success": float(np.mean([outcome.success for outcome in outcomes])) if self._judged else None,
+            "harm": float(np.mean([outcome.harm for outcome in outcomes])) if self._judged else None,
+        }
+        self.done.evaluations.append(row)
+        self._records.append("evaluations", row)
+        self._events("evaluation", row, ("mean_return", "mean_length", "success", "harm"))
+
+    def save(self) -> None:
+        """Write a checkpoint, after the rows that belong to it."""
+        self._records.flush()
+        if self._records.checkpoint is not None:
+            header = {"step": self.done.steps, "episodes": self._next_episode}
+            save_checkpoint(self._records.checkpoint, self._imitator.state, header)
+
+    def _number(self) -> int:
+        self._next_episode += 1
+        return self._next_episode - 1
+
+    def _record(self, lane: int, decision: Decision, outcome: Step) -> None:
+        single = self._lanes.single
+        action, queried, query_prob = (
+            part if single else part[lane].item() for part in (decision.action, decision.queried, decision.query_prob)
+        )
+        reward, terminated, truncated = (
+            part[lane].item() for part in (outcome.reward, outcome.terminated, outcome.truncated)
+        )
+        self._recent.append(queried)
+        self._asked[lane] += queried
+        if self._records.logs:
+            values = (
+                *(self.done.steps, lane, self._episodes[lane], action, queried, query_prob),
+                *(reward, terminated, truncated),
+            )
+            self._records.append("steps", dict(zip(STEP_COLUMNS, values, strict=True)))
+        self._trackers[lane] = tracker = self._trackers[lane].after(reward, terminated, truncated)
+        if tracker.outcome is not None:
+            self._episode_over(lane, tracker.outcome, terminated, truncated)
+
+    def _episode_over(self, lane: int, outcome: EpisodeOutcome, terminated: bool, truncated: bool) -> None:
+        row = {
+            "episode": self._episodes[lane],
+            "env": lane,
+            "step": self.done.steps,
+            "length": outcome.length,
+            "return": outcome.episode_return,
+            "queries": self._asked[lane],
+            "terminated": terminated,
+            "truncated": truncated,
+            "success": outcome.success if self._judged else None,
+            "harm": outcome.harm if self._judged else None,
+        }
+        self.last_return = outcome.episode_return
+        self.done.episodes.append(row)
+        self._records.append("episodes", row)
+        self._events("episode", {**row, "query_rate": self.recent_rate}, ("return", "length", "queries", "query_rate"))
+
+    def _events(self, group: str, row: Row, names: tuple[str, ...]) -> None:
+        if self.writer is not None:
+            for name in names:
+                if row[name] is not None:
+                    self.writer.add_scalar(f"{group}/{name}", row[name], self.done.steps)
+
+
+def _check(
+    num_steps: int,
+    max_answers: int | None,
+    task: Task | None,
+    evaluate: Any,
+    evaluate_every: int | None,
+    evaluation_episodes: int,
+    evaluation_steps: int | None,
+    seed: int,
+    out: Path | None,
+    checkpoint_every: int | None,
+) -> None:
+    counts = {
+        "num_steps": num_steps,
+        "max_answers": max_answers,
+        "evaluate_every": evaluate_every,
+        "evaluation_episodes": evaluation_episodes,
+        "evaluation_steps": evaluation_steps,
+        "checkpoint_every": checkpoint_every,
+    }
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+        if value is not None and value % 1 != 0:
+            raise ValueError(f"{name} must be an integer, got {value}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    if checkpoint_every is not None and out is None:
+        raise ValueError("checkpoints need out=, the directory that they are written to")
+    if evaluate_every is not None and task is None and evaluate is None:
+        raise ValueError("evaluation needs an environment of its own: pass evaluate= or task=")
+
+
+def _check_evaluation(evaluate: Any, task: Task | None, env: Any, imitator: ConsensusImitator) -> None:
+    """Refuse what cannot be evaluated in before the first step, and not after all that has been learned by then."""
+    if evaluate is None:
+        if task is not None:
+            own = task.make_env()
+            try:
+                check_actions(own, imitator.num_actions)
+            finally:
+                own.close()
+        return
+    if evaluate is env:
+        raise ValueError("evaluation would disturb the run: pass evaluate= an environment of its own")
+    if getattr(evaluate, "num_envs", None) is not None:
+        raise ValueError(
+            "evaluation plays one episode after another: pass evaluate= a single environment, not a vector"
+        )
+    check_actions(evaluate, imitator.num_actions)
+
+
+def _affordable(imitator: ConsensusImitator, max_answers: int | None, size: int) -> bool:
+    return max_answers is None or imitator.num_queries + size <= max_answers
+
+
+def _evaluator(
+    imitator: ConsensusImitator, task: Task | None, env: Any, episodes: int, steps: int | None, seed: int
+) -> Any:
+    """A function that evaluates what has been learned, on the same episodes each time."""
+    # Not the episodes that are learned from.
+    own = episode_seeds(seed, 1)[0]
+    if env is None and task is not None:
+
+        def on_task() -> tuple[EpisodeOutcome, ...]:
+            policy = imitator.policy(num_envs=episodes)
+            certain = task.deterministic
+            return evaluate_on_task(task, lambda seen: policy.predict(seen, deterministic=certain)[0], episodes, own)
+
+        return on_task
+    rules, certain = (_NO_JUDGE, True) if task is None else (task.rules, task.deterministic)
+
+    def in_env() -> tuple[EpisodeOutcome, ...]:
+        policy = imitator.policy()
+        trackers = [EpisodeTracker(rules, steps or _limit(task, env))] * episodes
+        seeds = episode_seeds(own, episodes)
+        return tuple(_episode(env, policy, *each, certain) for each in zip(trackers, seeds, strict=True))
+
+    return in_env
+
+
+def _limit(task: Task | None, env: Any) -> int:
+    """Steps after which an episode is over for us, if it is not for the environment."""
+    if task is not None:
+        return task.max_episode_steps
+    return getattr(getattr(env, "spec", None), "max_episode_steps", None) or EVALUATION_STEPS
+
+
+def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int, deterministic: bool) -> EpisodeOutcome:
+    observation, _ = env.reset(seed=seed)
+    begins = True
+    while tracker.outcome is None:
+        action, _ = policy.predict(observation, episode_start=begins, deterministic=deterministic)
+        begins = False
+        observation, reward, terminated, truncated, _ = env.step(action)
+        tracker = tracker.after(float(reward), terminated, truncated)
+    return tracker.outcome
+
+
+@contextmanager
+def _bar(num_steps: int) -> Generator[Any, None, None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        shown = bars.add_task("", total=num_steps, said="")
+
+        def show(run: _Run) -> None:
+            last = "" if run.last_return is None else f", last return {run.last_return:.4g}"
+            said = f"asks {100 * run.recent_rate:.1f}% ({run.done.answers} answers){last}"
+            bars.update(shown, completed=run.done.steps, said=said)
+
+        yield show

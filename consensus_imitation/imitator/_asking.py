@@ -1,0 +1,123 @@
+"""The demonstrators: asking them about a step that waits, one after another or all at once, and telling them."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+
+from consensus_imitation.core._actions import check_action
+from consensus_imitation.demonstrators._base import Panel
+from consensus_imitation.demonstrators.patience import Patience, SafeAction
+from consensus_imitation.errors import DemonstratorTimeoutError
+from consensus_imitation.imitator._host_members import raw_row
+from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._setup import Setup
+from consensus_imitation.imitator.decision import Decision
+
+
+def make_panel(setup: Setup, demonstrator: Any, patience: Patience | None) -> Panel:
+    """Who answers for each environment.
+
+    Raises:
+        ConfigurationError: if they are none, not as many as environments, or the safe action is no action.
+    """
+    panel = Panel(demonstrator, setup.num_envs, patience)
+    if isinstance(panel.patience.then, SafeAction):
+        panel.patience.then.check(setup.ensemble.num_actions)
+    return panel
+
+
+def safe_action(panel: Panel) -> int:
+    """What is done if nobody answers; 0 if nothing is named."""
+    return panel.patience.then.action if isinstance(panel.patience.then, SafeAction) else 0
+
+
+def tell(panel: Panel, setup: Setup, decision: Decision, active: np.ndarray | None) -> None:
+    """Tell the demonstrators what is about to be done."""
+    if not panel.listens:
+        return
+    late = np.asarray(decision.unanswered)
+    asked = np.asarray(decision.queried) & ~late
+    if decision.env is None:
+        panel.observe(decision.action, asked, active, np.broadcast_to(late, asked.shape))
+    else:
+        rows = np.arange(setup.num_envs or 0) == decision.env
+        panel.observe(np.full(rows.shape, decision.action), rows & asked, rows, rows & late)
+
+
+class _Answers:
+    """What came in so far: int [] and bool [], or [B] each for a batch in lockstep."""
+
+    def __init__(self, setup: Setup, waiting: OpenStep) -> None:
+        decision = waiting.decision
+        self._whole = setup.rows(decision.env) is not None
+        self._waiting, self._num_actions = waiting, setup.ensemble.num_actions
+        self.actions = np.array(decision.action if self._whole else -1)
+        self.late = np.zeros(np.shape(decision.queried), bool)
+        # Who answered before somebody else failed to is not asked again.
+        for row, action in waiting.given.items():
+            self.actions[row if self._whole else ()] = action
+        self.asked = [row for row in np.flatnonzero(decision.queried).tolist() if row not in waiting.given]
+
+    def shown(self, row: int) -> tuple[Any, int]:
+        """What is shown to the demonstrator, and of which environment."""
+        if not self._whole:
+            return self._waiting.raw, self._waiting.decision.env or 0
+        return raw_row(self._waiting.raw, row), row
+
+    def take(self, row: int, answer: Any, late: bool = False) -> None:
+        """An answer, or the safe action for want of one."""
+        place = row if self._whole else ()
+        self.actions[place], self.late[place] = check_action(answer, self._num_actions), late
+        if not late:
+            self._waiting.given[row] = int(self.actions[place])
+
+
+def ask(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
+    """Ask whoever has to be asked.
+
+    Returns:
+        Actions, int [] or [B], the imitator's own where nobody was asked; and where nobody answered, bool likewise: the
+        safe action is there.
+
+    Raises:
+        DemonstratorTimeoutError: if nobody answers, and no safe action is named.
+        InvalidAnswerError: if an answer is no action.
+    """
+    answers = _Answers(setup, waiting)
+    for row in answers.asked:
+        try:
+            answers.take(row, panel.ask(*answers.shown(row)))
+        except DemonstratorTimeoutError as silence:
+            answers.take(row, _safe(panel, silence), late=True)
+    return answers.actions, answers.late
+
+
+async def ask_async(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
+    """`ask`, all at the same time, letting others work meanwhile."""
+    answers = _Answers(setup, waiting)
+
+    async def one(row: int) -> None:
+        try:
+            answers.take(row, await panel.ask_async(*answers.shown(row)))
+        except DemonstratorTimeoutError as silence:
+            answers.take(row, _safe(panel, silence), late=True)
+
+    tasks = [asyncio.ensure_future(one(row)) for row in answers.asked]
+    try:
+        # If one fails, the others are waited for all the same: what they answer is kept, and they are not asked again.
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
+    return answers.actions, answers.late
+
+
+def _safe(panel: Panel, silence: DemonstratorTimeoutError) -> int:
+    """The safe action; if none is named, the silence is raised again."""
+    if isinstance(panel.patience.then, SafeAction):
+        return panel.patience.then.action
+    raise silence

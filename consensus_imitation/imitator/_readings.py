@@ -1,0 +1,182 @@
+"""What can be read off a run; nothing here changes anything."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consensus_imitation.core._voids import reasons
+from consensus_imitation.core.certificate import Statement, certify
+from consensus_imitation.core.learner import LearnerState
+from consensus_imitation.core.rules import Rules
+from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._health import UNEXPLAINED
+from consensus_imitation.imitator._live import Live
+from consensus_imitation.imitator.decision import Decision
+from consensus_imitation.imitator.policy import said
+
+
+class Readings:
+    """A run that goes on, to be read.
+
+    Args:
+        live: the run.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    @property
+    def num_envs(self) -> int | None:
+        """B, for a batch of environments; None for a single one."""
+        return self._live.run.setup.num_envs
+
+    @property
+    def num_actions(self) -> int:
+        """A, the number of actions that the members choose among."""
+        return self._live.run.setup.ensemble.num_actions
+
+    @property
+    def rules(self) -> Rules:
+        """What it decides by, with the defaults that it was given."""
+        return self._live.run.setup.learner.rules
+
+    @property
+    def run(self) -> str:
+        """The name that this imitator's queries carry: random, hexadecimal."""
+        return self._live.run.queries.run
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The directory of the journal, for `ConsensusImitator.resume`; None without one."""
+        directory = self._live.recorder.directory
+        return None if directory is None else directory.path
+
+    @property
+    def state(self) -> LearnerState:
+        """The learner's state: an immutable pytree, all that is needed to go on.
+
+        Facts that void a promise are in it, and whether an environment has asked and waits for an answer
+        (``state.stream.asking``): whoever goes on from it asks again. Two imitators that go on from one state draw the
+        same random numbers.
+        """
+        return self._live.run.state
+
+    @property
+    def pending(self) -> tuple[Decision, ...]:
+        """The decisions that wait for an answer, in the order in which they were made."""
+        return tuple(step.decision for step in self._live.run.queries.waiting())
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """What each member gives to each action in the only step that waits for an answer: [N, A], or [B, N, A].
+
+        Rows may sum to less than one: what a member withholds is asked about.
+
+        Raises:
+            ValueError: if no query waits, or more than one.
+        """
+        run = self._live.run
+        waiting = run.queries.waiting()
+        if len(waiting) != 1:
+            raise ValueError(f"{len(waiting) or 'no'} query waits for an answer: predictions are of the step that does")
+        return np.exp(np.asarray(waiting[0].log_probs))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Posterior weights [N], summing to one."""
+        return np.asarray(kernels.weights(self._live.run.state.posterior))
+
+    @property
+    def effective_members(self) -> float:
+        """How many independent members would err as the members did on the answered queries, in [1, N].
+
+        1 before the second answer: independence has to be shown (`merging.effective_members`).
+
+        Raises:
+            ValueError: if the imitator does not measure it.
+        """
+        run = self._live.run
+        if run.state.diversity is None:
+            raise ConfigurationError(
+                "effective_members is not measured: construct the imitator with merging=Merging(), or with "
+                "merging=Merging(tolerance=None) to measure and merge nothing"
+            )
+        return float(kernels.effective_members(run.state.diversity))
+
+    @property
+    def num_steps(self) -> int:
+        """Steps closed so far (of each environment; of the one that is furthest, if they go on by themselves)."""
+        return int(self._live.run.steps.max())
+
+    @property
+    def num_queries(self) -> int:
+        """Steps that the demonstrator answered, over all environments."""
+        return self._live.run.answers
+
+    @property
+    def query_rate(self) -> float:
+        """Share of closed steps that the demonstrator answered; 0.0 before the first step."""
+        run = self._live.run
+        return run.answers / max(1, int(run.steps.sum()))
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What is wrong, one line each, naming the member; empty if nothing is."""
+        run = self._live.run
+        return (*run.alarms.lines(), *([UNEXPLAINED] if run.unexplained else []))
+
+    @property
+    def ledger(self) -> Any:
+        """Log of the inflation spent (in the episode, if the budget is per episode): a float, or [B] for a batch."""
+        run = self._live.run
+        spent = np.asarray(run.state.stream.ledger)
+        return float(spent) if self.num_envs is None else spent
+
+    def certificate(self, truth: int | None = None) -> Statement:
+        """What is guaranteed, with the numbers so far; print it.
+
+        Args:
+            truth: the member that is assumed to equal the demonstrator; None for the worst case over all of them.
+
+        Raises:
+            ValueError: if there is no such member.
+
+        Example:
+            >>> import numpy as np
+            >>> from consensus_imitation import AlphaThreshold, ConsensusImitator, InflationBudget, ensembles
+            >>> imitator = ConsensusImitator(
+            ...     ensembles.tabular(np.full((4, 1, 2), 0.5)),
+            ...     selection=AlphaThreshold(0.0025),
+            ...     inflation_budget=InflationBudget(factor=2.0),
+            ... )
+            >>> imitator.certificate().exclusion
+            0.01
+        """
+        run = self._live.run
+        unexplained = [UNEXPLAINED] if run.unexplained else []
+        return certify(
+            run.setup.learner,
+            np.asarray(run.setup.ensemble.prior, np.float64),
+            np.asarray(run.state.posterior.log_weights),
+            truth=truth,
+            num_steps=int(run.steps.max()),
+            num_streams=self.num_envs or 1,
+            num_queries=run.answers,
+            num_studied=int(run.state.studied),
+            ledger=float(np.max(run.state.stream.ledger)),
+            void="; ".join([*unexplained, *reasons(run.state.voids)]),
+            unusable=bool(np.any(run.state.stream.unusable)),
+            learns=run.setup.ensemble.learns,
+        )
+
+    def __repr__(self) -> str:
+        """Members, rules, and how it went so far."""
+        run = self._live.run
+        went = f"{int(run.steps.max())} steps, {run.answers} queries (rate {self.query_rate:.3g})"
+        return (
+            f"<{type(self).__name__}: {said(run.setup.ensemble, run.setup.num_envs)}\n"
+            f"  {self.rules}\n"
+            f"  {went}, {len(run.queries.waiting())} waiting, {len(self.alarms)} alarms>"
+        )

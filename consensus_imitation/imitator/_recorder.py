@@ -1,0 +1,213 @@
+"""What writes a run down: its journal, if it keeps one.
+
+Every call that changes anything is one transaction of the journal, committed before its action is given out or its
+answer acknowledged. The recorder knows no demonstrator, and does no arithmetic.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from consensus_imitation.core._observations import private
+from consensus_imitation.core._packing import as_read, digest, pack
+from consensus_imitation.core.learner import LearnerState
+from consensus_imitation.errors import ConfigurationError, JournalError, ObservationError
+from consensus_imitation.imitator._description import description, versions
+from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._records import answered, decided, event, recalled, words
+from consensus_imitation.imitator._run import Decided, Run
+from consensus_imitation.imitator._setup import Setup
+from consensus_imitation.imitator.decision import Decision
+from consensus_imitation.journal.directory import Journal, RunDirectory
+from consensus_imitation.journal.record import Kind, Record
+
+
+class Recorder:
+    """Writes a run down, or does nothing.
+
+    Args:
+        directory: where; None for nowhere.
+
+    Attributes:
+        directory: the same.
+    """
+
+    def __init__(self, directory: RunDirectory | None = None) -> None:
+        self.directory = directory
+        self._closed = False
+        self._words: tuple[Any, np.ndarray] | None = None
+
+    @classmethod
+    def begin(cls, journal: Any, run: Run) -> tuple[Self, Run]:
+        """Begin a journal; also the run, under the name that its directory has.
+
+        Raises:
+            ConfigurationError: if it is neither a directory nor a `Journal`.
+            JournalError: if the directory holds a run already, or cannot be written.
+        """
+        if not isinstance(journal, Journal | str | Path):
+            raise ConfigurationError(f"journal must be a directory or a Journal(...), got {journal!r}")
+        settings = journal if isinstance(journal, Journal) else Journal(journal)
+        recorder = cls(directory := RunDirectory.create(settings, description(run.setup)))
+        try:
+            run = replace(run, queries=replace(run.queries, run=directory.run))
+            recorder.opened()
+            recorder.checkpoint(run)
+        except BaseException:
+            recorder.let_go()
+            raise
+        return recorder, run
+
+    # --- whether ---
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        """What was found torn and cut off, or skipped, when the run was resumed."""
+        report = None if self.directory is None else self.directory.report
+        return () if report is None or (report.sound and not report.skipped) else tuple(report.lines())
+
+    def check(self) -> None:
+        """Raise unless what comes next can be written.
+
+        Raises:
+            JournalError: after `close`: the directory may be somebody else's by now.
+            JournalWriteError: if something could not be written before.
+        """
+        directory = self.directory
+        if directory is None:
+            return
+        if self._closed:
+            raise JournalError(
+                f"this imitator was closed: go on with its run by ConsensusImitator.resume({str(directory.path)!r}, "
+                "...)"
+            )
+        directory.store.check()
+
+    def refuse(self, what: str) -> None:
+        """Raise ConfigurationError if there is a journal: what it says cannot be taken back."""
+        if self.directory is not None:
+            raise ConfigurationError(f"cannot {what}: a run with a journal only goes on; begin another run")
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is written within is done, too, or nothing is written any more: not even Ctrl-C may come between."""
+        return nullcontext() if self.directory is None else self.directory.store.writing()
+
+    def close(self, run: Run) -> None:
+        """End the journal by a checkpoint, and let go of the directory; again, nothing happens.
+
+        Raises:
+            JournalWriteError: if something could not be written; the directory is free all the same.
+        """
+        if self.directory is not None and not self._closed:
+            try:
+                self.checkpoint(run)
+            finally:
+                self._closed = True
+                self.directory.close()
+
+    def let_go(self) -> None:
+        """Free the directory at once: no imitator holds this recorder, so nobody else would."""
+        if self.directory is not None:
+            self.directory.close()
+
+    # --- observations ---
+
+    def own(self, observation: Any) -> Any:
+        """A copy of the observation that nobody can write to, as it will be read if the step has to be done again."""
+        return private(observation if self.directory is None else as_read(observation))
+
+    def packed(self, observation: Any, needed: bool) -> bytes | None:
+        """The observation in bytes: for the journal, or for a query to name it."""
+        if self.directory is not None:
+            return pack(observation)
+        try:
+            return pack(observation) if needed else None
+        except ObservationError:
+            # Nobody has to read it again.
+            return None
+
+    # --- what is written ---
+
+    def opened(self) -> None:
+        """The run is opened, for the first time or again."""
+        self.event("open", None, note=versions())
+
+    def event(self, kind: Kind, env: int | None, *, query: int | None = None, note: str = "") -> None:
+        """Something that is no step."""
+        if self.directory is not None:
+            self._append(self.directory, [event(kind, env, time.time(), query=query, note=note)])
+
+    def decision(self, step: Decided) -> None:
+        """A step that was decided."""
+        self.check()
+        if self.directory is None or step.packed is None:
+            return
+        judged, query = step.judged, step.decision.query
+        said = digest(step.packed) if query is None else query.observation
+        posterior = self._posterior_words(step.run.state)
+        records = decided(
+            step.decision, judged.on_host, judged.log_probs, step.number, said, posterior, step.active, time.time()
+        )
+        self._append(self.directory, records, step.packed)
+
+    def answer(self, waiting: OpenStep, closed: Decision, before: LearnerState, after: LearnerState) -> None:
+        """An answer, and the posterior before and after it."""
+        if self.directory is not None:
+            said, now_said = self._posterior_words(before), self._posterior_words(after)
+            self._append(self.directory, answered(waiting, closed, said, now_said, time.time()))
+
+    def studied(self, run: Run, after: LearnerState) -> None:
+        """What was studied is not kept: the checkpoint of what it taught comes first, and the record says it counts."""
+        self.check()
+        if self.directory is not None:
+            said = self._posterior_words(run.state)
+            self.directory.checkpoint(after, _header(run), ahead=True)
+            record = replace(event("study", None, time.time()), before=said, after=self._posterior_words(after))
+            self._append(self.directory, [record])
+
+    def checkpoint(self, run: Run) -> None:
+        """The whole state."""
+        self.check()
+        if self.directory is not None:
+            waiting = [step.query.id for step in run.queries.waiting()]
+            self.directory.checkpoint(run.state, _header(run), waiting=waiting)
+
+    def checkpoint_if_due(self, run: Run) -> None:
+        """`checkpoint`, once in as many calls as the journal's settings say."""
+        self.check()
+        if self.directory is not None and self.directory.checkpoint_is_due:
+            self.checkpoint(run)
+
+    # --- what is read ---
+
+    def recall(self, setup: Setup, query: int) -> Decision | None:
+        """How a query was closed that is not remembered: see `Queries.find`."""
+        self.check()
+        if self.directory is None:
+            raise KeyError("no journal")
+        return recalled(self.directory.store, query, setup, self.directory.run)
+
+    def __repr__(self) -> str:
+        """Where it writes, and how much it has written."""
+        directory = self.directory
+        return "no journal" if directory is None else f"journal {directory.path}, {directory.store.last_call} calls"
+
+    def _append(self, directory: RunDirectory, records: Sequence[Record], observation: bytes | None = None) -> None:
+        self.check()
+        directory.append(records, observation)
+
+    def _posterior_words(self, state: LearnerState) -> np.ndarray:
+        """`words`, looked up once for each posterior."""
+        if self._words is None or self._words[0] is not state.posterior:
+            self._words = (state.posterior, words(state))
+        return self._words[1]
+
+
+def _header(run: Run) -> dict[str, Any]:
+    """What a checkpoint says besides the state."""
+    return {"alarms": run.alarms.saved()}

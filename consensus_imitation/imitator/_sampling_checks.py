@@ -1,0 +1,57 @@
+"""What a `SamplingImitator` can be made of, and what its members can be shown."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.core._actions import is_whole, shown
+from consensus_imitation.core._validation import check_integer
+from consensus_imitation.core.sampling_learner import SamplingLearner, SamplingState
+from consensus_imitation.errors import ConfigurationError, ObservationError
+from consensus_imitation.imitator.decision import check_observation
+
+
+def check_sampling_ensemble(ensemble: Any) -> None:
+    """Raise ConfigurationError unless it has members that can be sampled and scored."""
+    needed = ("sample", "log_prob", "init_carry", "advance")
+    can = not isinstance(ensemble, type) and all(callable(getattr(ensemble, name, None)) for name in needed)
+    if not can or not hasattr(ensemble, "prior"):
+        raise ConfigurationError(
+            "the ensemble must be one of consensus_imitation.ensembles.any_action, or have its methods (those of "
+            f"consensus_imitation.ensembles are for ConsensusImitator); got {ensemble!r}"
+        )
+    check_integer("num_members", ensemble.num_members, 1)
+
+
+def check_fits(learner: SamplingLearner, state: Any) -> None:
+    """Raise ConfigurationError unless a state is one of this ensemble, and the rule fits it."""
+    if not isinstance(state, SamplingState):
+        raise ConfigurationError(f"expected the state of a SamplingImitator or a SamplingLearner, got {state!r}")
+    weights, size = jnp.shape(state.posterior.log_weights), learner.ensemble.num_members
+    if weights != (size,):
+        raise ConfigurationError(f"the state holds {weights[0]} weights, but the ensemble has {size} members")
+    like = jax.eval_shape(lambda: learner.init(jax.random.key(0)))
+    if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, like):
+        raise ConfigurationError("the state does not fit: the members' memory is another, or the state is of a batch")
+
+
+def check_seen(observation: Any, finite: bool) -> Any:
+    """An observation that members in JAX can be shown.
+
+    Args:
+        observation: a pytree.
+        finite: whether NaN and infinity are refused, too.
+
+    Raises:
+        ObservationError: naming the part that is no numbers.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(observation):
+        dtype = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype
+        if not is_whole(dtype) and not jnp.issubdtype(dtype, jnp.inexact) and not jnp.issubdtype(dtype, jnp.bool_):
+            raise ObservationError(
+                f"the observation{jax.tree_util.keystr(path)} is {shown(leaf)}, of type {dtype}: members in JAX take "
+                "numbers; encode it in a wrapper"
+            )
+    return check_observation(observation, None, finite=finite)

@@ -1,0 +1,192 @@
+"""One step as the shell takes it: core calls and what surrounds them, as functions of the state.
+
+A step is that of the only environment, of all environments of a batch in lockstep, or of one environment of a batch.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.core._voids import UNANSWERED, marked
+from consensus_imitation.core.learner import LearnerState, Stream
+from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._host_members import core_observation, with_host_members
+from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._setup import Setup
+from consensus_imitation.imitator.decision import Decision, from_packed, set_aside, with_actions
+from consensus_imitation.imitator.kernels import Closed
+from consensus_imitation.imitator.policy import encoded
+
+
+class Judged(NamedTuple):
+    """What the core says of an observation.
+
+    Attributes:
+        packed: the decision, for the core: [P] or [B, P].
+        on_host: the same as a NumPy array.
+        log_probs: the predictions acted on.
+        seen: the observation as the members take it.
+        core: what the core was fed.
+        closed: the stream after the step if it is no query.
+    """
+
+    packed: Any
+    on_host: np.ndarray
+    log_probs: jax.Array
+    seen: Any
+    core: Any
+    closed: Closed
+
+    def decision(self, setup: Setup, step: int, env: int | None) -> Decision:
+        """For the user."""
+        return from_packed(self.on_host, setup.ensemble.num_actions, step, env)
+
+    def waiting(self, decision: Decision, raw: Any, active: np.ndarray | None, asked: float, asker: object) -> OpenStep:
+        """The step that waits for answers; the arguments are `OpenStep`'s."""
+        return OpenStep(decision, self.packed, self.log_probs, self.seen, raw, self.core, active, asked, asker)
+
+
+def judge(
+    setup: Setup, state: LearnerState, observation: Any, number: Any, env: int | None, active: np.ndarray | None
+) -> Judged:
+    """Ask the members, and decide.
+
+    Args:
+        setup: of the run.
+        state: as the step sees it (`Setup.taken`).
+        observation: as the environment gave it.
+        number: uint32 [2], or [B, 2]: what the draw uses.
+        env: as for `Setup`.
+        active: bool [B], or None for all.
+
+    Raises:
+        ObservationError: if the observation does not fit.
+    """
+    size = setup.rows(env)
+    seen = encoded(setup.ensemble, observation, size)
+    core = core_observation(setup.ensemble, state, seen, size)
+    decide = kernels.decide if size is None else kernels.decide_batch
+    packed, log_probs, closed = decide(setup.learner, state, core, number)
+    on_host = np.asarray(packed)
+    if active is not None:
+        packed = on_host = set_aside(on_host, active)
+    return Judged(packed, on_host, log_probs, seen, core, closed)
+
+
+def posed(
+    setup: Setup, state: LearnerState, judged: Judged, env: int | None, active: np.ndarray | None
+) -> LearnerState:
+    """The whole state while the demonstrator is asked: until it answers, every decision of the step's rows is a query.
+
+    In lockstep also rows that drew an action wait: it is not taken yet, and their random number is spent, too.
+
+    Args:
+        setup: of the run.
+        state: the whole, before.
+        judged: what the core said.
+        env: as for `Setup`.
+        active: bool [B], or None for all.
+    """
+    own = setup.taken(state, env)
+    rows = np.ones(np.shape(own.stream.step), bool) if active is None else active
+    return setup.put(state, own.replace(stream=kernels.pose(own.stream, judged.closed.ledger, rows)), env)
+
+
+def spent(setup: Setup, state: LearnerState, env: int | None) -> LearnerState:
+    """The whole state after a step that drew an action and came to nothing: its random number is not used again.
+
+    Args:
+        setup: of the run.
+        state: the whole, before.
+        env: as for `Setup`; in lockstep all environments ask next.
+    """
+    stream = state.stream
+    rows = np.ones(np.shape(stream.step), bool) if env is None else np.arange(setup.num_envs or 0) == env
+    return state.replace(stream=kernels.pose(stream, stream.ledger, rows))
+
+
+def unasked(
+    setup: Setup, state: LearnerState, judged: Judged, decision: Decision, active: np.ndarray | None
+) -> LearnerState:
+    """The whole state after a step that was no query.
+
+    Args:
+        setup: of the run.
+        state: the whole, before.
+        judged: what the core said.
+        decision: the same for the user.
+        active: bool [B], or None for all.
+    """
+    own = setup.taken(state, decision.env)
+    closed = judged.closed
+    after = own.replace(stream=own.stream.replace(**closed._asdict()))
+    after = _surrounded(setup, own, after, judged.seen, judged.log_probs, decision, decision.queried, active)
+    return setup.put(state, after, decision.env)
+
+
+def settled(
+    setup: Setup, state: LearnerState, step: OpenStep, answers: Any, late: Any, safe_action: int
+) -> tuple[LearnerState, Decision]:
+    """The whole state after a step that was a query, and its decision with the action.
+
+    Args:
+        setup: of the run.
+        state: the whole, now.
+        step: that waited.
+        answers: int [], or [B]: the demonstrator's where it answered, the imitator's own where it was not asked.
+        late: bool [], or [B]: nobody answered, and the safe action is taken.
+        safe_action: which one it is.
+    """
+    env = step.decision.env
+    own = setup.taken(state, env)
+    single = setup.rows(env) is None
+    packed = step.packed
+    if np.any(late):
+        packed = with_actions(np.asarray(packed), late, safe_action)
+        answers = np.where(late, safe_action, answers)
+    answers = np.int32(answers)
+    observe = kernels.observe if single else kernels.observe_batch
+    after = observe(setup.learner, own, step.core, packed, step.log_probs, answers)
+    if np.any(late):
+        after = marked(after, UNANSWERED)
+    closed = replace(
+        step.decision, action=int(answers) if single else answers, unanswered=bool(late) if single else late
+    )
+    taught = np.asarray(step.decision.queried) & ~np.asarray(late)
+    after = _surrounded(setup, own, after, step.observation, step.log_probs, closed, taught, step.active)
+    return setup.put(state, after, env), closed
+
+
+def _surrounded(
+    setup: Setup,
+    before: LearnerState,
+    after: LearnerState,
+    seen: Any,
+    log_probs: Any,
+    decision: Decision,
+    taught: Any,
+    active: np.ndarray | None,
+) -> LearnerState:
+    """With what members on the host remember and learn, and without what rows that were set aside would have done."""
+    if not setup.ensemble.pure:
+        told = (seen, log_probs, decision.action, taught, setup.rows(decision.env))
+        after = with_host_members(setup.ensemble, before, after, *told)
+    if active is not None:
+        after = after.replace(stream=_rows_where(active, after.stream, before.stream))
+    return after
+
+
+def _rows_where(active: np.ndarray, after: Stream, before: Stream) -> Stream:
+    """In rows that were set aside, only the step counter goes on."""
+
+    def choose(new: Any, old: Any) -> Any:
+        return jnp.where(active.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+    def staying(stream: Stream) -> Stream:
+        return stream.replace(key=None, step=None, queries=None)
+
+    kept = jax.tree.map(choose, staying(after), staying(before))
+    return kept.replace(key=after.key, step=after.step, queries=after.queries)

@@ -1,0 +1,103 @@
+"""Learning from recordings: demonstrations made before the imitator was there."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.core import _studied
+from consensus_imitation.core._actions import check_recorded
+from consensus_imitation.core._observations import private
+from consensus_imitation.core._voids import STUDIED_TWICE, marked, reasons
+from consensus_imitation.core.learner import Learner, LearnerState
+from consensus_imitation.core.members import Ensemble
+from consensus_imitation.errors import ConfigurationError, ConsensusWarning, ObservationError
+from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._health import UNEXPLAINED
+from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator.policy import shaped
+
+#: Demonstrations that one compiled call learns from; shorter recordings are padded to a power of two.
+CHUNK = 256
+
+
+def pretrained(run: Run, observations: Any, actions: Any, starts: Any) -> Run:
+    """The run after learning from recorded demonstrations; it warns if that voids what was promised.
+
+    Raises:
+        ConfigurationError: if the members run on the host.
+        ObservationError: as for `warm_start`.
+        InvalidAnswerError: as for `warm_start`.
+    """
+    setup, before = run.setup, run.state
+    if not setup.ensemble.pure:
+        raise ConfigurationError(
+            "members that run on the host cannot study recordings: let them answer queries instead"
+        )
+    state = warm_start(setup.learner, setup.ensemble, before, observations, actions, starts)
+    after = run.moved(state)
+    if after.unexplained and not run.unexplained:
+        warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
+    if int(state.voids) & ~int(before.voids) & STUDIED_TWICE:
+        warnings.warn(reasons(STUDIED_TWICE)[0] + ": no bound holds any more", ConsensusWarning, stacklevel=4)
+    return after
+
+
+def warm_start(
+    learner: Learner, ensemble: Ensemble, state: LearnerState, observations: Any, actions: Any, starts: Any
+) -> LearnerState:
+    """The state after learning from T recorded demonstrations, in their order; it says if they were studied before.
+
+    Args:
+        learner: the rules.
+        ensemble: in pure JAX.
+        state: before.
+        observations: arrays with a leading axis T, or a list of T observations.
+        actions: [T].
+        starts: bool [T], or None: only the first observation begins an episode.
+
+    Raises:
+        ObservationError: if lengths differ or an observation does not fit.
+        InvalidAnswerError: if an action is none.
+    """
+    checked = check_recorded(actions, ensemble.num_actions)
+    total = len(checked)
+    if total == 0:
+        return state
+    begins = np.arange(total) == 0 if starts is None else np.asarray(starts)
+    if begins.shape != (total,) or begins.dtype != bool or np.ma.is_masked(starts):
+        raise ObservationError(
+            f"episode_starts needs one bool per action, {total} in all; got shape {begins.shape} of {begins.dtype}"
+        )
+    if isinstance(observations, list) and len(observations) != total:
+        raise ObservationError(f"there are {len(observations)} observations and {total} actions")
+    arrays = _together(ensemble, observations, total)
+    recordings, again = _studied.noticed(state.recordings, arrays, checked, begins)
+    stream = learner.init_streams(jax.random.key(0))
+    for first in range(0, total, CHUNK):
+        size = min(CHUNK, total - first)
+        room = 1 << (size - 1).bit_length()
+        part = [_padded(tree, first, size, room) for tree in (arrays, checked, begins)]
+        state, stream = kernels.pretrain(learner, state, stream, *part, np.arange(room) < size)
+    state = state.replace(recordings=jnp.asarray(recordings))
+    return marked(state, STUDIED_TWICE) if again else state
+
+
+def _together(ensemble: Ensemble, observations: Any, total: int) -> Any:
+    if not isinstance(observations, list):
+        return shaped(ensemble, observations, total)
+    rows = [shaped(ensemble, private(observation), None) for observation in observations]
+    try:
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+    except (ValueError, TypeError) as error:
+        raise ObservationError(f"the observations are not all of one shape and kind: {error}") from error
+
+
+def _padded(tree: Any, first: int, size: int, room: int) -> Any:
+    def pad(leaf: Any) -> np.ndarray:
+        part = np.asarray(leaf)[first : first + size]
+        return np.concatenate([part, np.repeat(part[-1:], room - size, axis=0)])
+
+    return jax.tree.map(pad, tree)

@@ -1,0 +1,252 @@
+"""The compiled calls behind `ConsensusImitator`: one per decision, one per answer, few arrays each.
+
+Every array that crosses between host and device takes as long as a small network, so a decision comes back as one
+packed array, and the pending decision is rebuilt from it when the answer arrives.
+"""
+
+import secrets
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from consensus_imitation.core import merging
+from consensus_imitation.core import posterior as post
+from consensus_imitation.core._validation import is_integer
+from consensus_imitation.core.aggregation import PosteriorMixture, validate
+from consensus_imitation.core.draw import QUERY
+from consensus_imitation.core.learner import (
+    BATCH,
+    Learner,
+    LearnerState,
+    PureDecision,
+    Stream,
+    learning_key,
+    random_words,
+)
+from consensus_imitation.core.members import Carry
+from consensus_imitation.core.selection import SelectionRule
+from consensus_imitation.errors import ConfigurationError
+
+#: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.
+NUMBERS_AT_ONCE = 256
+
+
+class Keys(NamedTuple):
+    """Where an imitator's random numbers come from.
+
+    Attributes:
+        draws: PRNG key of the draws, secret from the members.
+        members: PRNG key of what members do at random: of how they learn, and of what they propose. They see it.
+    """
+
+    draws: jax.Array
+    members: jax.Array
+
+
+def make_keys(seed: int | None) -> Keys:
+    """The keys of an imitator.
+
+    Args:
+        seed: at least 0: whoever knows or guesses it can foresee the draws. None takes both keys from the operating
+            system, 64 bits each, so that nothing that a member sees is computed from the key of the draws.
+
+    Raises:
+        ConfigurationError: for a seed that is no integer, or negative.
+    """
+    if seed is None:
+        return Keys(make_key(secrets.randbits(64)), make_key(secrets.randbits(64)))
+    draws = make_key(seed)
+    return Keys(draws, learning_key(draws))
+
+
+def make_key(seed: Any) -> jax.Array:
+    """A PRNG key from all bits of a seed (``jax.random.key`` keeps the lower 32 only).
+
+    Args:
+        seed: an integer of at least 0. Below 2**32 it is ``jax.random.key(seed)``.
+
+    Raises:
+        ConfigurationError: for a seed that is no integer, or negative.
+    """
+    if not is_integer(seed):
+        raise ConfigurationError(f"seed must be an integer or None, got {seed!r}")
+    seed = int(seed)
+    if seed < 0:
+        raise ConfigurationError(f"seed must not be negative, got {seed}")
+    key = jax.random.key(seed & 0xFFFFFFFF)
+    while seed := seed >> 32:
+        key = jax.random.fold_in(key, seed & 0xFFFFFFFF)
+    return key
+
+
+weights = jax.jit(post.weights)
+effective_members = jax.jit(merging.effective_members)
+
+
+@partial(jax.jit, static_argnames="batch")
+def numbers(stream: Stream, batch: bool) -> jax.Array:
+    """`learner.random_words` of this step and the following ones: [T, 2], or [T, B, 2] for a batch."""
+    one = jax.vmap(random_words) if batch else random_words
+    # One after another, not vmapped: not every PRNG yields the same numbers under vmap.
+    return jax.lax.map(lambda t: one(stream.key, stream.step + t), jnp.arange(NUMBERS_AT_ONCE))
+
+
+class Closed(NamedTuple):
+    """What changes in a stream when a step is closed without a query."""
+
+    carry: Carry
+    step: jax.Array
+    ledger: jax.Array
+    unusable: jax.Array
+
+
+def _decide_one(
+    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
+) -> tuple[jax.Array, jax.Array, Closed]:
+    """The decision, packed for the way to the host; the predictions; the stream after it if it is no query."""
+    decision = learner.decide(state, observation, number)
+    after = learner.advance(state, observation, decision, decision.action)
+    closed = Closed(after.carry, after.step, after.ledger, after.unusable)
+    return _pack(decision, after.ledger), validate(decision.log_probs)[0], closed
+
+
+decide = jax.jit(_decide_one)
+decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
+
+
+@jax.jit
+def observe(
+    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
+) -> LearnerState:
+    """`Learner.observe` on a packed decision."""
+    return learner.observe(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+
+
+@jax.jit
+def observe_batch(
+    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
+) -> LearnerState:
+    """`Learner.observe_batch` on a packed decision."""
+    return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+
+
+@jax.jit
+def pretrain(
+    learner: Learner, state: LearnerState, stream: Stream, observations: Any, actions: Any, starts: Any, real: Any
+) -> tuple[LearnerState, Stream]:
+    """`Learner.pretrain`."""
+    return learner.pretrain(state, stream, observations, actions, starts, real)
+
+
+@jax.jit
+def take_row(streams: Stream, b: jax.Array) -> Stream:
+    """One environment's stream, of a batch of them."""
+    return jax.tree.map(lambda leaf: leaf[b], streams)
+
+
+@jax.jit
+def put_row(streams: Stream, row: Stream, b: jax.Array) -> Stream:
+    """A batch of streams with that of environment b replaced; its key never changes."""
+    changed = jax.tree.map(lambda old, new: old.at[b].set(new), streams.replace(key=None), row.replace(key=None))
+    return changed.replace(key=streams.key)
+
+
+@jax.jit
+def pose(stream: Stream, ledger: jax.Array, asked: jax.Array) -> Stream:
+    """`Learner.pose` from the ledger after the step, where ``asked``, [] or [B], is true."""
+    return stream.replace(ledger=jnp.where(asked, ledger, stream.ledger), asking=stream.asking | asked)
+
+
+@jax.jit
+def adopt(learner: Learner, state: LearnerState) -> LearnerState:
+    """`Learner.adopt`."""
+    return learner.adopt(state)
+
+
+@jax.jit
+def margins(rule: SelectionRule, log_weights: jax.Array) -> jax.Array:
+    """`SelectionRule.margins`."""
+    return rule.margins(log_weights)
+
+
+def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: jax.Array) -> tuple[jax.Array, Stream]:
+    """An action of the rule's own law, without asking, and the stream after taking it.
+
+    The likeliest for a NaN, else the one that the ``number`` in [0, 1) draws from the law scaled up to one.
+    """
+    decision = learner.decide(state, observation)
+    everybody = jnp.ones_like(decision.selected)
+    mixture = PosteriorMixture()(validate(decision.log_probs)[0], state.posterior.log_weights, everybody)
+    probs = jnp.where(jnp.sum(decision.min_probs) > 0, decision.min_probs, mixture.probs)
+    cumulative = jnp.cumsum(probs)
+    drawn = jnp.sum(cumulative <= number * cumulative[-1])
+    # Rounding may carry a number just below 1 past the last possible action.
+    certain = jnp.isnan(number) | (probs.at[drawn].get(mode="fill", fill_value=0.0) == 0)
+    action = jnp.where(certain, jnp.argmax(probs), drawn).astype(jnp.int32)
+    unasked = decision._replace(queried=jnp.zeros((), bool), log_inflation=jnp.zeros(()))
+    return action, learner.advance(state, observation, unasked, action)
+
+
+alone = jax.jit(_alone_one)
+alone_batch = jax.jit(jax.vmap(_alone_one, in_axes=(None, BATCH, 0, 0)))
+
+
+@partial(jax.jit, static_argnames="batch")
+def begin_episodes(learner: Learner, stream: Stream, begins: jax.Array, batch: bool) -> Stream:
+    """`Learner.begin_episode` where ``begins``, [] or [B], is true."""
+    return (jax.vmap(learner.begin_episode) if batch else learner.begin_episode)(stream, begins)
+
+
+class Unpacked(NamedTuple):
+    """The fields of a packed decision, all as floats; with a leading axis B for a batch."""
+
+    action: Any
+    query_prob: Any
+    dissenter: Any
+    log_inflation: Any
+    handed_over: Any
+    ledger: Any
+    rule_fault: Any
+    min_probs: Any
+    selected: Any
+    invalid: Any
+    dissent: Any
+
+
+#: Numbers before the arrays.
+HEAD = 7
+
+
+def _pack(decision: PureDecision, ledger: jax.Array) -> jax.Array:
+    most = jnp.where(jnp.max(decision.dissent) > 0, jnp.argmax(decision.dissent), -1)
+    scalars = (decision.action, decision.query_prob, most, decision.log_inflation, decision.handed_over, ledger)
+    head = jnp.stack([jnp.asarray(scalar, jnp.float32) for scalar in (*scalars, decision.rule_fault)])
+    return jnp.concatenate([head, decision.min_probs, decision.selected, decision.invalid, decision.dissent])
+
+
+def unpack(packed: Any, num_actions: int) -> Unpacked:
+    """Undo the packing, of a JAX or a NumPy array."""
+    A, N = num_actions, (packed.shape[-1] - HEAD - num_actions) // 3
+    rest = packed[..., HEAD:]
+    members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
+    scalars = (packed[..., i] for i in range(HEAD))
+    return Unpacked._make((*scalars, rest[..., :A], *members))
+
+
+def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:
+    fields = unpack(packed, log_probs.shape[-1])
+    return PureDecision(
+        action=fields.action.astype(jnp.int32),
+        queried=fields.action == QUERY,
+        query_prob=fields.query_prob,
+        min_probs=fields.min_probs,
+        selected=fields.selected > 0,
+        invalid=fields.invalid > 0,
+        dissent=fields.dissent,
+        log_probs=log_probs,
+        log_inflation=fields.log_inflation,
+        handed_over=fields.handed_over > 0,
+        rule_fault=fields.rule_fault.astype(jnp.int32),
+    )

@@ -1,0 +1,12 @@
+"""Deliberate faults: each is one exact replacement in one file, and the tests that have to notice it."""
+
+from . import any_action, commands, doors, earlier, exports, neural, processes, rules, shell, statements
+from .fault import Fault
+
+FAULTS = [
+    fault
+    for room in (any_action, commands, doors, earlier, exports, neural, processes, rules, shell, statements)
+    for fault in room.FAULTS
+]
+
+__all__ = ["FAULTS", "Fault"]

@@ -1,0 +1,98 @@
+"""Deliberate faults in the imitator: what voids its promises, open questions, threads, interrupts."""
+
+from .fault import Fault
+
+VOIDS = ("tests/imitator/test_voids.py",)
+OPEN = ("tests/imitator/test_open_questions.py",)
+THREADS = ("tests/stress/test_threads.py",)
+INTERRUPTS = ("tests/stress/test_interrupts.py",)
+
+FAULTS: list[Fault] = [
+    # What voids a promise.
+    Fault(
+        "cleared-alarm-forgotten", "core/learner", "alarm=self._init_alarm(), voids=state.voids | cleared",
+        "alarm=self._init_alarm(), voids=state.voids", VOIDS,
+    ),
+    Fault(
+        "safe-action-forgotten", "imitator/_step",
+        "after = marked(after, UNANSWERED)", "after = marked(after, 0)", VOIDS,
+    ),
+    Fault(
+        "other-rules-not-noticed", "core/learner", "other = begun & (state.rules != rules)",
+        "other = begun & (state.rules != state.rules)", VOIDS,
+    ),
+    Fault(
+        "prior-not-in-the-fingerprint", "core/learner",
+        "fingerprint((self.replace(ensemble=None), self.ensemble.prior))",
+        "fingerprint((self.replace(ensemble=None), None))", VOIDS,
+    ),
+    Fault(
+        "going-back-forgives", "imitator/_run",
+        "voids=restored.voids | self.state.voids", "voids=restored.voids", VOIDS
+    ),
+    Fault("going-back-not-noticed", "imitator/_run", "        if went_back:\n", "        if False:\n", VOIDS),
+    Fault(
+        "unusable-predictions-forgotten", "core/learner", "unusable=stream.unusable | jnp.any(decision.invalid)",
+        "unusable=jnp.any(decision.invalid)", VOIDS,
+    ),
+    # A question stays a question.
+    Fault(
+        "open-question-forgotten", "core/learner", "asks = state.unexplained | spent | state.stream.asking",
+        "asks = state.unexplained | spent", OPEN,
+    ),
+    Fault("posing-leaves-no-mark", "imitator/kernels", "asking=stream.asking | asked)", "asking=stream.asking)", OPEN),
+    Fault(
+        "rows-that-acted-draw-again", "imitator/_step",
+        "rows = np.ones(np.shape(own.stream.step), bool) if active is None else active\n"
+        "    return setup.put(state, own.replace(stream=kernels.pose(",
+        "rows = judged.on_host[..., 0] < 0\n    return setup.put(state, own.replace(stream=kernels.pose(", OPEN,
+    ),
+    Fault(
+        "withdrawn-step-costs-nothing", "imitator/kernels", "ledger=jnp.where(asked, ledger, stream.ledger), asking",
+        "ledger=stream.ledger, asking", OPEN,
+    ),
+    Fault(
+        "inflation-entered-twice", "core/learner",
+        "return jnp.where(stream.asking, stream.ledger, enter(stream.ledger, log_inflation))",
+        "return enter(stream.ledger, log_inflation)", OPEN,
+    ),
+    Fault(
+        "answers-not-kept", "imitator/_asking", "            self._waiting.given[row] = int(self.actions[place])\n",
+        "            pass\n", OPEN,
+    ),
+    Fault(
+        "spent-number-used-again", "imitator/_live", "            self._withdraw(run.spent(env), env)\n",
+        "            pass\n",
+        ("tests/demonstrators/test_demonstrators.py",),
+    ),
+    # One call at a time.
+    Fault("reentrance-allowed", "imitator/_turns", "if not self._is_owned():", "if True:", THREADS),
+    Fault(
+        "answers-take-no-turns", "imitator/_shell", "        with self._turn:\n            return self._live.answer(",
+        "        if True:\n            return self._live.answer(", THREADS,
+    ),
+    Fault("journal-of-one-thread", "journal/reader", "check_same_thread=False", "check_same_thread=True", THREADS),
+    Fault(
+        "numbers-of-other-steps", "imitator/_uniforms", "or (ahead != place).any()", "",
+        ("tests/imitator/test_queries_envs.py",)
+    ),
+    Fault(
+        "withdrawn-query-waits-on", "imitator/_live",
+        "            self._withdraw(self.run.withdrawn(found), found.decision.env, found.query.id)",
+        "            pass", ("tests/imitator/test_withdraw.py",),
+    ),
+    Fault(
+        "run-begins-anew-beside-its-journal", "experiments/tasks/records",
+        "records.step = imitator.num_steps - _beginning(out / BEGINNING, imitator)",
+        "records.step = 0 * _beginning(out / BEGINNING, imitator)",
+        ("tests/experiments/compare/test_gymnasium_run.py",),
+    ),
+    # All fields at once.
+    Fault(
+        "learned-before-it-is-closed", "imitator/_live",
+        "        after, closed = settle(run, self.panel, waiting, answers, late)\n",
+        "        self.run = replace(run, state=settle(run, self.panel, waiting, answers, late)[0].state)\n"
+        "        after, closed = settle(run, self.panel, waiting, answers, late)\n",
+        INTERRUPTS,
+    ),
+]  # fmt: skip
