@@ -40,7 +40,7 @@ def where_asked(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     def run_batch(size: int, batched: Any, asked: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, bool]:
         asked = asked if batched[0] else jnp.full((size,), asked)
         axes = tuple(0 if each else None for each in batched[1:])
-        return _in_blocks(jax.vmap(function, in_axes=axes), axes, asked, arrays), True
+        return _in_blocks(function, axes, asked, arrays), True
 
     return run
 
@@ -51,18 +51,22 @@ def _in_blocks(function: Callable[..., jax.Array], axes: Any, asked: jax.Array, 
     # Their numbers first, then numbers of rows that are not there: those are read as the last one, and not written.
     rows = jnp.nonzero(asked, size=-(-size // block) * block, fill_value=size)[0]
     count = jnp.sum(asked)
+    # Its size is said: where nothing but ``asked`` is batched, no array says it.
+    each = jax.vmap(function, in_axes=axes, axis_size=block)
 
-    def of(chosen: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(
-            jnp.take(array, chosen, axis=0, mode="clip") if axis == 0 else array
-            for array, axis in zip(arrays, axes, strict=True)
+    def of(chosen: jax.Array) -> jax.Array:
+        return each(
+            *(
+                jnp.take(array, chosen, axis=0, mode="clip") if axis == 0 else array
+                for array, axis in zip(arrays, axes, strict=True)
+            )
         )
 
-    shape = jax.eval_shape(lambda: function(*of(rows[:1])))
+    shape = jax.eval_shape(of, rows[:block])
     results = jnp.zeros((size, *shape.shape[1:]), shape.dtype)
+    nothing = jnp.zeros(shape.shape, shape.dtype)
     for begin in range(0, len(rows), block):
         chosen = rows[begin : begin + block]
-        nothing = jnp.zeros_like(results[:block])
-        found = jax.lax.cond(begin < count, lambda rows, _: function(*of(rows)), lambda _, zeros: zeros, chosen, nothing)
+        found = jax.lax.cond(begin < count, lambda chosen, _: of(chosen), lambda _, zeros: zeros, chosen, nothing)
         results = results.at[chosen].set(found, mode="drop")
     return results

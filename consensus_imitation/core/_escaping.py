@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.core._validation import is_integer
+from consensus_imitation.core._integers import is_integer
 
 #: Characters at the start of a cell that make a spreadsheet take it for a formula, or lose the cell's beginning.
 _FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from consensus_imitation.core._integers import is_integer
 from consensus_imitation.errors import ConfigurationError
 
 #: Integers that JAX can hold.
@@ -55,17 +56,6 @@ def check_number(
     elif lenient:
         return
     raise ConfigurationError(f"{name} must {wanted}, got {value!r}")
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is one plain integer: a bool is none, nor is one of NumPy's durations, which it counts as such.
-
-    Example:
-        >>> from consensus_imitation.core._validation import is_integer
-        >>> is_integer(np.int64(3)), is_integer(True), is_integer(np.timedelta64(3, "s"))
-        (True, False, False)
-    """
-    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
 
 
 def check_integer(name: str, value: Any, least: int, why: str = "") -> int:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from consensus_imitation.core._validation import check_integer, is_integer
+from consensus_imitation.core._integers import is_integer
+from consensus_imitation.core._validation import check_integer
 from consensus_imitation.errors import ConfigurationError
 
 

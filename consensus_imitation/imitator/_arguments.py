@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._actions import check_action, check_row
-from consensus_imitation.core._validation import is_integer
+from consensus_imitation.core._integers import is_integer
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator.decision import Decision
 

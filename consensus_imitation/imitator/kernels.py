@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
-from consensus_imitation.core._validation import is_integer
+from consensus_imitation.core._integers import is_integer
 from consensus_imitation.core.aggregation import PosteriorMixture, validate
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.core.learner import (

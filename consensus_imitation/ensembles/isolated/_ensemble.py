@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from consensus_imitation.core._validation import check_integer, is_integer
+from consensus_imitation.core._integers import is_integer
+from consensus_imitation.core._validation import check_integer
 from consensus_imitation.core.members import Carry, Context, FixedMembers
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.ensembles.callables import log_row

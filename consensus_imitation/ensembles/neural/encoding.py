@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from consensus_imitation.core._validation import check_integer, is_integer
+from consensus_imitation.core._validation import check_integer
 from consensus_imitation.ensembles.neural._encoding_parts import (
     BinaryLeaf,
     BoxLeaf,
@@ -231,7 +231,7 @@ def make_encoder(
     words = tuple(dict.fromkeys(word.lower() for word in vocabulary))
     if buckets is not None:
         check_integer("buckets", buckets, 0 if words else 1, "0 is possible with a vocabulary")
-    if is_integer(space):
+    if isinstance(space, int | np.integer):  # which a bool and a duration are to Python: their sizes are refused
         return Encoder(ChoiceLeaf(_positive(space), 0))
     if isinstance(space, tuple):
         return Encoder(BoxLeaf(tuple(_positive(size) for size in space), False, 0.0, 1.0))
@@ -253,7 +253,7 @@ def num_actions_of(action_space: Any) -> int:
         >>> num_actions_of(4)
         4
     """
-    if is_integer(action_space):
+    if isinstance(action_space, int | np.integer):
         return check_integer("the number of actions", action_space, 1)
     spaces = _spaces()
     if not isinstance(action_space, spaces.Discrete):

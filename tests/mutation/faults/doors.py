@@ -22,7 +22,7 @@ FAULTS: list[Fault] = [
         (f"{_REFUSED}[answer]",),
     ),
     Fault(
-        "duration-is-an-integer", "core/_validation",
+        "duration-is-an-integer", "core/_integers",
         "not isinstance(value, bool | np.timedelta64)", "not isinstance(value, bool)",
         (f"{_ACTIONS}test_a_duration_is_no_integer",),
     ),
