@@ -1,0 +1,17 @@
+"""What counts as an integer at every entrance. It needs no JAX: tables and command lines ask, too."""
+
+from typing import Any
+
+import numpy as np
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is one plain integer: a bool is none, nor is one of NumPy's durations, which it counts as such.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation.core._integers import is_integer
+        >>> is_integer(np.int64(3)), is_integer(True), is_integer(np.timedelta64(3, "s"))
+        (True, False, False)
+    """
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
