@@ -192,6 +192,8 @@ def _gain_without(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) 
         lowest = jnp.minimum(lowest, row)
     # With one member left there is no second vote to fall back on, and nobody dissents.
     gain = jnp.where(jnp.isposinf(second), 0.0, jnp.maximum(jnp.exp(second) - jnp.exp(lowest), 0.0))
+    if num_actions <= _LANES:
+        return jnp.sum(jnp.where(whose == jnp.arange(num_members)[:, None], gain, 0.0), axis=-1)
     # In many short sums: one long one in float32 would be off in the sixth digit.
     lanes = jnp.zeros((num_members, _LANES), jnp.float32)
     return jnp.sum(lanes.at[whose, jnp.arange(num_actions) % _LANES].add(gain), axis=-1)
