@@ -63,7 +63,7 @@ class _Timed(Demonstrator):
 
 
 def time_run(num_steps: int = 600, num_members: int = 8, warm_up: int = 60) -> Shares:
-    """A run on BabyAI's GoToRedBallGrey: environment, eight members, minimum, learning.
+    """Return a run on BabyAI's GoToRedBallGrey: environment, eight members, minimum, learning.
 
     Args:
         num_steps: that are timed.

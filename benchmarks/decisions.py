@@ -24,7 +24,7 @@ def _decide_one(log_probs: jax.Array, log_weights: jax.Array, number: jax.Array,
 
 @jax.jit
 def library(log_probs: jax.Array, log_weights: jax.Array, numbers: jax.Array, k: jax.Array) -> Any:
-    """The library: its functions for one stream, vectorised over the batch."""
+    """Return the library: its functions for one stream, vectorised over the batch."""
     return jax.vmap(_decide_one, in_axes=(0, None, 0, None))(log_probs, log_weights, numbers, k)
 
 
@@ -34,7 +34,7 @@ floor = jax.jit(jnp.sum)
 
 @jax.jit
 def naive_jit(log_probs: jax.Array, log_weights: jax.Array, key: jax.Array, k: jax.Array) -> Any:
-    """What one writes first in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
+    """Return what one writes first in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
     rank = jnp.argsort(jnp.argsort(-log_weights))
     probs = jnp.exp(log_probs)
     min_probs = jnp.min(jnp.where((rank < k)[None, :, None], probs, jnp.inf), axis=1)
@@ -60,7 +60,7 @@ def textbook_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.
 
 
 def vectorised_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
-    """The definition for the whole batch at once."""
+    """Return the definition for the whole batch at once."""
     top = np.argsort(-log_weights)[:k]
     min_probs = np.exp(log_probs[:, top]).min(axis=1)
     # In double precision: a float32 running sum over many actions drifts.
@@ -125,13 +125,13 @@ class TunedNumpy:
 
 
 def _invert(cumulative: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """First index whose cumulative mass exceeds the point; the last if rounding leaves none."""
+    """Return the first index whose cumulative mass exceeds the point; the last if rounding leaves none."""
     points = np.minimum(points, np.nextafter(cumulative[:, -1], 0, dtype=cumulative.dtype))
     return (cumulative > points[:, None]).argmax(axis=-1)
 
 
 def inputs(batch: int, num_members: int, num_actions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log-probabilities of members that agree roughly, log-weights, and a uniform number for each stream."""
+    """Return the log-probabilities of members that agree roughly, log-weights, and a uniform number for each stream."""
     rng = np.random.default_rng(seed)
     common = 2.0 * rng.standard_normal((batch, 1, num_actions), dtype=np.float32)
     logits = common + 0.5 * rng.standard_normal((batch, num_members, num_actions), dtype=np.float32)

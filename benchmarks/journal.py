@@ -13,7 +13,7 @@ GROUP = 100
 
 
 def make_act(path: Path | None, agreeing: bool, group: int = 1) -> tuple[ConsensusImitator, Callable[[], object]]:
-    """An imitator, and one step of it: never a query if its members agree, often one if they do not.
+    """Return an imitator, and one step of it: never a query if its members agree, often one if they do not.
 
     Args:
         path: of the run's directory; None without a journal.

@@ -43,7 +43,7 @@ class LeanNumpyImitator:
             self.selected = np.flatnonzero(self.log_weights >= last - _TIE)
 
     def decide(self, observation: int, uniform: float) -> tuple[int, float]:
-        """The action, or -1 for a query, and the query probability."""
+        """Return the action, or -1 for a query, and the query probability."""
         rows = self._probs[observation].take(self.selected, axis=0)
         cumulative = np.minimum.reduce(rows, axis=0).cumsum().tolist()
         query_prob = 1.0 - cumulative[-1]
@@ -83,7 +83,7 @@ class NumpyImitator(LeanNumpyImitator):
         self.evidence = 0.0
 
     def decide(self, observation: int, uniform: float) -> tuple[int, float]:
-        """The action, or -1 for a query, and the query probability."""
+        """Return the action, or -1 for a query, and the query probability."""
         probs = np.exp(self._table[observation], out=self._now)
         np.add.reduce(probs, axis=1, out=self._mass)
         np.less_equal(self._mass, 1 + _MASS, out=self._valid)
@@ -122,7 +122,7 @@ class Totals(NamedTuple):
 def run_numpy(
     imitator: LeanNumpyImitator, world: Gridworld, demonstrator: Callable[[int], int], num_steps: int, seed: int
 ) -> Totals:
-    """One run in NumPy and plain Python, on a world whose moves and starts are deterministic."""
+    """Return one run in NumPy and plain Python, on a world whose moves and starts are deterministic."""
     if world.env.next_state.shape[2] > 1 or len(world.env.start_states) > 1:
         raise ValueError("this loop is for worlds without chance")
     # Lists of Python numbers: indexing them is several times faster than indexing arrays.
@@ -150,7 +150,7 @@ def run_numpy(
 
 
 def table_demonstrator(probs: np.ndarray, seed: int) -> Callable[[int], int]:
-    """A Python callback that draws from a table [S, A]."""
+    """Return a Python callback that draws from a table [S, A]."""
     cumulative = np.cumsum(probs, axis=-1).tolist()
     random = np.random.default_rng(seed).random
     last = probs.shape[-1] - 1
@@ -166,6 +166,6 @@ def table_demonstrator(probs: np.ndarray, seed: int) -> Callable[[int], int]:
 
 
 def members_around(probs: np.ndarray, num_members: int, seed: int = 0) -> np.ndarray:
-    """The demonstrator [S, A] itself and N - 1 members that mix it with noise: [N, S, A]."""
+    """Return the demonstrator [S, A] itself and N - 1 members that mix it with noise: [N, S, A]."""
     noise = np.random.default_rng(seed).dirichlet(np.ones(probs.shape[1]), (num_members - 1, probs.shape[0]))
     return np.concatenate([probs[None], 0.8 * probs + 0.2 * noise])

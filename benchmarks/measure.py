@@ -66,7 +66,7 @@ class Measurement:
 def time_by_turns(
     functions: Mapping[str, Callable[[], Any]], repeats: int, calls: Mapping[str, int] | int = 1
 ) -> dict[str, float]:
-    """Median seconds of one call of each function.
+    """Return the median seconds of one call of each function.
 
     The functions take turns, so that whatever else the machine does hits all of them alike. Each turn begins with a
     call that is not timed, so that nobody pays for what the one before left in the caches, or for compilation.

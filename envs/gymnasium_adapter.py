@@ -146,7 +146,7 @@ class GridworldEnv(gymnasium.Env[np.int64, np.int64]):
 
 
 def gymnasium_id(name: str) -> str:
-    """The id a world is registered under.
+    """Return the id a world is registered under.
 
     Args:
         name: Name of the world.

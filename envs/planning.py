@@ -60,7 +60,7 @@ def q_values(
     reward: npt.ArrayLike | None = None,
     tolerance: float = 1e-10,
 ) -> Float64s:
-    """Optimal discounted action values, by value iteration.
+    """Return the optimal discounted action values, by value iteration.
 
     The horizon is ignored (the policy would otherwise depend on the time, which is not observed), and
     nothing is counted after a terminal state.
@@ -119,7 +119,7 @@ def _iterate_values(
 
 
 def softmax_policy(q: npt.ArrayLike, temperature: float) -> Float32s:
-    """Boltzmann policy: probabilities proportional to exp(q / temperature).
+    """Return the Boltzmann policy: probabilities proportional to exp(q / temperature).
 
     Args:
         q: [S, A], action values.
@@ -146,7 +146,7 @@ def softmax_policy(q: npt.ArrayLike, temperature: float) -> Float32s:
 
 
 def harmful_policy(env: TabularEnv) -> Float32s:
-    """The policy that seeks the first harm as fast as it can.
+    """Return the policy that seeks the first harm as fast as it can.
 
     Args:
         env: The environment.
@@ -205,7 +205,7 @@ def harm_probability(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: in
 
 
 def occupancy(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: int) -> Float64s:
-    """Share of the first `num_steps` steps that a policy takes in each state, in expectation.
+    """Return the share of the first `num_steps` steps that a policy takes in each state, in expectation.
 
     Args:
         env: The environment.
@@ -309,7 +309,7 @@ class _Rollout:
         return mass
 
     def advance(self, mass: Float64s, moves: Any) -> Float64s:
-        """One step of [H, S], then a new episode for whatever terminated or was truncated."""
+        """Return one step of [H, S], then a new episode for whatever terminated or was truncated."""
         after: Float64s = mass @ moves
         ended = float(after[:, self.terminal].sum())
         after[:, self.terminal] = 0.0

@@ -69,7 +69,7 @@ def parse(command: Command, words: Sequence[str], prog: str, description: str) -
 
 
 def _options(settings: Any) -> Any:
-    """The same fields without their checks, ``num_steps`` as ``--steps``."""
+    """Return the same fields without their checks, ``num_steps`` as ``--steps``."""
     hints = get_type_hints(settings)
     options: list[tuple[str, Any, Any]] = []
     for one in fields(settings):
@@ -106,5 +106,5 @@ def _check_once(words: Sequence[str], prog: str) -> None:
 
 
 def _once(values: dict[str, Any]) -> dict[str, Any]:
-    """The same, with what was given twice in a list given once."""
+    """Return the same, with what was given twice in a list given once."""
     return {name: tuple(dict.fromkeys(one)) if isinstance(one, tuple) else one for name, one in values.items()}

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, interrupts: "Interrupts | None" = No
 
 
 def all_commands() -> dict[str, Command]:
-    """The experiments' commands, and the others."""
+    """Return the experiments' commands, and the others."""
     others = {"journal": journal, "bench": bench, "envs": envs, "tasks": tasks}
     return find_commands() | {name: module.COMMAND for name, module in others.items()}
 
@@ -112,7 +112,7 @@ def _description(command: Command) -> str:
 
 
 def _cost(command: Command, arguments: Arguments) -> str:
-    """What an interrupt costs."""
+    """Return what an interrupt costs."""
     if command.parts is None or arguments.results is None:
         return _BEGINS_ANEW
     without = " without --overwrite" if arguments.results.overwrite else ""

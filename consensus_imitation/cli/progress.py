@@ -47,7 +47,7 @@ def show_progress() -> Generator[Stages, None, None]:
 
 
 def _lines(title: str) -> Progress:
-    """A line for every tenth."""
+    """Return a line for every tenth."""
     began, tenths = time.monotonic(), -1
 
     def update(done: int, total: int) -> None:

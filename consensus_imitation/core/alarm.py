@@ -144,7 +144,7 @@ class MisspecificationAlarm(struct.PyTreeNode):
         )
 
     def log_evidence(self, state: AlarmState) -> jax.Array:
-        """Log e-value [N] against each member being the demonstrator: the mean over the predictors."""
+        """Return the log e-value [N] against each member being the demonstrator: the mean over the predictors."""
         return jax.nn.logsumexp(state.log_e, axis=0) - jnp.log(_NUM_PREDICTORS)
 
     def raised(self, state: AlarmState, log_prior: jax.Array) -> jax.Array:
@@ -159,5 +159,5 @@ class MisspecificationAlarm(struct.PyTreeNode):
 
 
 def _add(total: jax.Array, gain: jax.Array) -> jax.Array:
-    """A sum in which a lost bet (``-inf``) stays lost, also after a refutation (``inf``)."""
+    """Return a sum in which a lost bet (``-inf``) stays lost, also after a refutation (``inf``)."""
     return jnp.where(jnp.isneginf(total) | jnp.isneginf(gain), -jnp.inf, total + gain)

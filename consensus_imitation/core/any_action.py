@@ -46,19 +46,19 @@ class SamplingEnsemble(Protocol):
         ...
 
     def init_carry(self) -> Carry:
-        """Memory of one stream before its first observation."""
+        """Return the memory of one stream before its first observation."""
         ...
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> Action:
-        """One action drawn from the member of that index (int32 [], possibly traced)."""
+        """Return one action drawn from the member of that index (int32 [], possibly traced)."""
         ...
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: Action) -> jax.Array:
-        """Log-density [N] of one action under every member; ``-inf`` where it is impossible."""
+        """Return the log-density [N] of one action under every member; ``-inf`` where it is impossible."""
         ...
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Memory after a step: the action that was taken, and whether the demonstrator chose it."""
+        """Return the memory after a step: the action that was taken, and whether the demonstrator chose it."""
         ...
 
 

@@ -15,7 +15,7 @@ from consensus_imitation.core.selection import TIE_TOLERANCE, SelectionRule
 
 
 def alpha_for(delta: float, prior_weight: float) -> float:
-    """The alpha with which the truth is ever left out with probability at most delta (T2).
+    """Return the alpha with which the truth is ever left out with probability at most delta (T2).
 
     Args:
         delta: wanted failure probability, in (0, 1].
@@ -36,7 +36,7 @@ def alpha_for(delta: float, prior_weight: float) -> float:
 
 
 def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, ties: bool = True) -> float:
-    """Bound s on the expected sum of cubed query probabilities, for ever (T3).
+    """Return a bound s on the expected sum of cubed query probabilities, for ever (T3).
 
     Assumes that member ``truth`` equals the demonstrator, that every selected member's prediction can be used and
     withholds nothing, and that one decision falls between two updates. It holds in any environment, for any other
@@ -100,7 +100,7 @@ def expected_queries_bound(cubed: float, num_steps: int) -> float:
 
 
 def merging_cost(num_members: int, tolerance: float, num_steps: int, num_streams: int = 1) -> float:
-    """What merging near-duplicates adds to `expected_queries_bound`: ``(N - 1) (B + tolerance T)``.
+    """Return what merging near-duplicates adds to `expected_queries_bound`: ``(N - 1) (B + tolerance T)``.
 
     Each of at most N - 1 steps tells members apart that had been merged, and may ask in every stream; after that the
     members of a group differ by at most the tolerance each.
@@ -131,7 +131,7 @@ def merging_cost(num_members: int, tolerance: float, num_steps: int, num_streams
 def unlikeliness_bound(
     demonstrator_prob: float, exclusion: float, cubed: float, num_steps: int, c: float | None = None
 ) -> float:
-    """Bound on the imitator's probability of any event within T steps, from the demonstrator's own (T4).
+    """Return a bound on the imitator's probability of any event within T steps, from the demonstrator's own (T4).
 
     ``exclusion + s T^2 / c^3 + e^c P_demonstrator(B)`` for every event B over actions and observations up to T.
 
@@ -178,7 +178,7 @@ def unlikeliness_bound(
 
 
 def budget_bound(demonstrator_prob: float, exclusion: float, factor: float) -> float:
-    """Bound on the imitator's probability of any event, at any horizon, under an inflation budget (T5).
+    """Return a bound on the imitator's probability of any event, at any horizon, under an inflation budget (T5).
 
     ``factor * P_demonstrator(B) + exclusion``, with no term in T.
 
@@ -225,7 +225,7 @@ def rounds_inflation(query_prob: float, rounds: int) -> float:
 
 
 def threshold_queries_bound(cubed: float, threshold: float) -> float:
-    """Bound on the expected number of queries, ever, of the threshold rule: ``s / tau^2`` (T6).
+    """Return a bound on the expected number of queries, ever, of the threshold rule: ``s / tau^2`` (T6).
 
     Args:
         cubed: s, from `cubed_query_bound`; may be ``inf``.
@@ -240,7 +240,7 @@ def threshold_queries_bound(cubed: float, threshold: float) -> float:
 
 
 def threshold_inflation(threshold: float) -> float:
-    """How much likelier any action can get in one step of the threshold rule: ``1 / (1 - tau)`` (T6).
+    """Return how much likelier any action can get in one step of the threshold rule: ``1 / (1 - tau)`` (T6).
 
     Infinite at tau = 1. Assumes that the truth is in the top set.
 

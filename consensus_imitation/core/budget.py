@@ -61,14 +61,14 @@ class InflationBudget(struct.PyTreeNode):
             raise ConfigurationError(f'per must be "run" or "episode", got {self.per!r}')
 
     def exceeded(self, ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
-        """Whether a step of that inflation would take the ledger above the budget: bool []."""
+        """Return whether a step of that inflation would take the ledger above the budget: bool []."""
         limit = jnp.log(jnp.asarray(self.factor, jnp.float32))
         # Written so that NaN exceeds.
         return ~(enter(ledger, log_inflation) <= limit)
 
 
 def enter(ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
-    """The ledger after a step, rounded up: small amounts must not vanish in a long sum.
+    """Return the ledger after a step, rounded up: small amounts must not vanish in a long sum.
 
     Args:
         ledger: float32 [], so far.

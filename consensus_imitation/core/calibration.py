@@ -26,7 +26,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(log_probs: ArrayLike, answers: ArrayLike, bins: int = 15) -> Calibration:
-    """Prequential log-loss, Brier score and expected calibration error.
+    """Return the prequential log-loss, Brier score and expected calibration error.
 
     Args:
         log_probs: [T, A] of one predictor, or [T, N, A] of N members: what was predicted of each answer.

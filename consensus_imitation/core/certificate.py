@@ -92,7 +92,7 @@ def certify(
     unusable: bool = False,
     learns: bool | None = None,
 ) -> Statement:
-    """The statement for a learner's rules and a posterior.
+    """Return the statement for a learner's rules and a posterior.
 
     Args:
         learner: whose rules they are.
@@ -155,13 +155,13 @@ def certify(
 
 
 def _bounds_all_steps(learner: Learner) -> bool:
-    """Whether T2 bounds the probability of *ever* leaving the truth out: old answers must count for ever."""
+    """Return whether T2 bounds the probability of *ever* leaving the truth out: old answers must count for ever."""
     rule = learner.reweighting
     return rule is None or (float(np.asarray(rule.forget)) == 1.0 and float(np.asarray(rule.share)) == 0.0)
 
 
 def _tolerated(learner: Learner) -> int:
-    """The quorum of both rules: heads count only where one of them can veto."""
+    """Return the quorum of both rules: heads count only where one of them can veto."""
     return learner.selection.tolerated_members if math.isfinite(veto_factor(learner.aggregation)) else 0
 
 
@@ -181,7 +181,7 @@ def _quorum(learner: Learner) -> str:
 def _promise(
     learner: Learner, prior_weight: float, exclusion: float, by_one_answer: float, num_streams: int, learns: bool
 ) -> str:
-    """The sentence that T4 to T6 allow for these rules, and no more."""
+    """Return the sentence that T4 to T6 allow for these rules, and no more."""
     rule = learner.aggregation
     # Not isinstance: what a rule derived from the minimum does, is its author's to know.
     if type(rule) is not Minimum:

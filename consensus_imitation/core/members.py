@@ -40,11 +40,11 @@ class ObservationEncoder(Protocol):
     """Turns what an environment observes into arrays of fixed shapes, on the host."""
 
     def __call__(self, observation: Any) -> Any:
-        """One observation: a pytree of arrays."""
+        """Return one observation: a pytree of arrays."""
         ...
 
     def batch(self, observations: Any) -> Any:
-        """B observations, as a vector environment gives them: a pytree of arrays with a leading axis B."""
+        """Return B observations, as a vector environment gives them: a pytree of arrays with a leading axis B."""
         ...
 
 
@@ -92,13 +92,13 @@ class Ensemble(Protocol):
         ...
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """What the members know before the first answer, e.g. initial parameters drawn from ``key``."""
+        """Return what the members know before the first answer, e.g. initial parameters drawn from ``key``."""
         ...
 
     def learn(
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
-        """What they know after one answered query.
+        """Return what they know after one answered query.
 
         Args:
             learned: what they knew when they predicted.
@@ -114,15 +114,15 @@ class Ensemble(Protocol):
         ...
 
     def init_carry(self) -> Carry:
-        """Memory of one stream before its first observation."""
+        """Return the memory of one stream before its first observation."""
         ...
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Log-probabilities [N, A] of every member for one observation."""
+        """Return the log-probabilities [N, A] of every member for one observation."""
         ...
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Memory after a step: the action that was taken, and whether the demonstrator chose it."""
+        """Return the memory after a step: the action that was taken, and whether the demonstrator chose it."""
         ...
 
 

@@ -139,7 +139,7 @@ def update(state: DiversityState, log_probs: jax.Array, answer: ArrayLike) -> Di
 
 
 def effective_members(state: DiversityState, selected: jax.Array | None = None) -> jax.Array:
-    """How many independent members would err as the members do: ``N / (1 + (N - 1) rho)``, in [1, N].
+    """Return how many independent members would err as the members do: ``N / (1 + (N - 1) rho)``, in [1, N].
 
     rho is the mean correlation of the errors over all pairs. Identical members give exactly 1, members with
     uncorrelated errors about N. Independence has to be shown: a pair of which one has erred by the same amount on every
@@ -178,7 +178,7 @@ def effective_members(state: DiversityState, selected: jax.Array | None = None) 
 
 
 def near_duplicates(state: DiversityState, tolerance: ArrayLike, min_answers: ArrayLike = 0) -> jax.Array:
-    """Who is the same as whom, as far as the answered queries tell: an equivalence relation.
+    """Return who is the same as whom, as far as the answered queries tell: an equivalence relation.
 
     Two members are joined if their predictions have never differed by more than the tolerance, directly or through a
     chain of others. Distances only grow, so that groups only ever fall apart, at most N - 1 times.
@@ -209,6 +209,6 @@ def near_duplicates(state: DiversityState, tolerance: ArrayLike, min_answers: Ar
 
 
 def _total_variation(probs: jax.Array) -> jax.Array:
-    """Distances [N, N] between rows [N, A] that sum to one."""
+    """Return the distances [N, N] between rows [N, A] that sum to one."""
     ahead = jnp.sum(jnp.maximum(probs[:, None] - probs[None, :], 0.0), axis=-1)
     return jnp.maximum(ahead, ahead.T)

@@ -120,12 +120,12 @@ def init(prior: ArrayLike) -> PosteriorState:
 
 
 def weights(state: PosteriorState) -> jax.Array:
-    """Posterior weights: float32 [N], non-negative, sum to one."""
+    """Return the posterior weights: float32 [N], non-negative, sum to one."""
     return jax.nn.softmax(state.log_weights)
 
 
 def normalised(log_probs: jax.Array) -> jax.Array:
-    """What each member said, without what it withheld: the law that it is scored by.
+    """Return what each member said, without what it withheld: the law that it is scored by.
 
     Weights, alarm and merging all take it from here, so that they speak of the same laws.
 
@@ -213,7 +213,7 @@ def _logsumexp(values: jax.Array) -> jax.Array:
 
 
 def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Knuth's exact sum: ``a + b == total + error``; the error is 0 where the total is not finite."""
+    """Return Knuth's exact sum: ``a + b == total + error``; the error is 0 where the total is not finite."""
     total = a + b
     shadow = total - a
     error = (a - (total - shadow)) + (b - shadow)

@@ -46,7 +46,7 @@ class RejectionDraw(NamedTuple):
 
 
 def heaviest(log_weights: jax.Array, selected: jax.Array) -> jax.Array:
-    """Index of the heaviest selected member, the usual proposer: int32 []; 0 if nobody is selected."""
+    """Return the index of the heaviest selected member, the usual proposer: int32 []; 0 if nobody is selected."""
     # A selected member may be ruled out (weight zero), and still goes before every member that is not selected.
     finite = jnp.maximum(log_weights, jnp.finfo(log_weights.dtype).min)
     return jnp.argmax(jnp.where(selected, finite, -jnp.inf)).astype(jnp.int32)
@@ -123,12 +123,12 @@ def _is_below(number: jax.Array, prob: jax.Array) -> jax.Array:
 
 
 def is_finite(action: Action) -> jax.Array:
-    """Whether every number in an action is finite: bool []."""
+    """Return whether every number in an action is finite: bool []."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(action)]))
 
 
 def void_unless(keep: jax.Array, action: Action) -> Action:
-    """The action where ``keep``; otherwise one of the same shape that cannot be carried out (NaN, or -1)."""
+    """Return the action where ``keep``; otherwise one of the same shape that cannot be carried out (NaN, or -1)."""
 
     def one(leaf: jax.Array) -> jax.Array:
         leaf = jnp.asarray(leaf)

@@ -75,7 +75,7 @@ class Reweighting(struct.PyTreeNode):
         prior: jax.Array,
         asleep: jax.Array | None = None,
     ) -> tuple[post.PosteriorState, post.PosteriorInfo]:
-        """The posterior after an answer, like `posterior.update`.
+        """Return the posterior after an answer, like `posterior.update`.
 
         Args:
             state: before the answer.

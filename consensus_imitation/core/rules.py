@@ -54,7 +54,7 @@ class Rules(struct.PyTreeNode):
         merging: Merging | None = None,
         reweighting: Reweighting | None = None,
     ) -> Self:
-        """What a user chose for these members, with the defaults where there is None.
+        """Return what a user chose for these members, with the defaults where there is None.
 
         Raises:
             ConfigurationError: if the ensemble is none.
@@ -87,13 +87,13 @@ class Rules(struct.PyTreeNode):
             )
 
     def __repr__(self) -> str:
-        """The rules that there are, one after another."""
+        """Return the rules that there are, one after another."""
         named = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return f"Rules({', '.join(f'{name}={rule!r}' for name, rule in named.items() if rule is not None)})"
 
 
 def default_selection(ensemble: Ensemble) -> SelectionRule:
-    """A quorum of two and the alpha rule's promise; a quorum of three for members that learn."""
+    """Return a quorum of two and the alpha rule's promise; a quorum of three for members that learn."""
     # The weight of members that learn soon rests on one of them, which the alpha rule would let act alone.
     if ensemble.learns:
         return TopK(min(3, ensemble.num_members))

@@ -67,7 +67,7 @@ class SelectionRule(Protocol):
         ...
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N] of the members selected, from unnormalised log-weights [N]; never empty."""
+        """Return the mask [N] of the members selected, from unnormalised log-weights [N]; never empty."""
         ...
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
@@ -75,7 +75,7 @@ class SelectionRule(Protocol):
         ...
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """Upper bound on P(the truth is *ever* left out): a member equal to the demonstrator, one of N.
+        """Return an upper bound on P(the truth is *ever* left out): a member equal to the demonstrator, one of N.
 
         It assumes what T2 assumes of the answers: each is the demonstrator's own, counts once, and is not chosen by
         what it says.
@@ -138,7 +138,7 @@ class TopK(_Composable, struct.PyTreeNode):
         check_number("k", self.k, wanted, lambda k: (k >= 1) & (k <= LARGEST_INT), whole=True, lenient=lenient)
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]: fewer than k members are strictly heavier."""
+        """Return the mask [N]: fewer than k members are strictly heavier."""
         k = jnp.asarray(self.k)
         with_ties = jnp.sum(_heavier(log_weights), axis=-1) < k
         leads = log_weights >= jnp.max(log_weights) - TIE_TOLERANCE
@@ -146,7 +146,7 @@ class TopK(_Composable, struct.PyTreeNode):
         return jnp.where(k > 1, with_ties, heaviest)
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """Distance [N] to the k-th heaviest of the other members; ``inf`` if there are fewer."""
+        """Return the distance [N] to the k-th heaviest of the other members; ``inf`` if there are fewer."""
         num_members = log_weights.shape[-1]
         others = jnp.where(jnp.eye(num_members, dtype=bool), -jnp.inf, log_weights[None, :])
         place = jnp.asarray(self.k) - 1
@@ -217,7 +217,7 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         check_number("alpha", self.alpha, "lie in (0, 1]", lambda alpha: (alpha > 0) & (alpha <= 1), lenient=lenient)
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]."""
+        """Return the mask [N]."""
         # The first of a group of tied members decides for all of them, so only strictly heavier ones are summed.
         relative = jnp.exp(log_weights - jnp.max(log_weights))
         heavier = jnp.sum(jnp.where(_heavier(log_weights), relative, 0.0), axis=-1)
@@ -267,11 +267,11 @@ class Union(_Composable, struct.PyTreeNode):
     rules: tuple[SelectionRule, ...]
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]."""
+        """Return the mask [N]."""
         return reduce(operator.or_, (mask_of(rule, log_weights) for rule in self.rules))
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """The larger of the parts' [N]: a member is out when every part leaves it out."""
+        """Return the larger of the parts' [N]: a member is out when every part leaves it out."""
         return reduce(jnp.maximum, (rule.margins(log_weights) for rule in self.rules))
 
     @property
@@ -290,7 +290,7 @@ class Union(_Composable, struct.PyTreeNode):
         return min(rule.smallest_share for rule in self.rules)
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """The smallest of the parts' bounds."""
+        """Return the smallest of the parts' bounds."""
         return min(rule.exclusion_bound(prior_weight, num_members) for rule in self.rules)
 
     def check(self, num_members: int) -> None:
@@ -305,11 +305,11 @@ class Intersection(_Composable, struct.PyTreeNode):
     rules: tuple[SelectionRule, ...]
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]."""
+        """Return the mask [N]."""
         return reduce(operator.and_, (mask_of(rule, log_weights) for rule in self.rules))
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """The smaller of the parts' [N]."""
+        """Return the smaller of the parts' [N]."""
         return reduce(jnp.minimum, (rule.margins(log_weights) for rule in self.rules))
 
     @property
@@ -328,7 +328,7 @@ class Intersection(_Composable, struct.PyTreeNode):
         return max(rule.smallest_share for rule in self.rules)
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """The sum of the parts' bounds, capped at 1 (the truth is out when any part leaves it out)."""
+        """Return the sum of the parts' bounds, capped at 1 (the truth is out when any part leaves it out)."""
         return min(1.0, sum(rule.exclusion_bound(prior_weight, num_members) for rule in self.rules))
 
     def check(self, num_members: int) -> None:

@@ -65,7 +65,7 @@ class Imitator(Protocol):
     """What the suite needs of anybody's imitator."""
 
     def act(self, observation: Any) -> Any:
-        """A decision with ``.action`` (an integer) and ``.queried`` (whether the demonstrator chose it)."""
+        """Return a decision with ``.action`` (an integer) and ``.queried`` (whether the demonstrator chose it)."""
         ...
 
 
@@ -152,7 +152,7 @@ WITH_ALARM = "minimum-alarm"
 
 
 def default_contestants() -> tuple[Contestant, ...]:
-    """The minimum under three selection rules, and controls that lack its veto.
+    """Return the minimum under three selection rules, and controls that lack its veto.
 
     Returns:
         Contestants for which every scenario has a forecast. There is one more, "order-2" (`OrderStatistic` (2) over

@@ -15,7 +15,7 @@ CONTROLS = (*NEVER_ASK, "map-asking", "mixture-asking")
 
 
 def under_attack(num_planted: int, truth_weight: float, **other: Forecast) -> dict[str, Forecast]:
-    """Forecasts for planted members that copy the truth and are heavier than it.
+    """Return forecasts for planted members that copy the truth and are heavier than it.
 
     Args:
         num_planted: how many there are; T1's quorum tolerates ``K - 1``.

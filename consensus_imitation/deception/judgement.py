@@ -44,7 +44,7 @@ class Interval(NamedTuple):
 
 
 def clopper_pearson(successes: int, trials: int) -> Interval:
-    """Exact 95% interval of a probability.
+    """Return the exact 95% interval of a probability.
 
     Args:
         successes: from 0 to ``trials``.
@@ -65,7 +65,7 @@ def clopper_pearson(successes: int, trials: int) -> Interval:
 
 
 def mean_interval(values: np.ndarray) -> Interval:
-    """Student's 95% interval of the mean of one number per run.
+    """Return Student's 95% interval of the mean of one number per run.
 
     Args:
         values: float [R], at least two.
@@ -85,7 +85,7 @@ def mean_interval(values: np.ndarray) -> Interval:
 
 
 def judge_harm(harmed_runs: int, num_runs: int, limit: float) -> Expectation:
-    """SAFE or HARMED, by the rule above.
+    """Return SAFE or HARMED, by the rule above.
 
     Args:
         harmed_runs: runs with at least one harm.
@@ -103,7 +103,7 @@ def judge_harm(harmed_runs: int, num_runs: int, limit: float) -> Expectation:
 
 
 def judge_asking(query_rate: float, late_rates: np.ndarray) -> Asking:
-    """How the queries went.
+    """Return how the queries went.
 
     Args:
         query_rate: share of all steps of all runs that were queries.

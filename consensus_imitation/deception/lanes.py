@@ -86,7 +86,7 @@ def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Ar
 
 
 def begin(learner: Learner, env: Any, seed: jax.Array | int) -> RolloutState:
-    """The beginning of a run, in which the learner draws as ``ConsensusImitator(seed=seed)`` does."""
+    """Return the beginning of a run, in which the learner draws as ``ConsensusImitator(seed=seed)`` does."""
     env_state, observation, key = begin_world(env, seed)
     state = learner.init(jax.random.key(seed))
     return RolloutState(learner=state, env=env_state, observation=observation, key=key)
@@ -190,7 +190,7 @@ def _run(
 
 
 def summarise(trajectory: Trajectory, weights: jax.Array, harm_by_state: jax.Array, planted: jax.Array) -> RunSummary:
-    """What is kept of one run of T steps."""
+    """Return what is kept of one run of T steps."""
     queried = trajectory.queried
     late = queried[-(queried.shape[0] // 4) :]
     return RunSummary(

@@ -26,7 +26,7 @@ class _Demonstrator:
         self.asked = False
 
     def __call__(self, observation: Any) -> int:
-        """The action that the demonstrator takes in this step."""
+        """Return the action that the demonstrator takes in this step."""
         if operator.index(observation) != self.observation:
             raise ValueError(
                 f"the demonstrator was asked about observation {observation}, but this step's is {self.observation}"

@@ -54,7 +54,7 @@ class PlantedNetwork(PureEnsemble):
         return self.architecture.encoder
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Log-probabilities [1, A]."""
+        """Return the log-probabilities [1, A]."""
         del carry, context
         return jax.nn.log_softmax(jax.vmap(self.architecture.apply, in_axes=(0, None))(self.params, observation))
 
@@ -166,7 +166,7 @@ def _fit(
     updates: int,
     batch_size: int,
 ) -> Any:
-    """Parameters after so many minibatches of cross-entropy."""
+    """Return the parameters after so many minibatches of cross-entropy."""
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, updates))
     init_key, batch_key = jax.random.split(key)
     params = arch.make_params(init_key)

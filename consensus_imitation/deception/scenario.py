@@ -102,11 +102,11 @@ class Scenario:
             raise ValueError(f"{self.name!r}: the prior sums to {sum(self.prior)}, not to one")
 
     def make_world(self) -> Gridworld:
-        """The gridworld; built once and shared."""
+        """Return the gridworld; built once and shared."""
         return _world(self.world, tuple(sorted(self.options.items())))
 
     def ensemble(self, attack: bool) -> Any:
-        """The ensemble of N members, in pure JAX.
+        """Return the ensemble of N members, in pure JAX.
 
         Args:
             attack: with the planted members, or with honest ones in their places.
@@ -114,7 +114,7 @@ class Scenario:
         return self.build(self.make_world(), attack)
 
     def forecast(self, contestant: str, attack: bool) -> Forecast:
-        """What theory expects of a contestant.
+        """Return what theory expects of a contestant.
 
         Args:
             contestant: name of one of the library's contestants, or any other name.
@@ -133,12 +133,12 @@ class Scenario:
         return Forecast(Expectation.OPEN, f"the library promises nothing here: {promise.reason}")
 
     def demonstrator_harm(self) -> float:
-        """Exact P(the demonstrator by itself does harm at least once in the T steps of a run)."""
+        """Return the exact P(the demonstrator by itself does harm at least once in the T steps of a run)."""
         return _demonstrator_harm(self.world, tuple(sorted(self.options.items())), self.num_steps)
 
 
 def harm_by_state(world: Gridworld) -> np.ndarray:
-    """Probability that one step of the demonstrator does harm, for each state.
+    """Return the probability that one step of the demonstrator does harm, for each state.
 
     Returns:
         float64 [S].
@@ -147,7 +147,7 @@ def harm_by_state(world: Gridworld) -> np.ndarray:
 
 
 def honest_variants(world: Gridworld, num_members: int, spread: float = 0.7, seed: int = 0) -> np.ndarray:
-    """Policies with habits of their own that are exactly as safe, step by step, as the demonstrator.
+    """Return different policies that are exactly as safe, step by step, as the demonstrator.
 
     Each changes the demonstrator's log-probabilities by noise, except those of actions that may do harm at once: these
     keep their probability to the last bit that matters. So T1 says the same of every honest member: its veto is
@@ -180,7 +180,7 @@ def honest_variants(world: Gridworld, num_members: int, spread: float = 0.7, see
 
 
 def _harm_by_action(world: Gridworld) -> np.ndarray:
-    """Probability [S, A] that an action does harm at once."""
+    """Return the probability [S, A] that an action does harm at once."""
     return (np.asarray(world.env.outcome_probs, np.float64) * np.asarray(world.env.harm)).sum(axis=-1)
 
 

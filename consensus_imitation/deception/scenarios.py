@@ -29,7 +29,7 @@ def _members(num_habits: int, planted: Sequence[str]) -> tuple[str, ...]:
 
 
 def _prior(num_habits: int, truth: float, planted: Sequence[float]) -> tuple[float, ...]:
-    """The truth's and the planted members' weights; the other members share the rest."""
+    """Return the truth's and the planted members' weights; the other members share the rest."""
     rest = (1.0 - truth - sum(planted)) / num_habits if num_habits else 0.0
     return (truth, *[rest] * num_habits, *planted)
 
@@ -37,7 +37,7 @@ def _prior(num_habits: int, truth: float, planted: Sequence[float]) -> tuple[flo
 def _plant(
     num_habits: int, prior: Sequence[float], transform: Callable[[Gridworld, Any, Any], Any]
 ) -> Callable[[Gridworld, bool], Any]:
-    """Truth, members with other habits, and what the transform makes of the truth.
+    """Return the truth, members with other habits, and what the transform makes of the truth.
 
     In the honest run the harmful policy is replaced by the honest one: the same program, and bit for bit the truth.
     """
@@ -53,7 +53,7 @@ def _plant(
 
 
 def _one_planted(name: str, summary: str, world: str, transform: Callable[[Gridworld, Any, Any], Any]) -> Scenario:
-    """The commonest case: one planted member, the heaviest, beside the truth and six others."""
+    """Return the commonest case: one planted member, the heaviest, beside the truth and six others."""
     prior = _prior(6, 0.1, [0.4])
     return Scenario(
         name=name,
@@ -393,7 +393,7 @@ _SCENARIOS = _catalogue()
 
 
 def scenario_names() -> tuple[str, ...]:
-    """Names of all scenarios, in the order in which the suite runs them.
+    """Return the names of all scenarios, in the order in which the suite runs them.
 
     Example:
         >>> from consensus_imitation.deception import scenario_names
@@ -404,7 +404,7 @@ def scenario_names() -> tuple[str, ...]:
 
 
 def get_scenario(name: str) -> Scenario:
-    """A scenario by name.
+    """Return a scenario by name.
 
     Raises:
         ValueError: for an unknown name; the message lists the known ones.

@@ -80,7 +80,7 @@ class Result:
     reason: str
 
     def as_row(self) -> dict[str, Any]:
-        """A flat dictionary of strings, numbers, booleans and None, for a table or a CSV file."""
+        """Return a flat dictionary of strings, numbers, booleans and None, for a table or a CSV file."""
         row = dataclasses.asdict(self)
         asking = self.expected_asking
         row.update(
@@ -154,12 +154,12 @@ def run(
 
 
 def surprises(results: Iterable[Result]) -> list[Result]:
-    """The results that are not as theory expects."""
+    """Return the results that are not as theory expects."""
     return [result for result in results if not result.as_expected]
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """The results as a table of plain text, a line each, with the surprises marked.
+    """Return the results as a table of plain text, a line each, with the surprises marked.
 
     Example:
         >>> from consensus_imitation.deception import format_table

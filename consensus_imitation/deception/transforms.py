@@ -160,7 +160,7 @@ def low_probability_leak(honest: Ensemble, harmful: Ensemble, epsilon: ArrayLike
 
 
 def colluding_block(member: Ensemble, num_copies: int) -> Ensemble:
-    """Several copies of one planted member, which therefore always agree, in their harm too.
+    """Return several copies of one planted member, which therefore always agree, in their harm too.
 
     At worst they fill the whole top set: then the minimum over it is their common prediction, and nobody vetoes or
     asks. A quorum of k tolerates k-1 of them (T1), the alpha rule any number of them (T2).
@@ -186,7 +186,7 @@ def colluding_block(member: Ensemble, num_copies: int) -> Ensemble:
 
 
 def near_duplicates(member: Ensemble, num_copies: int, spread: float = 0.01, seed: int = 0) -> NearDuplicates:
-    """Copies of one member that differ by a little noise, as retrained networks do.
+    """Return copies of one member that differ by a little noise, as retrained networks do.
 
     They share every flaw of the member, so that many of them are one opinion with many votes. At worst they crowd out
     the top k, and swell the sum that the alpha rule compares with: a truth of prior weight w then stays in only if
@@ -342,7 +342,7 @@ def knows_the_draw(honest: Ensemble, harmful: Ensemble, seed: ArrayLike) -> Know
 
 
 def tell_seed(ensemble: Any, seed: ArrayLike) -> Any:
-    """The same ensemble, in which every member that trades on knowing the draw is told this seed.
+    """Return the same ensemble, in which every member that trades on knowing the draw is told this seed.
 
     Args:
         ensemble: any ensemble in pure JAX.

@@ -83,7 +83,7 @@ class Query:
         return self.call
 
     def result(self) -> Any:
-        """The answer, or what the demonstrator raised, of a settled query."""
+        """Return the answer, or what the demonstrator raised, of a settled query."""
         return cast("Call", self.call).result()
 
     def stop(self) -> None:
@@ -123,7 +123,7 @@ class Asker:
             self._tell()
 
     def ask(self, observation: Any) -> Any:
-        """The answer, waited for in this thread.
+        """Return the answer, waited for in this thread.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.
@@ -149,7 +149,7 @@ class Asker:
         return self._checked(query.result())
 
     async def ask_async(self, observation: Any) -> Any:
-        """The answer, waited for without holding up the event loop.
+        """Return the answer, waited for without holding up the event loop.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.

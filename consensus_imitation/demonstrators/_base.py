@@ -28,7 +28,7 @@ class Demonstrator:
     """
 
     def __call__(self, observation: Any) -> Any:
-        """The action in this situation: an integer in ``0 .. A-1``."""
+        """Return the action in this situation: an integer in ``0 .. A-1``."""
         raise NotImplementedError(f"{type(self).__name__} has to answer: define __call__(observation)")
 
     def reset(self) -> None:
@@ -161,7 +161,7 @@ class Panel:
         ]
 
     def ask(self, observation: Any, env: int = 0) -> Any:
-        """The answer for one environment, as the demonstrator gave it.
+        """Return the answer for one environment, as the demonstrator gave it.
 
         Ctrl-C while it is waited for ends the waiting at once. Other than in `ask_async`, a demonstrator for which
         there is no timeout is called in this very thread.
@@ -174,7 +174,7 @@ class Panel:
         return self._asker(env).ask(observation)
 
     async def ask_async(self, observation: Any, env: int = 0) -> Any:
-        """The answer for one environment, waited for without holding up the event loop.
+        """Return the answer for one environment, waited for without holding up the event loop.
 
         Raises:
             NoDemonstratorError: if there is nobody.
@@ -223,7 +223,7 @@ class Panel:
 
 
 def _seated(answering: Any, num_envs: int | None) -> list[Demonstrator]:
-    """A demonstrator for each environment."""
+    """Return a demonstrator for each environment."""
     size = num_envs or 1
     if isinstance(answering, Sequence):
         if num_envs is None or len(answering) != num_envs:
@@ -245,6 +245,6 @@ def _follows(one: Demonstrator) -> bool:
 
 
 def is_async(one: Demonstrator) -> bool:
-    """Whether a call gives a coroutine."""
+    """Return whether a call gives a coroutine."""
     answering = one.answering if isinstance(one, _Adapted) else one
     return inspect.iscoroutinefunction(answering) or inspect.iscoroutinefunction(type(answering).__call__)

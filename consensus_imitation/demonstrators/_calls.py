@@ -30,7 +30,7 @@ class ThreadCall(futures.Future[Any]):
         threading.Thread(target=lambda: run(self._work, function), name=name, daemon=True).start()
 
     def echo(self) -> "asyncio.Future[None]":
-        """A future of the running event loop that is done when the call is; one for all who wait there."""
+        """Return a future of the running event loop that is done when the call is; one for all who wait there."""
         loop = asyncio.get_running_loop()
         if self._echo is None or self._echo.get_loop() is not loop:
             self._echo = loop.create_future()
@@ -76,7 +76,7 @@ def call_in_loop(function: Callable[[], Coroutine[Any, Any, Any]]) -> Call:
 
 
 def is_over(call: Call) -> bool:
-    """Whether nothing more will come of it: it is done, or its event loop was closed under it."""
+    """Return whether nothing more will come of it: it is done, or its event loop was closed under it."""
     return call.done() or (isinstance(call, asyncio.Task) and call.get_loop().is_closed())
 
 

@@ -149,7 +149,7 @@ def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None)
 
 
 def _copied(observation: Any) -> Any:
-    """An environment may write its next observation into the same array."""
+    """Copy an observation: an environment may write its next one into the same array."""
     if isinstance(observation, Mapping):
         return {key: _copied(part) for key, part in observation.items()}
     return np.array(observation)

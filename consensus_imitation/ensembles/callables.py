@@ -51,7 +51,7 @@ class Callables(FixedMembers):
 def callables(
     functions: Sequence[Callable[[Any], ArrayLike]], num_actions: int, prior: ArrayLike | None = None
 ) -> Callables:
-    """An ensemble of Python functions ``observation -> probs [A]``.
+    """Return an ensemble of Python functions ``observation -> probs [A]``.
 
     A function that raises, or returns anything but A non-negative numbers that sum to at most one, is an invalid
     member for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped. One that
@@ -77,7 +77,7 @@ def callables(
 
 
 def log_row(probs: Any, num_actions: int) -> np.ndarray:
-    """What a member said, as log-probabilities, float32 [A]; all NaN if it is not A non-negative numbers."""
+    """Return what a member said, as log-probabilities, float32 [A]; all NaN if it is not A non-negative numbers."""
     invalid = np.full(num_actions, np.nan, np.float32)
     try:
         if np.ma.is_masked(probs):

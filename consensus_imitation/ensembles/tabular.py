@@ -85,7 +85,7 @@ def check_known(observation: Any, num_observations: int, num_envs: int | None = 
 
 
 def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:
-    """An ensemble of fixed tables.
+    """Return an ensemble of fixed tables.
 
     Args:
         probs: [N, S, A], probability of each action for each of S observations; each row is non-negative and sums

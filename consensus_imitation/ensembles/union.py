@@ -45,13 +45,13 @@ class _Joined:
         return min((number for number in known if number is not None), default=None)
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """What each part knows."""
+        """Return what each part knows."""
         return tuple(part.init_learned(jax.random.fold_in(key, i)) for i, part in enumerate(self.parts))
 
     def learn(
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
-        """What each part knows after an answer."""
+        """Return what each part knows after an answer."""
         sizes = [part.num_members for part in self.parts]
         firsts = accumulate(sizes[:-1], initial=0)
         return tuple(
@@ -70,15 +70,15 @@ class _Joined:
         return part.learn(*operands)
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """One memory per part."""
+        """Return one memory per part."""
         return tuple(part.begin_episode(memory) for part, memory in zip(self.parts, carry, strict=True))
 
     def init_carry(self) -> Carry:
-        """One memory per part."""
+        """Return one memory per part."""
         return tuple(part.init_carry() for part in self.parts)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """The parts' predictions, one below the other: [N, A]."""
+        """Return the parts' predictions, one below the other: [N, A]."""
         contexts = self._contexts(context)
         rows = [
             self._predict(part, memory, self._shown(part, observation), own)
@@ -87,7 +87,7 @@ class _Joined:
         return jnp.concatenate(rows, axis=0)
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Every part's memory after the step."""
+        """Return every part's memory after the step."""
         contexts = self._contexts(context)
         return tuple(
             part.advance(memory, self._shown(part, observation), own, action, queried)
@@ -144,7 +144,7 @@ def _teach_pure(part: Any, *operands: Any) -> Learned:
 
 
 def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
-    """One ensemble of all the parts' members, in order.
+    """Return one ensemble of all the parts' members, in order.
 
     Args:
         parts: at least one ensemble, all over the same number of actions; they may be of different kinds.

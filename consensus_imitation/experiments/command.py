@@ -64,7 +64,7 @@ class Command:
 
 
 def find_commands() -> dict[str, Command]:
-    """The commands of all experiments, by the names of their folders."""
+    """Return the commands of all experiments, by the names of their folders."""
     found: dict[str, Command] = {}
     package = import_module(__name__.rpartition(".")[0])
     for folder in iter_modules(package.__path__):

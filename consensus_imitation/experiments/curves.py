@@ -15,7 +15,7 @@ FIRST_STEP_OF_FIT = 16
 
 
 def edges(num_steps: int) -> list[int]:
-    """Steps at which the curve has a point: ascending, the last is ``num_steps``.
+    """Return the steps at which the curve has a point: ascending, the last is ``num_steps``.
 
     Example:
         >>> from consensus_imitation.experiments.curves import edges

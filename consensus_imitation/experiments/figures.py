@@ -21,7 +21,7 @@ _RATE_TICKS = (0.0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches.
+    """Return an empty figure, in inches.
 
     Raises:
         ImportError: without matplotlib, naming the extra.
@@ -42,7 +42,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def as_png(figure: "Figure") -> bytes:
-    """The picture as the bytes of a PNG."""
+    """Return the picture as the bytes of a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
@@ -58,7 +58,7 @@ def draw_band(
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Colour and kind of the line of that number: all colours with full lines first."""
+    """Return the colour and kind of the line of that number: all colours with full lines first."""
     return {"color": PALETTE[number % len(PALETTE)], "linestyle": _LINES[number // len(PALETTE) % len(_LINES)]}
 
 
@@ -74,7 +74,7 @@ def rate_axis(ax: "Axes") -> None:
 
 
 def query_rates(steps: np.ndarray, answers: np.ndarray, least: float = 0.0) -> np.ndarray:
-    """The query rate over the later half of the steps so far, so that the window grows with the time.
+    """Return the query rate over the later half of the steps so far, so that the window grows with the time.
 
     Args:
         steps: [P], ascending.
@@ -91,5 +91,5 @@ def query_rates(steps: np.ndarray, answers: np.ndarray, least: float = 0.0) -> n
 
 
 def num_seeds(rows: Sequence[Row]) -> int:
-    """How many seeds the rows are of."""
+    """Return how many seeds the rows are of."""
     return len({row["seed"] for row in rows})

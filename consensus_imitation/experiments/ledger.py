@@ -83,7 +83,7 @@ class Ledger:
         self.finished.update(self._part_of(row) for row in rows[-1])
 
     def once(self, file: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """What is measured once for all parts: read back, or made and saved.
+        """Return what is measured once for all parts: read back, or made and saved.
 
         Args:
             file: one of the ``files``; it holds JSON.
@@ -116,7 +116,7 @@ class Ledger:
             progress(len(parts), len(parts))
 
     def rows(self, parts: Iterable[Hashable]) -> tuple[list[Row], ...]:
-        """The rows of these parts in each table, part by part in this order."""
+        """Return the rows of these parts in each table, part by part in this order."""
         order = list(parts)
         found: list[dict[Hashable, list[Row]]] = []
         for rows in self._rows:
@@ -128,7 +128,7 @@ class Ledger:
 
 
 def identity(experiment: str, config: Any, grows: Collection[str] = (), **more: Any) -> dict[str, Any]:
-    """What the results of an experiment depend on, for ``config.json``.
+    """Return what the results of an experiment depend on, for ``config.json``.
 
     Args:
         experiment: its name.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def environment() -> "Environment":
-    """Where the templates are found, and how they are filled in.
+    """Return where the templates are found, and how they are filled in.
 
     A template is named by its place under ``experiments/``. Everything that is put in is escaped, and its control
     characters are written out.

@@ -35,7 +35,7 @@ def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
 
 @contextmanager
 def whole(path: Path) -> Generator[Path, None, None]:
-    """Another path to write to, which takes the place of ``path`` at the end: nobody ever sees half a file."""
+    """Yield another path to write to, which replaces ``path`` at the end: nobody ever sees half a file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -118,7 +118,7 @@ def _cells(row: Row, columns: Sequence[str]) -> list[str]:
 
 
 def _parsed(text: str, path: Path, torn: bool = False) -> list[dict[str, Any]]:
-    """The rows; with ``torn`` without a last one that was cut off in the middle of a quoted text."""
+    """Return the rows; with ``torn`` without a last one that was cut off in the middle of a quoted text."""
     lines = io.StringIO(text, newline="")
     rows: list[list[str]] = []
     try:

@@ -61,7 +61,7 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
         self._planned_at = -1
 
     def intended(self, observation: Any) -> int:
-        """The bot's own action in the environment's present state; the observation is not read.
+        """Return the bot's own action in the environment's present state; the observation is not read.
 
         Raises:
             RuntimeError: if the environment took a step that `observe` was not told of.

@@ -40,7 +40,7 @@ class LunarLanderHeuristic(ScriptedDemonstrator):
         return self
 
     def intended(self, observation: Any) -> int:
-        """The heuristic's action."""
+        """Return the heuristic's action."""
         return int(self._heuristic(self, observation))
 
 
@@ -75,7 +75,7 @@ class CartPoleController(ScriptedDemonstrator):
 
 
 def import_lunar_lander() -> Any:
-    """Gymnasium's module of the lunar lander.
+    """Return Gymnasium's module of the lunar lander.
 
     Raises:
         ImportError: without Gymnasium or Box2D, naming the extra that brings them.

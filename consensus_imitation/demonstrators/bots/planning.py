@@ -33,7 +33,7 @@ def value_iteration(
     tolerance: float = 1e-9,
     max_sweeps: int = 100_000,
 ) -> Plan:
-    """The best policy among those that take a uniformly random action with probability ``epsilon``.
+    """Return the best policy among those that take a uniformly random action with probability ``epsilon``.
 
     With ``epsilon`` positive the plan allows for its own slips: it keeps its distance from a cliff that the plan
     without slips would walk along.
@@ -157,7 +157,7 @@ class PlanningDemonstrator:
         return cls(plan, epsilon=epsilon, temperature=temperature, seed=seed)
 
     def probs(self, observation: Any) -> _Floats:
-        """The distribution that answers in this state are drawn from, [A]."""
+        """Return the distribution that answers in this state are drawn from, [A]."""
         return self.table[int(observation)].copy()
 
     def __call__(self, observation: Any) -> int:

@@ -40,11 +40,11 @@ class ScriptedDemonstrator:
         self._rng = np.random.default_rng(seed)
 
     def intended(self, observation: Any) -> int:
-        """The rule's own action, from 0 to A - 1."""
+        """Return the rule's own action, from 0 to A - 1."""
         raise NotImplementedError
 
     def probs(self, observation: Any) -> npt.NDArray[np.float64]:
-        """The distribution that answers to this observation are drawn from, [A]."""
+        """Return the distribution that answers to this observation are drawn from, [A]."""
         probs = np.full(self.num_actions, self.epsilon / self.num_actions)
         probs[self.intended(observation)] += 1 - self.epsilon
         return probs

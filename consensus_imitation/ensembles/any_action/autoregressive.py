@@ -34,7 +34,7 @@ class Autoregressive(SamplingBase):
         return self.prior.shape[0]
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> jax.Array:
-        """One sequence from one member: int32 [L]."""
+        """Return one sequence from one member: int32 [L]."""
         del carry, context
         params = jax.tree.map(lambda leaf: leaf[member], self.params)
 
@@ -47,7 +47,7 @@ class Autoregressive(SamplingBase):
         return tokens
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: jax.Array) -> jax.Array:
-        """Log-probability of one whole sequence under every member: [N].
+        """Return the log-probability of one whole sequence under every member: [N].
 
         ``-inf`` for a token that does not exist; NaN (hence a query) if any logits on the way are unusable.
         """
@@ -70,7 +70,7 @@ class Autoregressive(SamplingBase):
 
 
 def _in_full(logits: Any) -> jax.Array:
-    """In float32: with fewer bits probabilities do not sum to one, nor does a sampler follow them."""
+    """Convert to float32: with fewer bits probabilities do not sum to one, nor does a sampler follow them."""
     return jnp.asarray(logits, jnp.float32)
 
 
@@ -81,7 +81,7 @@ def autoregressive(
     length: int,
     prior: ArrayLike | None = None,
 ) -> Autoregressive:
-    """N sequence models as members: an action is a sequence of L tokens, int32 [L].
+    """Return N sequence models as members: an action is a sequence of L tokens, int32 [L].
 
     Args:
         start: ``start(params_n, observation) -> (memory, logits [V])``: reads the observation (the prompt) and predicts

@@ -44,11 +44,11 @@ class Distribution(Protocol):
     """A parametric family over one action space; a pytree."""
 
     def sample(self, parameters: Any, key: jax.Array) -> Action:
-        """One action."""
+        """Return one action."""
         ...
 
     def log_prob(self, parameters: Any, action: Action) -> jax.Array:
-        """Log-density [] of one action; ``-inf`` for one outside the space, NaN for unusable parameters."""
+        """Return the log-density [] of one action; ``-inf`` for one outside the space, NaN for unusable parameters."""
         ...
 
 
@@ -64,7 +64,7 @@ class Gaussian(struct.PyTreeNode):
     high: jax.Array
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Float32, of the action's shape, within the bounds."""
+        """Draw float32, of the action's shape, within the bounds."""
         mean, log_std = _numbers("mean and log_std", self.low.shape, *parameters)
         std = jnp.exp(_limited(mean, log_std, self.low, self.high))
         return jnp.clip(mean + std * jax.random.normal(key, self.low.shape), self.low, self.high)
@@ -88,7 +88,7 @@ class GaussianMixture(struct.PyTreeNode):
     high: jax.Array
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Float32, of the action's shape, within the bounds."""
+        """Draw float32, of the action's shape, within the bounds."""
         logits, mean, log_std = self._parameters(parameters)
         choose, draw = jax.random.split(key)
         component = jax.random.categorical(choose, logits)
@@ -96,7 +96,7 @@ class GaussianMixture(struct.PyTreeNode):
         return jnp.where(jnp.any(jnp.isnan(logits)), jnp.nan, action)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Log of the weighted sum of the components' densities."""
+        """Return the log of the weighted sum of the components' densities."""
         logits, mean, log_std = self._parameters(parameters)
         parts = jax.vmap(Gaussian(self.low, self.high).log_prob, in_axes=(0, None))((mean, log_std), action)
         return jax.nn.logsumexp(jax.nn.log_softmax(logits) + parts)
@@ -119,7 +119,7 @@ class FactoredCategorical(struct.PyTreeNode):
     sizes: tuple[int, ...] = struct.field(pytree_node=False)
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Int32 [D]."""
+        """Draw int32 [D]."""
         return jax.random.categorical(key, self._log_probs(parameters), axis=-1).astype(jnp.int32)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
@@ -131,7 +131,7 @@ class FactoredCategorical(struct.PyTreeNode):
         return jnp.where(jnp.any(jnp.isnan(log_probs)), jnp.nan, jnp.sum(jnp.where(legal, chosen, -jnp.inf)))
 
     def _log_probs(self, logits: jax.Array) -> jax.Array:
-        """[D, largest size], ``-inf`` beyond a factor's size."""
+        """Return [D, largest size], ``-inf`` beyond a factor's size."""
         (logits,) = _numbers("logits", (sum(self.sizes),), logits)
         starts = np.cumsum((0, *self.sizes[:-1]))
         rows = [
@@ -155,7 +155,7 @@ class DiscretisedLogistic(struct.PyTreeNode):
     high: jax.Array
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Int32, of the action's shape, within the bounds."""
+        """Draw int32, of the action's shape, within the bounds."""
         mean, log_scale = _numbers("mean and log_scale", self.low.shape, *parameters)
         # The fraction alone: added to a large mean, a small deviation would be rounded away.
         whole = jnp.round(mean)
@@ -219,12 +219,12 @@ def _clipped_normal_log_density(
 
 
 def _half_spacing(bound: jax.Array, inwards: float) -> jax.Array:
-    """Half of the distance from a bound to the next float32 number inside; 0 where there is no bound."""
+    """Return half of the distance from a bound to the next float32 number inside; 0 where there is no bound."""
     return jnp.where(jnp.isfinite(bound), 0.5 * jnp.abs(jnp.nextafter(bound, inwards) - bound), 0.0)
 
 
 def _limited(mean: jax.Array, log_std: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """``log_std``, as narrow as float32 actions allow; NaN stays NaN."""
+    """Limit ``log_std`` to what float32 actions allow; NaN stays NaN."""
     bounds = jnp.maximum(*(jnp.where(jnp.isfinite(bound), jnp.abs(bound), 0.0) for bound in (low, high)))
     bounded = jnp.isfinite(low) & jnp.isfinite(high)
     largest = jnp.where(bounded, bounds, jnp.maximum(bounds, jnp.abs(mean)))
@@ -236,7 +236,7 @@ def _logistic_scale(log_scale: jax.Array) -> jax.Array:
 
 
 def _numbers(what: str, expected: tuple[int, ...], *arrays: Any) -> tuple[jax.Array, ...]:
-    """What a member predicted, in float32: in fewer bits a density does not integrate to one."""
+    """Return what a member predicted, in float32: in fewer bits a density does not integrate to one."""
     _check_shapes(what, expected, *arrays)
     return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
 

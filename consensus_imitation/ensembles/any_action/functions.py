@@ -30,18 +30,18 @@ class Functions(SamplingBase):
         return self.prior.shape[0]
 
     def init_carry(self) -> Carry:
-        """Every member's memory [N, ...], or nothing."""
+        """Return every member's memory [N, ...], or nothing."""
         return self.first_carry
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> Action:
-        """One action from one member."""
+        """Return one action from one member."""
         del context
         params, memory = jax.tree.map(lambda leaf: leaf[member], (self.params, carry))
         own = (params,) if self.update is None else (params, memory)
         return self.sample_fn(*own, observation, key)
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: Action) -> jax.Array:
-        """Log-density of one action under every member: [N]."""
+        """Return the log-density of one action under every member: [N]."""
         del context
         own = (self.params,) if self.update is None else (self.params, carry)
         densities = jax.vmap(lambda mine: self.log_prob_fn(*mine, observation, action))(own)
@@ -50,7 +50,7 @@ class Functions(SamplingBase):
         return densities
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Each member's memory after the step."""
+        """Return each member's memory after the step."""
         del context
         if self.update is None:
             return carry
@@ -66,7 +66,7 @@ def from_functions(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Functions:
-    """N members from any model with a sampler and a density: a flow, a language model, a simulator with a likelihood.
+    """Make N members of any model with a sampler and a density: a flow, a language model, a simulator.
 
     Both functions are trusted: ``sample`` must draw from the density that ``log_prob`` returns, and the sum of density
     times spacing over the float32 numbers must be at most one, so give every scale a floor of some spacings.

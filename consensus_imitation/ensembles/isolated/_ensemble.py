@@ -158,7 +158,7 @@ def isolated(
     memory: int | None = None,
     prior: ArrayLike | None = None,
 ) -> Isolated:
-    """An ensemble of Python functions ``observation -> probs [A]``, each in its own process, with a deadline.
+    """Return an ensemble of Python functions ``observation -> probs [A]``, each in its own process, with a deadline.
 
     The processes are started here, all at once, and waited for, so that a function that cannot be imported is an error
     here, and the first step finds every member ready. On each step all members are asked at once. One that raises,

@@ -187,7 +187,7 @@ class Member:
         process.ask(data)
 
     def come_on(self) -> bool:
-        """Whether there is nothing more to wait for: an answer came, the start is over, or the process ended."""
+        """Return whether there is nothing more to wait for: an answer came, the start is over, or the process ended."""
         if self._process is None or self._state not in ("starting", "asked"):
             return True
         try:
@@ -201,7 +201,7 @@ class Member:
         return True
 
     def take_prediction(self) -> bytes | None:
-        """The answer to the last question, A float64; None if there is none (yet)."""
+        """Return the answer to the last question, A float64; None if there is none (yet)."""
         prediction, self._prediction = self._prediction, None
         return prediction
 
@@ -284,7 +284,7 @@ def wait(members: Iterable[Member], until: float) -> list[Member]:
 
 
 def readable(content: bytes) -> str:
-    """A member's own words, fit for a message: on one line, nothing that a terminal would obey."""
+    """Return a member's own words, fit for a message: on one line, nothing that a terminal would obey."""
     text = content[: worker.MAX_TEXT].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else " " for char in text)
 

@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
 
 def target_of(function: Callable[[Any], Any] | str, member: int) -> Target:
-    """How another process finds the function.
+    """Return how another process finds the function.
 
     Args:
         function: itself, or ``"package.module:function"`` or ``"path/to/file.py:function"``.

@@ -43,12 +43,12 @@ _PR_SET_PDEATHSIG = 1
 
 
 def frame(number: int, content: bytes) -> bytes:
-    """One message, as it goes through the socket."""
+    """Return one message, as it goes through the socket."""
     return HEADER.pack(number, len(content)) + content
 
 
 def describe(error: BaseException) -> bytes:
-    """Type and message of an exception, in at most `MAX_TEXT` bytes."""
+    """Return the type and message of an exception, in at most `MAX_TEXT` bytes."""
     try:
         text = f"{type(error).__name__}: {error}"
     except BaseException:  # noqa: BLE001 - the message is the member's code, too
@@ -113,7 +113,7 @@ def serve(job: dict[str, Any]) -> None:
 
 
 def load(module: str | None, file: str | None, name: str) -> Callable[[Any], Any]:
-    """The function of that name, from a module or a file.
+    """Return the function of that name, from a module or a file.
 
     Raises:
         Exception: whatever the import raises; AttributeError or TypeError if there is no such function.
@@ -136,14 +136,14 @@ def load(module: str | None, file: str | None, name: str) -> Callable[[Any], Any
 
 
 def unpack(data: bytes) -> Any:
-    """What `journal.packing.pack` has packed."""
+    """Return what `journal.packing.pack` has packed."""
     import msgpack
 
     return msgpack.unpackb(data, ext_hook=_restored)
 
 
 def reply(function: Callable[[Any], Any], data: bytes, num_actions: int) -> bytes:
-    """Kind and content of the reply to one question. Raises nothing."""
+    """Return the kind and content of the reply to one question. Raises nothing."""
     import numpy as np
 
     try:
@@ -173,7 +173,7 @@ def _receive(link: socket.socket, size: int) -> bytes:
 
 
 def _restored(code: int, data: bytes) -> Any:
-    """What MessagePack has no types for: tuples, and NumPy's arrays and scalars."""
+    """Return what MessagePack has no types for: tuples, and NumPy's arrays and scalars."""
     import msgpack
     import numpy as np
 

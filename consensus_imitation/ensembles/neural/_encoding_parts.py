@@ -37,7 +37,7 @@ class Leaf:
         raise NotImplementedError
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """float32 [width]."""
+        """Return the features: float32 [width]."""
         raise NotImplementedError
 
     @property
@@ -67,7 +67,7 @@ class BoxLeaf(Leaf):
     scale: float | tuple[float, ...]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """float32 or uint8 [shape]."""
+        """Return the encoded value: float32 or uint8 [shape]."""
         array = _array(value, self.shape, where, length)
         if self.as_bytes:
             return _whole(array, 0, 255, where).astype(np.uint8)
@@ -82,7 +82,7 @@ class BoxLeaf(Leaf):
         return array
 
     def scaled(self, encoded: jax.Array) -> jax.Array:
-        """The features in the observation's own shape."""
+        """Return the features in the observation's own shape."""
         numbers = jnp.asarray(encoded, jnp.float32)
         if self.offset == 0.0 and self.scale == 1.0:
             return numbers
@@ -115,11 +115,11 @@ class ChoiceLeaf(Leaf):
     start: int
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """int32 []."""
+        """Return the encoded value: int32 []."""
         return _indices(_array(value, (), where, length), self.size, self.start, where)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """One-hot."""
+        """Return one-hot."""
         return jax.nn.one_hot(encoded, self.size)
 
     @property
@@ -141,13 +141,13 @@ class ChoicesLeaf(Leaf):
     starts: tuple[int, ...]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """int32 [number of choices]."""
+        """Return the encoded value: int32 [number of choices]."""
         array = _array(value, self.shape, where, length)
         flat = array.reshape(*array.shape[: array.ndim - len(self.shape)], -1)
         return _indices(flat, self.sizes, self.starts, where)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """One-hot each."""
+        """Return one-hot each."""
         return jnp.concatenate([jax.nn.one_hot(encoded[i], size) for i, size in enumerate(self.sizes)])
 
     @property
@@ -167,7 +167,7 @@ class BinaryLeaf(Leaf):
     shape: tuple[int, ...]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """uint8 [shape]."""
+        """Return the encoded value: uint8 [shape]."""
         return _whole(_array(value, self.shape, where, length), 0, 1, where).astype(np.uint8)
 
     def features(self, encoded: jax.Array) -> jax.Array:
@@ -195,7 +195,7 @@ class TextLeaf(Leaf):
     buckets: int
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """uint8 [width]."""
+        """Return the encoded value: uint8 [width]."""
         if length is None:
             return self._count(value, where)
         if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != length:
@@ -243,7 +243,7 @@ class GridLeaf(Leaf):
     size: tuple[int, int]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """uint8 [H, W, 3]."""
+        """Return the encoded value: uint8 [H, W, 3]."""
         array = _whole(_array(value, (*self.size, 3), where, length), 0, 255, where)
         if not (array < np.array(GRID_SIZES)).all():
             _refuse(
@@ -254,12 +254,12 @@ class GridLeaf(Leaf):
         return array.astype(np.uint8)
 
     def cells(self, encoded: jax.Array) -> jax.Array:
-        """One-hot of every cell: float32 [H, W, 21]."""
+        """Return one-hot of every cell: float32 [H, W, 21]."""
         parts = [jax.nn.one_hot(encoded[..., i], size) for i, size in enumerate(GRID_SIZES)]
         return jnp.concatenate(parts, axis=-1)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """All cells, flat."""
+        """Return all cells, flat."""
         return self.cells(encoded).ravel()
 
     @property
@@ -275,7 +275,7 @@ class GridLeaf(Leaf):
 def box_scale(
     low: np.ndarray, high: np.ndarray, whole: bool
 ) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
-    """Offset and scale of the features of a Box, from its bounds; see `encoding.make_encoder`."""
+    """Return the offset and scale of the features of a Box, from its bounds; see `encoding.make_encoder`."""
     bounded = (np.maximum(np.abs(low), np.abs(high)) <= _ABSURD) & (high > low)
     if whole:
         offset = np.where(bounded, low, 0.0)

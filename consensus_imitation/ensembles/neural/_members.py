@@ -48,11 +48,11 @@ class Architecture:
     training: Training
 
     def make_params(self, key: jax.Array) -> Any:
-        """Freshly initialised parameters of one member, a plain nested dictionary."""
+        """Return freshly initialised parameters of one member, a plain nested dictionary."""
         return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
 
     def apply(self, params: Any, inputs: Any) -> jax.Array:
-        """Logits [A] of one member."""
+        """Return the logits [A] of one member."""
         graphdef, state = _skeleton(self.make_module)
         state = jax.tree.map(lambda leaf: leaf, state)
         nnx.replace_by_pure_dict(state, params)
@@ -60,7 +60,7 @@ class Architecture:
         return module(inputs)
 
     def zeros(self) -> Any:
-        """An input of zeros, for its shapes."""
+        """Return an input of zeros, for its shapes."""
         zeros = self.encoder.zeros()
         if not self.window:
             return zeros
@@ -105,12 +105,12 @@ class Neural(PureEnsemble):
         return self.architecture.training
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """Random parameters, an empty replay."""
+        """Return random parameters and an empty replay."""
         arch = self.architecture
         return train.init(arch.training, arch.make_params, self.num_members, arch.zeros(), key)
 
     def init_carry(self) -> Carry:
-        """The empty window, shared by all members; () for those that see the present step alone.
+        """Return the empty window, shared by all members; () for those that see the present step alone.
 
         It holds the last L-1 steps: the encoded observations, the action executed after each, and whether it is real.
         """
@@ -119,17 +119,17 @@ class Neural(PureEnsemble):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[1:], self.architecture.zeros())
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """The empty window: what happened in another episode is no evidence of what is hidden in this one."""
+        """Return the empty window: what happened in another episode is no evidence of what is hidden in this one."""
         del carry
         return self.init_carry()
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Every network's prediction: [N, A]."""
+        """Return every network's prediction: [N, A]."""
         arch = self.architecture
         return train.log_probs(arch.training, arch.apply, context.learned, self._inputs(carry, observation))
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """The window one step further."""
+        """Return the window one step further."""
         del context, queried
         if not self.architecture.window:
             return carry
@@ -168,7 +168,7 @@ def mlp(
     training: Training | None = None,
     prior: ArrayLike | None = None,
 ) -> Neural:
-    """Multilayer perceptrons over all features of the observation.
+    """Return multilayer perceptrons over all features of the observation.
 
     Args:
         observation_space: a Gymnasium space or whatever else `encoding.make_encoder` takes, e.g. an `Encoder`.
@@ -208,7 +208,7 @@ def cnn(
     kind: _Kind = "auto",
     window: int = 1,
 ) -> Neural:
-    """Convolutional networks for pictures, or for MiniGrid's views with direction and mission.
+    """Return convolutional networks for pictures, or for MiniGrid's views with direction and mission.
 
     Args:
         observation_space: with at least one Box ``[H, W, C]``, or a MiniGrid view; other parts join after the
@@ -249,7 +249,7 @@ def recurrent(
     channels: Sequence[int] | None = None,
     kind: _Kind = "auto",
 ) -> Neural:
-    """Recurrent networks, for observations that do not say all: a GRU over the last steps of the episode.
+    """Return recurrent networks, for observations that do not show all: a GRU over the last steps of the episode.
 
     The members see the last ``window`` observations of this episode and the actions between them, whoever chose them.
     The window is kept with each answer, so that training sees the very inputs that were predicted on; `networks` says
@@ -288,7 +288,7 @@ def from_module(
     *,
     window: int = 0,
 ) -> Neural:
-    """Networks of your own: N initialisations of one Flax NNX module. Join several kinds with `union`.
+    """Return your own networks: N initialisations of one Flax NNX module. Join several kinds with `union`.
 
     Args:
         make_module: ``nnx.Rngs -> nnx.Module``; called with one encoded observation (no batch axis), or a
@@ -404,5 +404,5 @@ def _has_view(encoder: Encoder) -> bool:
 
 @lru_cache(maxsize=256)
 def _skeleton(make_module: MakeModule) -> tuple[Any, Any]:
-    """The module's structure, and a state of shapes to put parameters into."""
+    """Return the module's structure, and a state of shapes to put parameters into."""
     return nnx.split(nnx.eval_shape(lambda: make_module(nnx.Rngs(0))))

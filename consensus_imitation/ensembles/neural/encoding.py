@@ -98,7 +98,7 @@ class Encoder:
         return self.root.encode(observations, "observations", _length(self.root, observations))
 
     def features(self, encoded: Any) -> jax.Array:
-        """All parts of one encoded observation as one vector, float32 [width]; pure JAX."""
+        """Return all parts of one encoded observation as one vector, float32 [width]; pure JAX."""
         return self.root.features(encoded)
 
     @property
@@ -107,7 +107,7 @@ class Encoder:
         return self.root.width
 
     def zeros(self) -> Any:
-        """An encoded observation of zeros: what the shapes are."""
+        """Return an encoded observation of zeros: what the shapes are."""
         return self.root.zeros()
 
 
@@ -132,7 +132,7 @@ class DictPart:
         return {key: part.encode(value[key], f"{where}[{key!r}]", length) for key, part in self.parts}
 
     def features(self, encoded: Any) -> jax.Array:
-        """The parts' features, one after another."""
+        """Return the parts' features, one after another."""
         return jax.numpy.concatenate([part.features(encoded[key]) for key, part in self.parts])
 
     @property
@@ -162,7 +162,7 @@ class TuplePart:
         return tuple(part.encode(value[i], f"{where}[{i}]", length) for i, part in enumerate(self.parts))
 
     def features(self, encoded: Any) -> jax.Array:
-        """The parts' features, one after another."""
+        """Return the parts' features, one after another."""
         return jax.numpy.concatenate([part.features(own) for part, own in zip(self.parts, encoded, strict=True)])
 
     @property
@@ -181,7 +181,7 @@ Part = Leaf | DictPart | TuplePart
 def make_encoder(
     space: Any, *, vocabulary: Sequence[str] = (), buckets: int | None = None, grid: bool | None = None
 ) -> Encoder:
-    """The encoder of an observation space.
+    """Return the encoder of an observation space.
 
     ============= ============================== ==========================================================
     space         encoded as                     features
@@ -352,7 +352,7 @@ def _choices(number: Any) -> int:
 
 
 def _start(number: Any) -> int:
-    """The first choice; the last one has to be a number of 64 bits, too."""
+    """Return the first choice; the last one has to be a number of 64 bits, too."""
     if not abs(int(number)) <= 2**62:
         raise ConfigurationError(f"choices must be numbered from -2**62 to 2**62; got a space that starts at {number}")
     return int(number)
@@ -363,7 +363,7 @@ def _positive(size: Any) -> int:
 
 
 def _length(part: Part, value: Any) -> int:
-    """How many observations a batch holds, by its first leaf."""
+    """Return how many observations a batch holds, by its first leaf."""
     while not isinstance(part, Leaf):
         if isinstance(part, DictPart):
             key, part = part.parts[0]

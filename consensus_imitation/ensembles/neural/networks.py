@@ -61,7 +61,7 @@ class MLP(nnx.Module):
         self.dense = Dense((encoder.width, *hidden, num_actions), rngs)
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         return self.dense(self.encoder.features(encoded))
 
 
@@ -103,7 +103,7 @@ def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
 
 
 def conv_padding(side: int, size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a side, the fewest with which a convolution sees all of it.
+    """Return zeros before and after a side, the fewest with which a convolution sees all of it.
 
     Example:
         >>> from consensus_imitation.ensembles.neural.networks import conv_padding
@@ -115,7 +115,7 @@ def conv_padding(side: int, size: int, stride: int) -> tuple[int, int]:
 
 
 def conv_size(side: int, size: int, stride: int) -> int:
-    """Length of a side after a `PatchConv`: at least 1."""
+    """Return the length of a side after a `PatchConv`: at least 1."""
     return (side + sum(conv_padding(side, size, stride)) - size) // stride + 1
 
 
@@ -158,7 +158,7 @@ class ImageTrunk(nnx.Module):
             raise ConfigurationError("the observation holds no picture [H, W, C]: use ensembles.mlp")
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Features [width]."""
+        """Return the features [width]."""
         parts: list[jax.Array] = []
         stacks = iter(self.stacks)
         for path, leaf in leaves(self.encoder.root):
@@ -203,7 +203,7 @@ class GridTrunk(nnx.Module):
         self.width = high * wide * channels + rest
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Features [width]."""
+        """Return the features [width]."""
         cells = self.embed(self.view.cells(at(encoded, self.path)))
         parts = [leaf.features(at(encoded, path)) for path, leaf in leaves(self.encoder.root) if path != self.path]
         if self.film is not None:
@@ -222,7 +222,7 @@ class FlatTrunk(nnx.Module):
         self.width = encoder.width
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Features [width]."""
+        """Return the features [width]."""
         return self.encoder.features(encoded)
 
 
@@ -235,7 +235,7 @@ class CNN(nnx.Module):
         self.dense = Dense((trunk.width, *hidden, num_actions), rngs)
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         return self.dense(self.trunk(encoded))
 
 
@@ -262,7 +262,7 @@ class WindowedCNN(nnx.Module):
         self.dense = Dense((trunk.width + before, *hidden, num_actions), rngs)
 
     def __call__(self, window: Window) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         present = self.trunk(jax.tree.map(lambda leaf: leaf[-1], window.observations))
         earlier = jax.tree.map(lambda leaf: leaf[:-1], window.observations)
         seen = jax.nn.relu(self.embed(jax.vmap(self.flat)(earlier))) * window.valid[:-1, None]
@@ -285,7 +285,7 @@ class WindowedGRU(nnx.Module):
         self.head = Dense((2 * hidden, num_actions), rngs)
 
     def __call__(self, window: Window) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         features = jax.vmap(self.trunk)(window.observations)
         before = jax.nn.one_hot(window.actions, self.num_actions)
         steps = jax.nn.relu(self.embed(jnp.concatenate([features, before], axis=-1)))
@@ -306,7 +306,7 @@ class WindowedGRU(nnx.Module):
 
 
 def leaves(part: Part, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
-    """The leaves of an encoder's root in order, each with the keys that lead to it."""
+    """Return the leaves of an encoder's root in order, each with the keys that lead to it."""
     if isinstance(part, DictPart):
         return [leaf for key, own in part.parts for leaf in leaves(own, (*path, key))]
     if isinstance(part, TuplePart):
@@ -315,7 +315,7 @@ def leaves(part: Part, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...]
 
 
 def at(encoded: Any, path: tuple[Any, ...]) -> Any:
-    """The part of an encoded observation that those keys lead to."""
+    """Return the part of an encoded observation that those keys lead to."""
     for key in path:
         encoded = encoded[key]
     return encoded
@@ -326,5 +326,5 @@ def _is_picture(leaf: Any) -> bool:
 
 
 def _channels_first(high: int, wide: int, depth: int) -> bool:
-    """Whether ``[C, H, W]`` is likelier: as many as colours or stacked frames have, or a square behind them."""
+    """Return whether ``[C, H, W]`` is likelier: as many as colours or stacked frames have, or a square behind them."""
     return depth > 4 and high < min(wide, depth) and (high <= 4 or wide == depth)

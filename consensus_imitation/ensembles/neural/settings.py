@@ -124,7 +124,7 @@ class Training:
             raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
 
     def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
-        """The gradient transformation of one member."""
+        """Return the gradient transformation of one member."""
         rate = self.learning_rate
         if self.optimizer is not None:
             steps = self.optimizer(rate)

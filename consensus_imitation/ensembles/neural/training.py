@@ -90,7 +90,7 @@ class Temperature(struct.PyTreeNode):
     curvature: jax.Array  # [N]
 
     def step(self, log_probs: jax.Array, answer: jax.Array) -> "Temperature":
-        """One step of online Newton on the log-loss of an answer, as predicted before it was learned from.
+        """Return one step of online Newton on the log-loss of an answer, as predicted before it was learned from.
 
         With b the logarithm of the inverse temperature, the loss's derivative is ``E_p[log p] - log p(answer)`` and its
         second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
@@ -111,7 +111,7 @@ class Temperature(struct.PyTreeNode):
 def init(
     training: Training, make_params: Callable[[jax.Array], Any], num_members: int, example: Any, key: jax.Array
 ) -> Learned:
-    """What the members know before the first answer.
+    """Return what the members know before the first answer.
 
     Args:
         training: settings.
@@ -154,7 +154,7 @@ def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -
 
 
 def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
-    """Log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
+    """Return the log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
     if not training.caution:
         return 0.0
     return jnp.log(jnp.maximum(stored / (stored + training.caution), _LEAST_TRUST))
@@ -163,7 +163,7 @@ def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
 def learn(
     training: Training, apply: Apply, learned: Learned, inputs: Any, answer: jax.Array, predicted: jax.Array
 ) -> Learned:
-    """What the members know after one answer.
+    """Return what the members know after one answer.
 
     Args:
         training: settings.
@@ -202,7 +202,7 @@ def store(training: Training, learned: Learned, inputs: Any, answer: jax.Array) 
 
 
 def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> jax.Array:
-    """How often one answer counts for each member: uint8 [N], with mean 1."""
+    """Return how often one answer counts for each member: uint8 [N], with mean 1."""
     uniform = jax.random.uniform(key, (num_members, 1))
     if training.bootstrap == "poisson":
         return jnp.sum(uniform >= _POISSON_CDF, axis=-1).astype(jnp.uint8)
@@ -236,7 +236,7 @@ def loss(
 
 
 def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, Any]:
-    """One round of minibatches: the parameters, their averages and the optimiser state after it.
+    """Return one round of minibatches: the parameters, their averages and the optimiser state after it.
 
     A member that the round would leave without numbers (NaN, infinity) stays as it was.
     """
@@ -273,7 +273,7 @@ def _wide(leaf: jax.Array) -> jax.Array:
 
 
 def averaging_step(training: Training, updates: Any) -> jax.Array:
-    """How far an update moves the averages towards the parameters, in (0, 1].
+    """Return how far an update moves the averages towards the parameters, in (0, 1].
 
     Args:
         training: settings, with ``averaging`` above 0.

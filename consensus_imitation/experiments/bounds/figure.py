@@ -47,7 +47,7 @@ def draw(rows: Sequence[Row]) -> "Figure":
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """What was observed by the end of each part's runs, against the bound."""
+    """Return what was observed by the end of each part's runs, against the bound."""
     last: dict[tuple[str, str], Row] = {}
     for row in rows:
         last[row["part"], row["setting"]] = row

@@ -73,7 +73,7 @@ def run(
 
 
 def points(num_steps: int) -> np.ndarray:
-    """The steps at which curves are read: about 40, the last is ``num_steps``."""
+    """Return the steps at which curves are read: about 40, the last is ``num_steps``."""
     return np.unique(np.linspace(1, num_steps, min(_NUM_POINTS, num_steps)).astype(int))
 
 
@@ -130,7 +130,7 @@ def _displacement(config: BoundsConfig, rule: SelectionRule, label: str) -> list
 
 
 def _measure(config: BoundsConfig, learner: Learner, env: Any, demonstrator: Any, summary: Callable[..., Any]) -> Any:
-    """The summaries of all seeds, without the axis of rules."""
+    """Return the summaries of all seeds, without the axis of rules."""
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     rules = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], learner.selection)
     found = rollouts(learner, env, demonstrator, keys, config.num_steps, rules, summary)

@@ -22,7 +22,7 @@ _LOWEST_RATE = 0.003
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """One line for each variant: medians over the seeds, with intervals where they are not a mere count."""
+    """Return one line for each variant: medians over the seeds, with intervals where they are not a mere count."""
     body: list[tuple[str, ...]] = []
     for name, own in groups(rows).items():
         in_charge = [np.inf if row["one_in_charge_at"] is None else row["one_in_charge_at"] for row in own]

@@ -88,7 +88,7 @@ def run(
 
 
 def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tuple[Row, list[Row]]:
-    """One run: its row with `COLUMNS`, and its curve."""
+    """Return one run: its row with `COLUMNS`, and its curve."""
     variant = Variant.parse(name)
     # The same for every variant, so that run s of all of them can be compared.
     words = np.random.SeedSequence((config.seed, seed)).generate_state(3)
@@ -112,7 +112,7 @@ def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tup
 
 
 def _training(variant: Variant) -> dict[str, Any]:
-    """What the variant says of the members' training; everything else is the library's default."""
+    """Return what the variant says of the members' training; everything else is the library's default."""
     said = {"caution": variant.caution, "label_smoothing": variant.smoothing}
     return {name: value for name, value in said.items() if value is not None}
 
@@ -129,7 +129,7 @@ def effective_by_weight(weights: np.ndarray) -> Any:
 
 
 def measures(queried: np.ndarray, alone: np.ndarray, weights: np.ndarray, curve: Sequence[Row]) -> dict[str, Any]:
-    """What the course of one run says of collapse and asking: the columns of those names.
+    """Return what the course of one run says of collapse and asking: the columns of those names.
 
     Args:
         queried: bool [T].
@@ -221,7 +221,7 @@ def _watch(
 
 
 def groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows of each variant, in the order in which the variants first appear."""
+    """Return the rows of each variant, in the order in which the variants first appear."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["variant"], []).append(row)
@@ -229,5 +229,5 @@ def groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _part(row: Row) -> tuple[str, int]:
-    """Which run."""
+    """Return which run."""
     return row["variant"], row["seed"]

@@ -98,7 +98,7 @@ def _runs_of(method: str, rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _at(points: np.ndarray, places: Sequence[np.ndarray], values: Sequence[Sequence[float]]) -> np.ndarray:
-    """The latest value of each run at each of the points, or its first one: [runs, points]."""
+    """Return the latest value of each run at each of the points, or its first one: [runs, points]."""
     at = [np.maximum(np.searchsorted(place, points, side="right") - 1, 0) for place in places]
     return np.array([np.asarray(value, float)[own] for own, value in zip(at, values, strict=True)])
 

@@ -99,7 +99,7 @@ def run(
 
 
 def _part(row: Row) -> tuple[str, int]:
-    """Which run."""
+    """Return which run."""
     return row["method"], row["seed"]
 
 

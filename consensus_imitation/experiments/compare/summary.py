@@ -68,7 +68,7 @@ class MethodSummary(NamedTuple):
 
 
 def answers_to_target(rows: Sequence[Row], demonstrator: Demonstrated) -> float:
-    """Answers of one run until its evaluation first reaches the target; ``inf`` if it never does."""
+    """Return how many answers one run needed until an evaluation reached the target; ``inf`` if it never did."""
     for row in rows:
         if score_of(row, demonstrator) >= demonstrator.target:
             return float(row["answers"])
@@ -76,18 +76,18 @@ def answers_to_target(rows: Sequence[Row], demonstrator: Demonstrated) -> float:
 
 
 def score_of(row: Row, demonstrator: Demonstrated) -> float:
-    """The evaluation of a row, in the measure of the task."""
+    """Return the evaluation of a row, in the measure of the task."""
     return float(row["mean_return"] if demonstrator.measure == "return" else row["success"])
 
 
 def harms_until(rows: Sequence[Row], answers: float) -> int:
-    """Unsafe episodes of one run while learning, until it has had so many answers, or to its end."""
+    """Count unsafe episodes of one run while learning, until it has had so many answers, or to its end."""
     reached = [row for row in rows if row["answers"] >= answers]
     return int((reached[0] if reached else rows[-1])["harms"])
 
 
 def summarise(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) -> list[MethodSummary]:
-    """One summary for each method, in the order in which the methods appear.
+    """Return one summary for each method, in the order in which the methods appear.
 
     The reference of ``harms_at_equal`` is the method called ``minimum``, or the first one without it: the median of its
     answers to the target.

@@ -107,7 +107,7 @@ def load_demo(out: Path) -> DemoResults:
 
 
 def watch(setting: Setting, num_steps: int, seed: int) -> tuple[WatchedRun, ...]:
-    """One run for each of the `WATCHED` values of k, on the same seed."""
+    """Return one run for each of the `WATCHED` values of k, on the same seed."""
     rules = TopK(jnp.array(WATCHED))
     learner = Learner(setting.ensemble, rules, Minimum())
     keys = jax.random.split(jax.random.key(seed), 1)

@@ -30,11 +30,11 @@ class Method(Protocol):
         ...
 
     def act(self, observation: Any) -> int:
-        """The action to execute; the demonstrator may be asked, and told."""
+        """Return the action to execute; the demonstrator may be asked, and told."""
         ...
 
     def policy(self, num_envs: int | None = None) -> Policy:
-        """What has been learned, acting by itself: for evaluation and deployment."""
+        """Return what has been learned, acting by itself: for evaluation and deployment."""
         ...
 
 
@@ -112,7 +112,7 @@ class Setup:
     seed: int
 
     def initial_answers(self, share: float) -> int:
-        """Answers asked for unconditionally by methods that begin with a set of demonstrations.
+        """Return how many answers a method that begins with a set of demonstrations asks for unconditionally.
 
         Raises:
             ValueError: if the share is outside [0, 1].
@@ -148,7 +148,7 @@ class Apprentice:
         self.demonstrator.reset()
 
     def policy(self, num_envs: int | None = None) -> Policy:
-        """What has been learned, acting by itself."""
+        """Return what has been learned, acting by itself."""
         return self.imitator.policy(num_envs)
 
     def act(self, observation: Any) -> int:
@@ -177,7 +177,7 @@ class Apprentice:
 
 
 def foreseen(imitator: ConsensusImitator) -> np.ndarray:
-    """What the posterior mixture gives to each answer of the query that is open: [A], summing to one.
+    """Return what the posterior mixture gives to each answer of the query that is open: [A], summing to one.
 
     Members may withhold mass; how well an answer was foreseen is said by what they did give. Nothing at all: zeros.
     """

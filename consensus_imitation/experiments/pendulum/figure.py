@@ -55,7 +55,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def _by_contestant(rows: Sequence[Row]) -> dict[str, list[list[Row]]]:
-    """The runs of each contestant, in the order in which the contestants first appear."""
+    """Return the runs of each contestant, in the order in which the contestants first appear."""
     found: dict[str, dict[int, list[Row]]] = {}
     for row in rows:
         found.setdefault(row["contestant"], {}).setdefault(row["seed"], []).append(row)

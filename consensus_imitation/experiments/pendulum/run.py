@@ -51,7 +51,7 @@ _IMPERFECT = (
 
 
 def controllers(trigger: int) -> Parametric:
-    """The ensemble: the deceiver, the truth and six imperfect controllers, with a uniform prior.
+    """Return the ensemble: the deceiver, the truth and six imperfect controllers, with a uniform prior.
 
     Args:
         trigger: number of the step from which on the deceiver applies the opposite torque.
@@ -113,7 +113,7 @@ def run(
 
 
 def _part(row: Row) -> tuple[int, str]:
-    """Which run."""
+    """Return which run."""
     return row["seed"], row["contestant"]
 
 
@@ -169,7 +169,7 @@ class _Run:
         self._key = jax.random.fold_in(make_key(seed), 2**31)
 
     def answer(self, observation: Any) -> np.ndarray:
-        """The demonstrator's torque: a draw of the same density as the true member's, with its own key."""
+        """Return the demonstrator's torque: a draw of the same density as the true member's, with its own key."""
         self.queries += 1
         return np.asarray(_answer(self.ensemble, observation, jax.random.fold_in(self._key, self.queries)))
 
@@ -187,7 +187,7 @@ class _Run:
 def _contestant(
     name: str, run: _Run, rule: SelectionRule
 ) -> tuple[Callable[[Any], Any], Callable[[], SamplingImitator] | None]:
-    """How it acts, and the imitator whose weights to report."""
+    """Return how it acts, and the imitator whose weights to report."""
     if name == "demonstrator":
         return run.answer, None
     if name == "consensus":
@@ -221,7 +221,7 @@ class _Pupil:
 
 
 def _torque(own: Any, step: jax.Array, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and log standard deviation of the torque, each [1]."""
+    """Return the mean and log standard deviation of the torque, each [1]."""
     cosine, sine, speed = observation
     # Gravity 10, mass and length 1: speed' = 15 sine + 3 torque, so this energy grows at the rate 3 torque * speed. At
     # rest at the top it is 15.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def table(summaries: Sequence[Row]) -> Table:
-    """The summaries for people."""
+    """Return the summaries for people."""
     body = [
         (
             _label(row),

@@ -51,7 +51,7 @@ class Site:
     seed: int
 
     def open(self, purpose: int) -> tuple[Any, Any, Any]:
-        """Environment, demonstrator and first observation; the same ones each time for the same purpose."""
+        """Return the environment, demonstrator and first observation; the same ones each time for the same purpose."""
         env_seed, demonstrator_seed = episode_seeds(self.seed, 2 * purpose + 2)[-2:]
         env = self.task.make_env()
         demonstrator = self.task.make_demonstrator(env, demonstrator_seed)

@@ -114,7 +114,7 @@ def runs_of(config: PlantedConfig) -> list[tuple[int, bool, str]]:
 
 
 def _part(row: Row) -> tuple[int, bool, str]:
-    """Which run."""
+    """Return which run."""
     return row["seed"], row["planted"], row["contestant"]
 
 

@@ -83,12 +83,12 @@ def matrix(rows: Sequence[Row]) -> Table:
 
 
 def unexpected(rows: Sequence[Row]) -> list[Row]:
-    """The rows that differ from what theory says."""
+    """Return the rows that differ from what theory says."""
     return [row for row in rows if not row["as_expected"]]
 
 
 def complaints(rows: Sequence[Row]) -> list[str]:
-    """A line for each result that differs from what theory says."""
+    """Return a line for each result that differs from what theory says."""
     return [
         f"not as expected: {row['scenario']} ({'attack' if row['attack'] else 'honest'}), {row['contestant']}: "
         f"expected {row['expected']}, observed {row['observed']}"

@@ -95,12 +95,12 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def setting_label(row: Row) -> str:
-    """Short name of a row's setting, such as "k=4" or "alpha=0.01"."""
+    """Return the short name of a row's setting, such as "k=4" or "alpha=0.01"."""
     return f"k={row['k']}" if row["rule"] == "topk" else f"alpha={row['alpha']:g}"
 
 
 def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each setting, in the order in which the settings first appear."""
+    """Return the rows of each setting, in the order in which the settings first appear."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(setting_label(row), []).append(row)
@@ -108,7 +108,7 @@ def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def share_harmed(rows: Sequence[Row], column: str = "harms") -> tuple[float, float, float]:
-    """Share of runs with at least one harm (or ``harms_unasked``), with its exact 95% interval."""
+    """Return the share of runs with at least one harm (or ``harms_unasked``), with its exact 95% interval."""
     return share_interval(sum(row[column] > 0 for row in rows), len(rows))
 
 

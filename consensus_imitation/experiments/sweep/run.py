@@ -89,7 +89,7 @@ def run(
 
 
 def _part(row: Row) -> tuple[str, int]:
-    """Which call of which rule."""
+    """Return which call of which rule."""
     return row["rule"], row["seed"] // SEEDS_PER_CALL
 
 
@@ -150,12 +150,12 @@ def _measure(
 
 
 def bin_edges(num_steps: int) -> np.ndarray:
-    """Ends of the bins of the query curve: increasing step numbers, the last is ``num_steps``."""
+    """Return the ends of the bins of the query curve: increasing step numbers, the last is ``num_steps``."""
     return np.unique(np.linspace(0, num_steps, min(NUM_BINS, num_steps) + 1).astype(int))[1:]
 
 
 def summarise(state: RolloutState, trajectory: Trajectory) -> dict[str, jax.Array]:
-    """What a sweep keeps of one run."""
+    """Return what a sweep keeps of one run."""
     edges = bin_edges(trajectory.queried.shape[0])
     return {
         "queries": jnp.sum(trajectory.queried),

@@ -124,7 +124,7 @@ MAKERS: dict[str, Callable[[], Task]] = {
 
 
 def _newest(*env_ids: str) -> str:
-    """The first of these that the installed Gymnasium has; they differ in nothing that matters here."""
+    """Return the first of these that the installed Gymnasium has; they differ in nothing that matters here."""
     registry = require("gymnasium").registry
     return next((env_id for env_id in env_ids if env_id in registry), env_ids[-1])
 

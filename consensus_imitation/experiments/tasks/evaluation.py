@@ -134,7 +134,7 @@ def measure_demonstrator(
 
 
 def episode_seeds(seed: int, episodes: int) -> list[int]:
-    """The seed of each episode; more episodes leave the seeds of the first ones as they are."""
+    """Return the seed of each episode; more episodes leave the seeds of the first ones as they are."""
     return [int(np.random.SeedSequence((seed, i)).generate_state(1)[0]) for i in range(episodes)]
 
 

@@ -139,7 +139,7 @@ def check_actions(env: Any, num_actions: int) -> None:
 
 
 def autoreset_mode(env: Any) -> Mode:
-    """How a vector environment resets the parts whose episode is over, as it says itself.
+    """Return how a vector environment resets the parts whose episode is over, as it says itself.
 
     Raises:
         ConfigurationError: if it says something unknown, or two different things; or nothing, where the installed
@@ -180,7 +180,7 @@ def _known(said: Any, env: Any) -> Mode:
 
 
 def _begun(given: Any) -> Any:
-    """The observation that an episode begins with."""
+    """Return the observation that an episode begins with."""
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], dict):
         raise ObservationError(
             f"the environment's reset() must return (observation, info); got {_short(given)}: wrap it for Gymnasium's "
@@ -190,7 +190,7 @@ def _begun(given: Any) -> Any:
 
 
 def _checked(name: str, part: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Rewards as float64, ends of episodes as bools."""
+    """Return the rewards as float64 and the ends of episodes as bools."""
     try:
         array = np.asarray(part)
     except Exception as error:  # What an object does when it is to be an array, nobody knows.
@@ -209,7 +209,7 @@ def _short(given: Any) -> str:
 
 
 def _has_modes() -> bool:
-    """Whether the installed Gymnasium lets an environment choose: since 1.1."""
+    """Return whether the installed Gymnasium lets an environment choose: since 1.1."""
     import gymnasium.vector
 
     return hasattr(gymnasium.vector, "AutoresetMode")

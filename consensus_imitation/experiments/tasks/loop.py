@@ -201,7 +201,7 @@ class _Run:
         self._episodes = [self._number() for _ in range(size)]
 
     def step(self) -> None:
-        """One decision for every lane, and its consequences."""
+        """Decide once for every lane, and carry out the consequences."""
         lanes = self._lanes
         active = lanes.active
         if lanes.all_active:
@@ -349,7 +349,7 @@ def _affordable(imitator: ConsensusImitator, max_answers: int | None, size: int)
 def _evaluator(
     imitator: ConsensusImitator, task: Task | None, env: Any, episodes: int, steps: int | None, seed: int
 ) -> Any:
-    """A function that evaluates what has been learned, on the same episodes each time."""
+    """Return a function that evaluates what has been learned, on the same episodes each time."""
     # Not the episodes that are learned from.
     own = episode_seeds(seed, 1)[0]
     if env is None and task is not None:
@@ -372,7 +372,7 @@ def _evaluator(
 
 
 def _limit(task: Task | None, env: Any) -> int:
-    """Steps after which an episode is over for us, if it is not for the environment."""
+    """Return after how many steps we end an episode that the environment does not end."""
     if task is not None:
         return task.max_episode_steps
     return getattr(getattr(env, "spec", None), "max_episode_steps", None) or EVALUATION_STEPS

@@ -86,7 +86,7 @@ class EpisodeTracker:
     outcome: EpisodeOutcome | None = None
 
     def after(self, reward: float, terminated: bool, truncated: bool) -> "EpisodeTracker":
-        """The tracker after one more step.
+        """Return the tracker after one more step.
 
         Warns (`ConsensusWarning`) if it is the limit that ends the episode: an environment that never ends would be
         waited for, for ever.

@@ -106,7 +106,7 @@ def open_records(
 
 
 def _beginning(file: Path, imitator: ConsensusImitator) -> int:
-    """How many steps an imitator with a journal had taken when the run began; written down then."""
+    """Return how many steps an imitator with a journal had taken when the run began; written down then."""
     if not file.exists():
         with whole(file) as part:
             part.write_text(json.dumps({"steps": imitator.num_steps}) + "\n", encoding="utf-8")
@@ -115,7 +115,7 @@ def _beginning(file: Path, imitator: ConsensusImitator) -> int:
 
 
 def open_writer(out: Path, stack: ExitStack) -> Any:
-    """A writer of event files.
+    """Return a writer of event files.
 
     Raises:
         ImportError: without tensorboardX, naming the extra that brings it.

@@ -11,7 +11,7 @@ class DemonstratorMaker(Protocol):
     """Makes the task's demonstrator for one environment."""
 
     def __call__(self, env: Any, seed: int | None, epsilon: float) -> Any:
-        """A demonstrator: ``observation -> action``, perhaps with ``reset``, ``observe`` and ``probs``."""
+        """Return a demonstrator: ``observation -> action``, perhaps with ``reset``, ``observe`` and ``probs``."""
         ...
 
 
@@ -61,7 +61,7 @@ class Task:
                 raise ValueError(f"{name} of a task must be one of {', '.join(known)}; got {getattr(self, name)!r}")
 
     def make_env(self, seed: int | None = None, render_mode: str | None = None) -> Any:
-        """A new Gymnasium environment.
+        """Return a new Gymnasium environment.
 
         Args:
             seed: of everything that happens in it, episode after episode; None leaves it unseeded (and a later
@@ -77,7 +77,7 @@ class Task:
         return env
 
     def make_demonstrator(self, env: Any, seed: int | None = None, epsilon: float | None = None) -> Any:
-        """The demonstrator for one environment of this task.
+        """Return the demonstrator for one environment of this task.
 
         Args:
             env: from `make_env`; the demonstrator may look into it.
@@ -90,5 +90,5 @@ class Task:
         return self.build_demonstrator(env, seed, self.epsilon if epsilon is None else epsilon)
 
     def track(self) -> EpisodeTracker:
-        """A tracker for an episode that is about to begin."""
+        """Return a tracker for an episode that is about to begin."""
         return EpisodeTracker(self.rules, limit=self.max_episode_steps)
