@@ -160,7 +160,7 @@ def _check_leaves(what: str, rule: Any) -> None:
     ]
     if strange:
         raise ConfigurationError(
-            f"the {what} rule {rule!r:.200} is no pytree of numbers: {strange[0]!r:.200} is none; make it a "
+            f"the {what} rule {rule!r:.200} is not a pytree of numbers: {strange[0]!r:.200} is not one; make it a "
             "flax.struct.PyTreeNode, or a frozen dataclass under jax.tree_util.register_static"
         )
 

@@ -42,7 +42,7 @@ class Callables(FixedMembers):
         return len(self.functions)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Call every function: [N, A], with a NaN row for each one that fails or returns no distribution."""
+        """Call every function: [N, A], with a NaN row for each one that fails or does not return a distribution."""
         del carry, context
         rows = [_row(function, lent(observation), self.num_actions) for function in self.functions]
         return jnp.asarray(np.stack(rows))
@@ -53,8 +53,8 @@ def callables(
 ) -> Callables:
     """Return an ensemble of Python functions ``observation -> probs [A]``.
 
-    A function that raises, or returns anything but A non-negative numbers that sum to at most one, is an invalid
-    member for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped. One that
+    A function that raises, or returns anything but A non-negative numbers that sum to at most one, is an invalid member
+    for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped. A function that
     hangs or crashes takes this process with it: `isolated` runs each in its own.
 
     Args:
@@ -63,8 +63,8 @@ def callables(
         prior: [N], uniform if None.
 
     Raises:
-        ConfigurationError: if there are no functions, if one of them is none, if ``num_actions`` is not positive, or if
-            the prior does not fit.
+        ConfigurationError: if there are no functions, if one of them is not a function, if ``num_actions`` is not
+            positive, or if the prior does not fit.
 
     Example:
         >>> from consensus_imitation import ensembles

@@ -14,7 +14,7 @@ from consensus_imitation.errors import ConfigurationError
 
 
 class _Joined:
-    """What both kinds of union share: the parts one after another."""
+    """The common base of both kinds of union: the parts one after another."""
 
     parts: tuple[Ensemble, ...]
 
@@ -30,17 +30,17 @@ class _Joined:
 
     @property
     def learns(self) -> bool:
-        """Whether any part does."""
+        """Whether any part learns."""
         return any(part.learns for part in self.parts)
 
     @property
     def encoder(self) -> ObservationEncoder | None:
-        """The one that the parts which have one share: the others take encoded observations, too."""
+        """The encoder that all parts with an encoder share; the other parts take encoded observations, too."""
         return next((part.encoder for part in self.parts if part.encoder is not None), None)
 
     @property
     def known_observations(self) -> int | None:
-        """That of the part that knows the fewest; None if all take any."""
+        """The number for the part that knows the fewest; None if all parts take any observation."""
         known = (part.known_observations for part in self.parts)
         return min((number for number in known if number is not None), default=None)
 
@@ -122,7 +122,7 @@ class HostUnion(_Joined):
         return False
 
     def _shown(self, part: Ensemble, observation: Any) -> Any:
-        # What one part does with lists and dicts, the next must not see.
+        # The next part must not see what one part does with lists and dicts.
         return observation if part.pure else lent(observation)
 
     def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:

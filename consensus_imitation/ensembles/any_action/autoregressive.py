@@ -1,8 +1,8 @@
 """Members that write sequences token by token; the sequence is one action.
 
-The minimum is taken over whole sequences, ``m(x_1 .. x_L) = min_n prod_t pi_n(x_t | x_<t)``, and drawn exactly with one
-sample and one scoring pass per member, although the sequences are far too many to list. It is not the product of
-token-level minima: a member that dislikes a token may like the whole less, and must be weighed on the whole.
+The minimum is over whole sequences, ``m(x_1 .. x_L) = min_n prod_t pi_n(x_t | x_<t)``. One sample and one scoring pass
+per member draw from it exactly, although the sequences are far too many to list. It is not the product of token-level
+minima: a member that dislikes a token may like the whole less, and counts by the whole.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Autoregressive(SamplingBase):
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: jax.Array) -> jax.Array:
         """Return the log-probability of one whole sequence under every member: [N].
 
-        ``-inf`` for a token that does not exist; NaN (hence a query) if any logits on the way are unusable.
+        It is ``-inf`` for a token that does not exist, and NaN (hence a query) if any logits on the way are unusable.
         """
         del carry, context
         if action.shape != (self.length,):

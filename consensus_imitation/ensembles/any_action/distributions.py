@@ -1,19 +1,19 @@
 """Distributions over actions whose parameters members predict, while the library samples and evaluates.
 
-Each has ``sample(parameters, key) -> action`` and ``log_prob(parameters, action) -> float32 []`` for one member, both
-exact for whatever parameters: a member can choose its distribution, and cannot make its samples differ from its
+Each has ``sample(parameters, key) -> action`` and ``log_prob(parameters, action) -> float32 []`` for one member. Both
+are exact for all parameters: a member can choose its distribution, but it cannot make its samples differ from its
 stated densities. Parameters that are NaN give a NaN density, hence a query.
 
-**Bounds.** Where an action has bounds, what lies beyond them is moved onto them, as ``clip`` does; so the bound itself
+**Bounds.** Where an action has bounds, what lies beyond them is moved onto them, as ``clip`` does. So the bound itself
 has positive probability. The density is taken with respect to length inside the bounds and counting at them, one base
-measure for all members, and stays exact: inside it is the unclipped density, at a bound it is the tail's mass. This is
-chosen because demonstrators saturate: scripted controllers and people give exactly the largest torque, an action to
+measure for all members. It stays exact: inside it is the unclipped density, at a bound it is the tail's mass. The
+reason is that demonstrators saturate: scripted controllers and people give exactly the largest torque, an action to
 which a truncated or tanh-squashed density gives no positive probability.
 
-**Narrowest.** Actions are float32 numbers, and what counts is the sum of density times spacing over those: it has to be
-one for every member. A normal density much narrower than the spacing would sum to any number. So a standard deviation
-is at least ``2**-19`` of the largest action (the farther bound; where a side has no bound, the mean if that is
-farther): 16 spacings or more. The sampler obeys the same limit.
+**Narrowest.** Actions are float32 numbers. So the sum of density times spacing over those counts: it has to be one for
+every member. A normal density much narrower than the spacing would sum to any number. So a standard deviation is at
+least ``2**-19`` of the largest action (the farther bound; where a side has no bound, the mean if that is farther): 16
+spacings or more. The sampler obeys the same limit.
 """
 
 import math
@@ -30,7 +30,7 @@ from consensus_imitation.core.any_action import Action
 #: Integers beyond this are not all float32 numbers.
 _LARGEST_EXACT_INTEGER = 2**24
 
-#: Smallest standard deviation, as a share of the largest action: float32 numbers lie at most ``2**-23`` of it apart.
+#: Smallest standard deviation, as a share of the largest action: float32 numbers are at most ``2**-23`` of it apart.
 _NARROWEST = 2.0**-19
 
 #: Smallest standard deviation where the largest action is zero: smaller floats are flushed to zero on some machines.
@@ -70,7 +70,7 @@ class Gaussian(struct.PyTreeNode):
         return jnp.clip(mean + std * jax.random.normal(key, self.low.shape), self.low, self.high)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Sum over the coordinates: log-density inside the bounds, log of the tail's mass at a bound."""
+        """Sum the coordinates: the log-density inside the bounds, the log of the tail's mass at a bound."""
         mean, log_std, action = _numbers("mean, log_std and action", self.low.shape, *parameters, action)
         log_std = _limited(mean, log_std, self.low, self.high)
         return jnp.sum(_clipped_normal_log_density(mean, log_std, action, self.low, self.high))
@@ -123,7 +123,7 @@ class FactoredCategorical(struct.PyTreeNode):
         return jax.random.categorical(key, self._log_probs(parameters), axis=-1).astype(jnp.int32)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Sum over the factors."""
+        """Sum the log-probabilities of the factors."""
         log_probs = self._log_probs(parameters)
         legal = (action >= 0) & (action < jnp.asarray(self.sizes))
         chosen = jnp.take_along_axis(log_probs, jnp.where(legal, action, 0)[:, None], axis=-1)[:, 0]
@@ -144,7 +144,7 @@ class FactoredCategorical(struct.PyTreeNode):
 class DiscretisedLogistic(struct.PyTreeNode):
     """Independent logistic variables, rounded to integers and clipped. Parameters: ``(mean, log_scale)``.
 
-    Neighbouring integers have similar probabilities, which a categorical over bins does not know.
+    Neighbouring integers have similar probabilities; a categorical over bins does not know this.
 
     Attributes:
         low: int32, of the action's shape: the smallest action.
@@ -163,7 +163,7 @@ class DiscretisedLogistic(struct.PyTreeNode):
         return jnp.clip(whole + jnp.round(deviation), self.low, self.high).astype(jnp.int32)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Sum over the coordinates of the log of the logistic mass within half of the integer; tails at the ends."""
+        """Sum over the coordinates the log of the logistic mass within half of the integer; tails at the ends."""
         mean, log_scale = _numbers("mean and log_scale", self.low.shape, *parameters)
         _check_shapes("action", self.low.shape, action)
         scale = _logistic_scale(log_scale)

@@ -1,4 +1,4 @@
-"""Members from any model that can be sampled and scored."""
+"""Members from any model with a sampler and a density."""
 
 from collections.abc import Callable
 from typing import Any
@@ -68,9 +68,9 @@ def from_functions(
 ) -> Functions:
     """Make N members of any model with a sampler and a density: a flow, a language model, a simulator.
 
-    Both functions are trusted: ``sample`` must draw from the density that ``log_prob`` returns, and the sum of density
-    times spacing over the float32 numbers must be at most one, so give every scale a floor of some spacings.
-    `SamplingLearner.estimate_query_prob` with different proposers is a check of the former.
+    The library trusts both functions: ``sample`` must draw from the density that ``log_prob`` returns, and the sum of
+    density times spacing over the float32 numbers must be at most one, so give every scale a floor of some spacings.
+    `SamplingLearner.estimate_query_prob` with different proposers checks the former.
 
     Args:
         sample: ``sample(params_n, observation, key) -> action``; with memory ``sample(params_n, carry_n, observation,

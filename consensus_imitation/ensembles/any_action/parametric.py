@@ -1,6 +1,6 @@
 """Members that predict the parameters of a distribution: one function under N sets of parameters.
 
-The library samples and evaluates, so that the two things which `SamplingEnsemble` takes on trust hold by construction.
+The library samples and evaluates, so the two things that `SamplingEnsemble` trusts hold by construction.
 """
 
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def parametric(
     """Return N members that predict the parameters of a distribution, with or without memory.
 
     Args:
-        distribution: any `Distribution`, for instance one of your own.
+        distribution: any `Distribution`, for instance your own.
         apply: ``apply(params_n, observation) -> parameters``; with memory ``apply(params_n, carry_n, observation)``.
             Pure JAX; it is vectorised over members.
         params: pytree whose every leaf has leading axis N.

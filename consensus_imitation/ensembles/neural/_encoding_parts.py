@@ -1,4 +1,4 @@
-"""The parts an observation consists of: how each is checked, carried and turned into features."""
+"""The parts of an observation: how each is checked, carried and turned into features."""
 
 import re
 import zlib
@@ -17,10 +17,10 @@ GRID_SIZES = (11, 6, 4)
 
 _WORD = re.compile(r"[^\W_]+")
 
-#: A float is scaled by bounds between these; beyond them they say nothing about what is usual.
+#: A float is scaled by bounds between these; bounds outside do not show what is usual.
 _USUAL, _ABSURD = 10.0, 1e6
 
-#: Squares of gradients, which optimisers keep, would soon be infinite beyond it, and what is learned be lost for good.
+#: Beyond it the squares of gradients, which optimisers keep, would soon be infinite, and all learning would be lost.
 LARGEST = 1e15
 
 
@@ -29,7 +29,7 @@ class Leaf:
     """One array of an observation."""
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """Check and convert one value, or ``length`` of them with a leading axis.
+        """Check and convert one value, or ``length`` values with a leading axis.
 
         Raises:
             ObservationError: if it does not fit; the message begins with ``where``.
@@ -56,7 +56,7 @@ class BoxLeaf(Leaf):
 
     Attributes:
         shape: of one observation.
-        as_bytes: whether they are carried as uint8.
+        as_bytes: whether they are kept as uint8.
         offset: of all, or of each in C order.
         scale: of all, or of each in C order.
     """
@@ -109,7 +109,7 @@ class BoxLeaf(Leaf):
 
 @dataclass(frozen=True)
 class ChoiceLeaf(Leaf):
-    """One of ``size`` numbers from ``start``; carried as an index from 0."""
+    """One of ``size`` numbers from ``start``; kept as an index from 0."""
 
     size: int
     start: int
@@ -119,7 +119,7 @@ class ChoiceLeaf(Leaf):
         return _indices(_array(value, (), where, length), self.size, self.start, where)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Return one-hot."""
+        """Return the one-hot vector of the choice."""
         return jax.nn.one_hot(encoded, self.size)
 
     @property
@@ -147,7 +147,7 @@ class ChoicesLeaf(Leaf):
         return _indices(flat, self.sizes, self.starts, where)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Return one-hot each."""
+        """Return a one-hot vector for each choice."""
         return jnp.concatenate([jax.nn.one_hot(encoded[i], size) for i, size in enumerate(self.sizes)])
 
     @property
@@ -248,13 +248,13 @@ class GridLeaf(Leaf):
         if not (array < np.array(GRID_SIZES)).all():
             _refuse(
                 where,
-                f"is no MiniGrid view: object, colour and state must be below {GRID_SIZES}; for a picture construct "
+                f"is not a MiniGrid view: object, colour and state must be below {GRID_SIZES}; for a picture construct "
                 "the ensemble with kind='image', or the encoder with grid=False",
             )
         return array.astype(np.uint8)
 
     def cells(self, encoded: jax.Array) -> jax.Array:
-        """Return one-hot of every cell: float32 [H, W, 21]."""
+        """Return every cell as one-hot: float32 [H, W, 21]."""
         parts = [jax.nn.one_hot(encoded[..., i], size) for i, size in enumerate(GRID_SIZES)]
         return jnp.concatenate(parts, axis=-1)
 
@@ -298,7 +298,7 @@ def _array(value: Any, shape: tuple[int, ...], where: str, length: int | None) -
         _refuse(where, "is a masked array, and what is masked has no value: fill it in a wrapper of the environment")
     try:
         array = np.asarray(value)
-    except Exception as error:  # What an object does when it is to be an array, nobody knows.
+    except Exception as error:  # An object may do anything when NumPy makes it an array.
         raise ObservationError(f"{where}: is no array of shape {expected}: {error}") from error
     if array.shape != expected:
         _refuse(where, f"expected shape {expected}; got {array.shape}")
@@ -306,7 +306,7 @@ def _array(value: Any, shape: tuple[int, ...], where: str, length: int | None) -
 
 
 def _whole(array: np.ndarray, low: int, high: int, where: str) -> np.ndarray:
-    """The same array, of whole numbers from ``low`` to ``high``; of whatever type it is, so do not reckon with it."""
+    """Return the same array, of whole numbers from ``low`` to ``high``, in any type: do not compute in it."""
     if array.dtype.kind not in "iub":
         _refuse(where, f"expected whole numbers; got {array.dtype}")
     if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
@@ -315,9 +315,9 @@ def _whole(array: np.ndarray, low: int, high: int, where: str) -> np.ndarray:
 
 
 def _indices(array: np.ndarray, sizes: int | tuple[int, ...], starts: int | tuple[int, ...], where: str) -> np.ndarray:
-    """Choices, of any type of whole numbers, as int32 counted from their starts.
+    """Return choices, of any type of whole numbers, as int32 counted from their starts.
 
-    The difference is taken of int64: in the environment's own type it may wrap round (99 - -100 is -57 in int8).
+    The difference is computed in int64: in the environment's own type it may wrap round (99 - -100 is -57 in int8).
     """
     first, last = np.asarray(starts, np.int64), np.add(starts, np.subtract(sizes, 1, dtype=np.int64), dtype=np.int64)
     numbers = _whole(array, int(first.min()), int(last.max()), where).astype(np.int64)

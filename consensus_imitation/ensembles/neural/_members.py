@@ -31,11 +31,11 @@ _Kind = Literal["auto", "image", "grid"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """All about the members that is no array. Equal ones share compiled functions.
+    """All about the members that is not an array. Equal architectures share compiled functions.
 
     Attributes:
         make_module: see `from_module`.
-        encoder: what it sees.
+        encoder: what a member sees.
         num_actions: A.
         window: L, steps that it sees; 0 for the present observation without its axis.
         training: how it learns.
@@ -96,7 +96,7 @@ class Neural(PureEnsemble):
 
     @property
     def encoder(self) -> Encoder:
-        """From the environment's observations to what the networks take."""
+        """The encoder from the environment's observations to what the networks take."""
         return self.architecture.encoder
 
     @property
@@ -110,7 +110,7 @@ class Neural(PureEnsemble):
         return train.init(arch.training, arch.make_params, self.num_members, arch.zeros(), key)
 
     def init_carry(self) -> Carry:
-        """Return the empty window, shared by all members; () for those that see the present step alone.
+        """Return the empty window, shared by all members; () for members that see only the present step.
 
         It holds the last L-1 steps: the encoded observations, the action executed after each, and whether it is real.
         """
@@ -119,7 +119,7 @@ class Neural(PureEnsemble):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[1:], self.architecture.zeros())
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """Return the empty window: what happened in another episode is no evidence of what is hidden in this one."""
+        """Return the empty window: another episode is not evidence of what is hidden in this one."""
         del carry
         return self.init_carry()
 
@@ -212,7 +212,7 @@ def cnn(
 
     Args:
         observation_space: with at least one Box ``[H, W, C]``, or a MiniGrid view; other parts join after the
-            convolutions. A `encoding.make_encoder` gives more control, e.g. over the vocabulary.
+            convolutions. `encoding.make_encoder` gives more control, e.g. over the vocabulary.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         channels: features of each 3x3 convolution, (16, 32, 32) for pictures; for a view one number, (16,).
@@ -220,9 +220,9 @@ def cnn(
         training: how they learn; `Training()` if None.
         prior: [N], uniform if None.
         kind: "image", "grid" (a uint8 Box ``[H, W, 3]`` is a MiniGrid view), or "auto": a grid where the space is a
-            Dict of ``image``, ``direction`` and ``mission``, as MiniGrid's are, with at most 32 cells a side. Say
+            Dict of ``image``, ``direction`` and ``mission``, as MiniGrid's are, with at most 32 cells a side. Give
             "image" where MiniGrid's wrappers draw smaller pictures than that.
-        window: L, steps of the episode that they see, the present one included: for observations that do not say all,
+        window: L, steps of the episode that they see, including the present one: for observations that do not show all,
             a few earlier ones and the actions between them (`networks.WindowedCNN`). The replay holds L observations
             for each answer.
 
@@ -252,15 +252,15 @@ def recurrent(
     """Return recurrent networks, for observations that do not show all: a GRU over the last steps of the episode.
 
     The members see the last ``window`` observations of this episode and the actions between them, whoever chose them.
-    The window is kept with each answer, so that training sees the very inputs that were predicted on; `networks` says
-    why no hidden state is carried along.
+    The replay keeps the window with each answer, so that training sees exactly the inputs of the predictions.
+    `networks` explains why the members carry no hidden state.
 
     Args:
         observation_space: as for `mlp`.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         hidden: size of the recurrent state.
-        window: L, at least 2. What lies further back is not seen.
+        window: L, at least 2. Members do not see what lies further back.
         training: how they learn; `Training()` if None. The replay holds L observations for each answer.
         prior: [N], uniform if None.
         channels: of convolutions, as in `cnn`; None for views as in `cnn`, and for a flat picture otherwise.
@@ -294,7 +294,7 @@ def from_module(
         make_module: ``nnx.Rngs -> nnx.Module``; called with one encoded observation (no batch axis), or a
             `networks.Window` of them, the module returns logits [A]. Define it where it stays the same object (not a
             lambda in a loop): equal functions share compiled code. `networks.MLP` shows how ``encoder.features`` helps.
-        observation_space: as for `mlp`; an `Encoder` is best made beforehand if the module uses it.
+        observation_space: as for `mlp`; if the module uses an `Encoder`, make it beforehand.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         training: how they learn; `Training()` if None.
