@@ -88,7 +88,7 @@ BROKEN = {
     "dies": ("import os; os._exit(0)", "process ended"),
     "syntax": ("def act(observation:", "SyntaxError"),
     "no such function": ("def other(observation): ...", "act"),
-    "no function": ("act = 3", "no function but int"),
+    "no function": ("act = 3", "not a function but int"),
     "missing import": ("import nothing_of_that_name", "nothing_of_that_name"),
     "memory": ("bytearray(6 * 2**30)", "MemoryError"),
 }
