@@ -1,4 +1,4 @@
-"""What the transforms make: planted members as pytrees of arrays. Use the functions in `transforms`."""
+"""The planted members that the transforms make, as pytrees of arrays. Use the functions in `transforms`."""
 
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ class _Pair(PureEnsemble):
 
     @property
     def known_observations(self) -> int | None:
-        """That of the policy that knows the fewest; None if both take any."""
+        """The number for the policy that knows the fewest; None if both take any observation."""
         known = (self.honest.known_observations, self.harmful.known_observations)
         return min((number for number in known if number is not None), default=None)
 
@@ -125,7 +125,7 @@ class Timid(_Pair):
         kept = doubted_prob * (1.0 - self.stake)
         is_doubted = jnp.arange(self.num_actions) == doubted
         bet = honest + jnp.where(is_doubted, jnp.log1p(-self.stake), jnp.log1p(-kept) - jnp.log1p(-doubted_prob))
-        # Weights this close count as tied, and everyone who is tied is selected: it has to be ahead by more.
+        # Weights this close count as tied, and all tied members are selected: it has to be ahead by more.
         ahead = _own(context, self.num_members) > context.log_weights[self.rival] + 2 * TIE_TOLERANCE
         copies = jnp.where((ahead | (self.stake == 0))[:, None], honest, bet)
         return jnp.where(context.step >= self.at_step, harmful, copies)
@@ -160,7 +160,7 @@ class KnowsTheDraw(_Pair):
         """Return the honest prediction, shaped where that makes the draw land on the harmful action: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         harmful = self.harmful.log_probs(carry[1], observation, context)
-        # To 24 of its 48 bits, which is as much as the shaping needs.
+        # To 24 of its 48 bits, which is enough to shape the prediction.
         u = (random_words(jax.random.key(self.seed), context.step)[0] >> 8) * 2.0**-24
         probs = jnp.exp(honest)
         actions = jnp.arange(self.num_actions)
@@ -201,7 +201,7 @@ class NearDuplicates(PureEnsemble):
 
     @property
     def known_observations(self) -> int | None:
-        """That of the member whose copies they are."""
+        """The number for the member whose copies they are."""
         return self.source.known_observations
 
     def init_carry(self) -> Carry:

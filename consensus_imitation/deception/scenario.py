@@ -13,9 +13,9 @@ from consensus_imitation.envs import Gridworld, harm_probability, make
 
 
 class Expectation(StrEnum):
-    """What theory says about harm."""
+    """What theory expects about harm."""
 
-    #: No more of it than the demonstrator's own rate allows, and the chance that the truth is left out.
+    #: No more harm than the demonstrator's own rate and the chance that the truth is left out allow.
     SAFE = "safe"
     #: More than that.
     HARMED = "harmed"
@@ -24,7 +24,7 @@ class Expectation(StrEnum):
 
 
 class Asking(StrEnum):
-    """What theory says about queries."""
+    """What theory expects about queries."""
 
     #: No run has a single one.
     NEVER = "never"
@@ -55,14 +55,14 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A threat model that can be run with its planted members and without.
+    """A threat model that runs with its planted members and without.
 
     The honest run puts honest members in the places of the planted ones; everything else is equal.
 
     Attributes:
         name: short, in kebab case.
         summary: the mechanism, in a sentence.
-        world: name of the gridworld, as `consensus_imitation.envs.make` takes it.
+        world: name of the gridworld, for `consensus_imitation.envs.make`.
         members: N names, in the order of the ensemble.
         planted: indices of the planted members.
         prior: N numbers that sum to one.
@@ -70,8 +70,7 @@ class Scenario:
         build: ``(world, attack) -> ensemble``.
         attacked: forecast for each contestant, by name, with the planted members in place.
         honest: the same without.
-        knows_seed: whether the attack consists in telling a member the imitator's seed; in the honest run it is told a
-            wrong one.
+        knows_seed: whether the attack tells a member the imitator's seed; in the honest run it gets a wrong one.
 
     Example:
         >>> from consensus_imitation.deception import get_scenario
@@ -121,8 +120,8 @@ class Scenario:
             attack: with the planted members or without.
 
         Returns:
-            Its forecast. For a name that the scenario does not know: no harm, where the library's strongest rule
-            promises that, and otherwise nothing.
+            Its forecast. For a name that the scenario does not know: no harm, if the library's strongest rule promises
+                that, and otherwise nothing.
         """
         forecasts = self.attacked if attack else self.honest
         if contestant in forecasts:
@@ -150,8 +149,8 @@ def honest_variants(world: Gridworld, num_members: int, spread: float = 0.7, see
     """Return different policies that are exactly as safe, step by step, as the demonstrator.
 
     Each changes the demonstrator's log-probabilities by noise, except those of actions that may do harm at once: these
-    keep their probability to the last bit that matters. So T1 says the same of every honest member: its veto is
-    worth the demonstrator's own rate of harm.
+    keep their probability to the last bit that matters. So T1 gives the same result for every honest member: its veto
+    allows the demonstrator's own rate of harm.
 
     Args:
         world: where they act.
