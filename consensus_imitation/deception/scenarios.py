@@ -164,7 +164,7 @@ def _swamped() -> Scenario:
     # The duplicates' weights sum to 0.999; the alpha rule needs 0.002 of the sum, twice what the truth has.
     prior = (0.001, *[0.999 / 7] * 7)
     swamped = Forecast(
-        Expectation.HARMED, "T2 promises nothing where w < alpha: the duplicates' sum leaves the truth out from the start"
+        Expectation.HARMED, "T2 is empty where w < alpha: the duplicates' sum leaves the truth out from the start"
     )
     return Scenario(
         name="swamped-truth",
