@@ -1,4 +1,4 @@
-"""What the pictures share: an empty figure, colours, axes. matplotlib is imported when a picture is drawn."""
+"""The common parts of pictures: an empty figure, colours, axes. The first picture imports matplotlib."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ def as_png(figure: "Figure") -> bytes:
 def draw_band(
     ax: "Axes", x: np.ndarray, values: np.ndarray, style: Mapping[str, Any], label: str | None = None
 ) -> None:
-    """Median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]; a single point is a dot."""
+    """Draw median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]; a single point is a dot."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
     ax.plot(x, middle, label=label, linewidth=1.6, marker="o" if len(x) == 1 else None, **style)
     ax.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
@@ -65,7 +65,7 @@ def line_style(number: int) -> dict[str, Any]:
 def rate_axis(ax: "Axes") -> None:
     """Make the upward axis one of rates: linear up to 1%, logarithmic above.
 
-    So zero and rates that differ a hundredfold both show.
+    So it shows zero, and also rates that differ a hundredfold.
     """
     ax.set_yscale("symlog", linthresh=0.01)
     ax.set_yticks(_RATE_TICKS, [f"{100 * tick:g}%" for tick in _RATE_TICKS])

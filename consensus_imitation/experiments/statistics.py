@@ -1,4 +1,4 @@
-"""The statistics that are quoted from runs: intervals, medians, and a test."""
+"""The statistics of runs: intervals, medians, and a test."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from scipy import stats
 
 from consensus_imitation.deception import judgement
 
-#: So many differences at most are tested by all of their sign patterns; of more, so many patterns are drawn.
+#: Up to so many differences are tested by all of their sign patterns; for more, so many patterns are drawn.
 _SIGN_PATTERNS = 100_000
 
 

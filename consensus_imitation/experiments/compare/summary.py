@@ -1,4 +1,4 @@
-"""What a comparison says: answers needed, harm on the way, and how asking dies out; per seed, then with intervals."""
+"""Summaries of a comparison: answers needed, harm, and how asking dies out; per seed, then with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class MethodSummary(NamedTuple):
         failures: unsolved episodes while learning, for each seed.
         harms_at_equal: unsafe episodes until the number of answers at which the reference method arrives (or, for a
             method that never asks so often, in its whole run), for each seed; empty if the reference never arrives.
-        all_harms: unsafe episodes in the whole run, those after learning included, for each seed: at equal steps.
+        all_harms: unsafe episodes in the whole run, including those after learning, for each seed: at equal steps.
         score: of the last evaluation, for each seed.
         late_rate: share of the last tenth of steps on which it asked, for each seed; None where its answers were spent
             before: then it cannot ask.

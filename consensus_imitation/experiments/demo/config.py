@@ -1,4 +1,4 @@
-"""What the demo runs."""
+"""The settings of the demo."""
 
 from dataclasses import dataclass
 

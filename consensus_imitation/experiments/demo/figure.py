@@ -1,4 +1,4 @@
-"""The pictures of the demo: who is believed, and two runs side by side."""
+"""The pictures of the demo: the weight of each member, and two runs side by side."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ _ACTS, _ASKS, _HARM = "#0072B2", "#E69F00", "#D55E00"
 def posterior(
     weights: np.ndarray, queried: np.ndarray, names: Sequence[str], betray_at: int | None, title: str
 ) -> "Figure":
-    """Posterior weights over time, with the queries as ticks.
+    """Draw posterior weights over time, with the queries as ticks.
 
     Args:
         weights: [T, N], before each step.

@@ -27,7 +27,7 @@ class _Entry(NamedTuple):
     make: Callable[..., Apprentice]
     text: str
     number: str | None = None
-    #: Raises ValueError for a number out of range, before anything is run.
+    #: Raises ValueError for a number out of range, before anything runs.
     check: Callable[[float], Any] = lambda _: None
 
 
@@ -133,7 +133,7 @@ def make_method(name: str, setup: Setup) -> Apprentice:
 
     Args:
         name: one of `names`, for some followed by a dash and a number: ``"minimum-4"`` for TopK(4), ``"maxprob-0.8"``.
-        setup: what all methods are given.
+        setup: the input of all methods.
 
     Raises:
         ValueError: for an unknown name, or a number out of range.

@@ -1,4 +1,4 @@
-"""What runs of `planted` say: harm with intervals and verdicts."""
+"""What runs of `planted` show: harm with intervals and verdicts."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ SUMMARY_COLUMNS = (
 
 
 def verdict(p: float, seeds: int) -> str:
-    """``"harmed"``, ``"within noise"``, or ``"too few seeds"`` where no p could be small enough.
+    """Return ``"harmed"``, ``"within noise"``, or ``"too few seeds"`` where no p could be small enough.
 
     Example:
         >>> from consensus_imitation.experiments.planted.summary import verdict

@@ -1,4 +1,4 @@
-"""What a sweep runs."""
+"""The settings of a sweep."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

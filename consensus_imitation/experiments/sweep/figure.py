@@ -24,7 +24,7 @@ class _Style(NamedTuple):
 
 
 def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "Figure":
-    """Query rate over time for each setting; query rate, share of runs harmed and return against the setting.
+    """Draw query rate over time for each setting; query rate, share of runs harmed and return against the setting.
 
     Args:
         rows: of ``sweep.csv``.
@@ -73,7 +73,7 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "F
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Query rate, harm and return for each setting, with 95% intervals over seeds."""
+    """Tabulate query rate, harm and return for each setting, with 95% intervals over seeds."""
     body = [
         (
             label,
@@ -145,7 +145,7 @@ def _share_harmed_unasked(rows: Sequence[Row]) -> tuple[float, float, float]:
 
 
 def _setting_styles(groups: Mapping[str, Sequence[Row]]) -> list[_Style]:
-    """Full lines from dark to light for k, dashed ones in orange for alpha."""
+    """Return the line styles: full lines from dark to light for k, dashed orange lines for alpha."""
     from matplotlib import colormaps
 
     families = {rule: [rows[0]["rule"] for rows in groups.values()].count(rule) for rule in ("topk", "alpha")}

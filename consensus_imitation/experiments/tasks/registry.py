@@ -23,7 +23,7 @@ def make(name: str) -> Task:
     """Return the task of that name.
 
     Raises:
-        ValueError: if there is none, listing those that there are.
+        ValueError: if there is none; the message lists the existing ones.
         ImportError: without the packages that it needs, naming the extra that brings them.
 
     Example:

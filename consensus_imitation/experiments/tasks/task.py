@@ -1,4 +1,4 @@
-"""A task: an environment, somebody who can do it, and what counts as doing it well."""
+"""A task: an environment, a demonstrator for it, and what counts as success."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,27 +17,26 @@ class DemonstratorMaker(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """An environment with a demonstrator, and how episodes are judged.
+    """An environment with a demonstrator, and the rules that judge episodes.
 
     Attributes:
         name: by which `make` finds it.
         env_id: Gymnasium's.
         success_means: when an episode counts as solved, in words.
         harm_means: when an episode counts as unsafe (or, where the task knows no unsafe event, as failed), in words.
-        threshold: by what "as good as the demonstrator" is measured: the mean ``"return"``, or the rate of
-            ``"success"``.
+        threshold: the measure of "as good as the demonstrator": the mean ``"return"``, or the rate of ``"success"``.
         max_episode_steps: an episode is cut off after so many steps: by the environment, or else, with a warning, by
-            whoever plays it (`track`).
+            the loop that plays it (`track`).
         members: which kind of members fits: ``"mlp"`` (a vector of numbers), ``"grid"`` (a dictionary of a
             7 x 7 grid of tiles, a direction and a mission) or ``"one-hot"`` (the number of a state).
         epsilon: probability of a uniformly random action in the demonstrator's answers, unless another is asked for.
         vocabulary: every word that a mission may contain; empty where there are no missions.
-        deterministic: whether a policy is evaluated by its likeliest actions. Where an observation does not show the
-            whole state they lead members without memory round in circles, and it is evaluated by draws from its law.
+        deterministic: whether the evaluation takes a policy's likeliest actions. Where an observation does not show the
+            whole state, these lead members without memory in circles, and the evaluation draws from the policy's law.
         rules: the judgement itself.
 
     Raises:
-        ValueError: if ``threshold`` or ``members`` is none of these words.
+        ValueError: if ``threshold`` or ``members`` is not one of these words.
     """
 
     name: str
@@ -66,7 +65,7 @@ class Task:
         Args:
             seed: of everything that happens in it, episode after episode; None leaves it unseeded (and a later
                 ``reset(seed=...)`` seeds it at any time).
-            render_mode: as Gymnasium takes it, such as ``"rgb_array"``; None for no pictures.
+            render_mode: as for Gymnasium, such as ``"rgb_array"``; None for no pictures.
 
         Raises:
             ImportError: without the packages of the task, naming the extra that brings them.
