@@ -1,4 +1,4 @@
-"""Where the time of a learning run goes: environment, demonstrator, training, and all the rest."""
+"""What takes the time of a learning run: environment, demonstrator, training, and all the rest."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Shares(NamedTuple):
 
     @property
     def rest(self) -> float:
-        """What is left for predicting, deciding, recording and the loop itself."""
+        """The rest: predictions, decisions, records and the loop itself."""
         return self.total - self.outside - self.training
 
 

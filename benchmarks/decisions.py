@@ -34,7 +34,7 @@ floor = jax.jit(jnp.sum)
 
 @jax.jit
 def naive_jit(log_probs: jax.Array, log_weights: jax.Array, key: jax.Array, k: jax.Array) -> Any:
-    """Return what one writes first in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
+    """Return the first idea in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
     rank = jnp.argsort(jnp.argsort(-log_weights))
     probs = jnp.exp(log_probs)
     min_probs = jnp.min(jnp.where((rank < k)[None, :, None], probs, jnp.inf), axis=1)
@@ -44,7 +44,7 @@ def naive_jit(log_probs: jax.Array, log_weights: jax.Array, key: jax.Array, k: j
 
 
 def textbook_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
-    """The definition, written down for one observation and looped over the batch, in NumPy's double precision."""
+    """Compute the definition for one observation, looped over the batch, in NumPy's double precision."""
     actions, query_probs = [], []
     for predictions, uniform in zip(log_probs, uniforms, strict=True):
         probs = np.exp(predictions.astype(np.float64))
@@ -60,7 +60,7 @@ def textbook_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.
 
 
 def vectorised_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
-    """Return the definition for the whole batch at once."""
+    """Compute the definition for the whole batch at once."""
     top = np.argsort(-log_weights)[:k]
     min_probs = np.exp(log_probs[:, top]).min(axis=1)
     # In double precision: a float32 running sum over many actions drifts.
@@ -74,7 +74,7 @@ def vectorised_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: n
 class TunedNumpy:
     """The best NumPy that we could write: only the k rows, in place, `exp` of two rows, block-wise inversion.
 
-    With many actions it goes through the batch one by one, so that everything stays in the cache.
+    With many actions it processes the batch one by one, so that everything stays in the cache.
     """
 
     def __init__(self, batch: int, num_actions: int) -> None:

@@ -10,17 +10,17 @@ from consensus_imitation.envs.gridworld import Gridworld
 #: Log-weights this close are tied, as in the library's selection rules.
 _TIE = 1e-5
 
-#: A prediction that sums above one by more than this is no distribution.
+#: A prediction that sums above one by more than this is not a distribution.
 _MASS = 1e-4
 
 
 class LeanNumpyImitator:
     """The pointwise minimum of the k heaviest tabular members, as fast as one step at a time goes, unchecked.
 
-    Tables are laid out so that a look-up reads one block, the selection is computed anew only after an answer, and
-    all that is left of a step are one gather, one minimum, one running sum and a few Python floats. It relies on tables
-    of probabilities that are right: no prediction is checked. (With tables that never change one could go further
-    and tabulate the whole law for every state after each answer.)
+    The layout of the tables lets a look-up read one block, and the selection is computed again only after an answer. So
+    a step is only one gather, one minimum, one running sum and a few Python floats. It relies on correct tables of
+    probabilities, and checks no prediction. (With tables that never change one could also tabulate the whole law for
+    every state after each answer.)
 
     Args:
         probs: [N, S, A].
@@ -47,7 +47,7 @@ class LeanNumpyImitator:
         rows = self._probs[observation].take(self.selected, axis=0)
         cumulative = np.minimum.reduce(rows, axis=0).cumsum().tolist()
         query_prob = 1.0 - cumulative[-1]
-        # Members that agree never ask: what is left is rounding.
+        # Members that agree never ask: the rest is rounding.
         if query_prob < 1e-9:
             query_prob = 0.0
         if uniform < query_prob:
@@ -66,11 +66,11 @@ class LeanNumpyImitator:
 
 
 class NumpyImitator(LeanNumpyImitator):
-    """The same for members that predict log-probabilities and may be wrong: it does what the library does at a step.
+    """The same for members that predict log-probabilities and may fail: it does what the library does at a step.
 
-    Every prediction is checked (an invalid one counts as the zero vector), the query probability is exactly 0 where
-    the members agree, and the evidence for each answer is kept. Arrays are preallocated, and the selection is
-    computed anew only after an answer.
+    Every prediction is checked (an invalid one counts as the zero vector), the query probability is exactly 0 where the
+    members agree, and the evidence for each answer is kept. Arrays are preallocated, and the selection is computed
+    again only after an answer.
     """
 
     def __init__(self, probs: np.ndarray, k: int) -> None:
@@ -112,7 +112,7 @@ class NumpyImitator(LeanNumpyImitator):
 
 
 class Totals(NamedTuple):
-    """What a run adds up to."""
+    """The totals of a run."""
 
     queries: int
     harms: int

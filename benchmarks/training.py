@@ -19,7 +19,7 @@ _PICTURE, _CHANNELS, _NUM_ACTIONS = (14, 14, 3), (16, 32), 6
 
 @dataclass(frozen=True)
 class Convolutional:
-    """Makes networks of two 3x3 convolutions, the second with a stride of 2, and a dense layer.
+    """A factory of networks of two 3x3 convolutions, the second with a stride of 2, and a dense layer.
 
     Args:
         convolution: ``(channels, features, stride, rngs) -> layer``.
@@ -85,7 +85,7 @@ def make_round(members: Neural) -> Callable[[Learned], Any]:
 
 
 def same_parameters(patches: Learned) -> dict[str, Any]:
-    """Return the parameters of `by_patches` in the shape that `by_flax` has them."""
+    """Return the parameters of `by_patches` in the shape that `by_flax` uses."""
 
     def kernel(layer: dict[str, Any]) -> dict[str, Any]:
         linear = layer["linear"]

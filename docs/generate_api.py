@@ -14,7 +14,7 @@ from consensus_imitation.envs import worlds
 PAGE = Path(__file__).with_name("api.md")
 
 #: Namespaces in the order of the page: a heading, and the modules whose names are its own (their ``__all__``, or what
-#: they define). What begins with an underscore is nobody's business.
+#: they define). What begins with an underscore is private.
 NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation": ("Top level", ("",)),
     "consensus_imitation.core.aggregation": ("Aggregation rules and gates (`aggregation`)", ("",)),

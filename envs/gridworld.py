@@ -139,8 +139,8 @@ def build_gridworld(
         description: What the world is.
         harm_description: What the harmful event is.
         gamma: The demonstrator's discount per step.
-        demonstrator: Gives the probabilities of the actions in a state instead of planning; not asked in
-            terminal states, where the probabilities are uniform.
+        demonstrator: Gives the probabilities of the actions in a state instead of planning; not used in terminal
+            states, where the probabilities are uniform.
 
     Returns:
         The world.

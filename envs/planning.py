@@ -62,8 +62,8 @@ def q_values(
 ) -> Float64s:
     """Return the optimal discounted action values, by value iteration.
 
-    The horizon is ignored (the policy would otherwise depend on the time, which is not observed), and
-    nothing is counted after a terminal state.
+    The function ignores the horizon (otherwise the policy would depend on the time, which is not observed), and counts
+    nothing after a terminal state.
 
     Args:
         env: The environment.
@@ -168,7 +168,7 @@ def harmful_policy(env: TabularEnv) -> Float32s:
 
 
 def harm_probability(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: int) -> HarmForecast:
-    """Exact forecast of harm under a policy that acts on the observation alone.
+    """Forecast harm exactly under a policy that acts on the observation alone.
 
     The recursion starts with a fresh episode and, as a rollout does, begins a new one after each termination
     and each truncation.
@@ -236,7 +236,7 @@ def occupancy(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: int) -> F
 def reach_probability(
     env: TabularEnv, policy_probs: npt.ArrayLike, target: npt.ArrayLike, num_steps: int | None = None
 ) -> float:
-    """P(an episode visits one of the target states), start included.
+    """Return P(an episode visits one of the target states), including the start.
 
     Args:
         env: The environment.
@@ -303,7 +303,7 @@ class _Rollout:
         self._horizon = env.horizon
 
     def fresh(self) -> Float64s:
-        """[H, S] with all mass at the starts at time 0; without a horizon the time does not matter: H = 1."""
+        """Return [H, S] with all mass at the starts at time 0; without a horizon the time does not matter: H = 1."""
         mass = np.zeros((self._horizon or 1, len(self.start)))
         mass[0] = self.start
         return mass
@@ -321,7 +321,7 @@ class _Rollout:
 
 
 def _sparse(weights: Float64s, next_state: npt.NDArray[np.int32]) -> Any:
-    """[S, S] transition matrix out of weights [S, A, O]."""
+    """Return the [S, S] transition matrix from weights [S, A, O]."""
     size = weights.shape[0]
     source = np.broadcast_to(np.arange(size)[:, None, None], weights.shape)
     entries = (weights.ravel(), (source.ravel(), next_state.ravel()))
