@@ -32,7 +32,7 @@ _EXIT_CODES = (
 
 #: What an interrupt costs: of a command that saves what is finished (the parts' name), and of the others.
 _CONTINUES = "finished {parts} are saved in {out}, and the same command{without} continues with the rest"
-_BEGINS_ANEW = "what is unfinished is not kept, and the same command begins anew"
+_BEGINS_ANEW = "unfinished work is not kept, and the same command starts from the beginning"
 
 
 class _Parser(argparse.ArgumentParser):

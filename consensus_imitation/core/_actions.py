@@ -135,7 +135,7 @@ def numbers_of(value: Any) -> np.ndarray:
         masked = bool(np.ma.is_masked(array))
         array = np.asarray(array)
     except Exception as error:  # An object may do anything when NumPy makes it an array.
-        raise ValueError(f"it is no array: {error}") from error
+        raise ValueError(f"it is not an array: {error}") from error
     if masked:
         raise ValueError("part of it is masked, and what is masked has no value")
     if not is_whole(array.dtype) and not jnp.issubdtype(array.dtype, jnp.floating):

@@ -59,9 +59,9 @@ def unpack(data: bytes) -> Any:
         value = _unpacked(data, 0)
         canonical = pack(value) == data
     except Exception as error:
-        raise JournalCorruptedError(f"these {len(data)} bytes are no packed observation: {error}") from error
+        raise JournalCorruptedError(f"these {len(data)} bytes are not a packed observation: {error}") from error
     if not canonical:
-        raise JournalCorruptedError(f"these {len(data)} bytes are no packed observation: not in canonical form")
+        raise JournalCorruptedError(f"these {len(data)} bytes are not a packed observation: not in canonical form")
     return value
 
 

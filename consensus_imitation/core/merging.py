@@ -85,7 +85,7 @@ class Merging(struct.PyTreeNode):
     def _check(self, lenient: bool) -> None:
         if self.tolerance is not None:
             wanted = (
-                "lie in [0, 1) (it is a total variation distance; 1 would merge everybody), or be None to merge nobody"
+                "lie in [0, 1) (it is a total variation distance; 1 would merge all members), or be None to merge none"
             )
             check_number("tolerance", self.tolerance, wanted, lambda far: (far >= 0) & (far < 1), lenient=lenient)
         check_number("min_answers", self.min_answers, "be at least 0", lambda least: least >= 0, lenient=lenient)

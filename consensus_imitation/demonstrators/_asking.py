@@ -208,7 +208,7 @@ class Asker:
             f"{self._whom} did not answer: {attempts} attempt{'s' if attempts > 1 else ''} in {seconds:.3g} s"
             + (f", with {timeout:g} s for each" if timeout is not None else "")
             + (f"; the last failed: {query.failure!r}" if query.failure is not None else "")
-            + ("; an earlier query was given up, but its call still goes on" if query.call is None else "")
+            + ("; an earlier query was given up, but its call still runs" if query.call is None else "")
             + '. Call again to ask again, or change its Patience: a longer timeout, more retries, then="block", or a '
             "SafeAction to take instead"
         )

@@ -93,7 +93,7 @@ class Patience:
             if not (known and 0 < timeout <= threading.TIMEOUT_MAX):
                 raise ConfigurationError(
                     f"timeout must be a number of seconds above 0 and at most {threading.TIMEOUT_MAX:.0f}, got "
-                    f"{timeout!r}: None waits for ever"
+                    f"{timeout!r}: None waits without limit"
                 )
         check_integer("retries", self.retries, 0)
         if not isinstance(then, SafeAction) and not (isinstance(then, str) and then in THEN):

@@ -90,7 +90,7 @@ class Ledger:
             make: makes it.
         """
         if file not in self._files:
-            raise ValueError(f"{file} is none of the ledger's files")
+            raise ValueError(f"{file} is not one of the ledger's files")
         path = None if self._out is None else self._out / file
         if path is not None and path.exists():
             return json.loads(path.read_text(encoding="utf-8"))

@@ -109,7 +109,7 @@ def _verify(action: Verify) -> Outcome:
     try:
         report = examine(_file(action.run_dir))
         if not report.sound:
-            said = [*report.lines(), "going on with the run cuts it back to what is whole"]
+            said = [*report.lines(), "a run that continues cuts it back to the whole part"]
             return Outcome(lines=said, sound=False)
         again = replay(action.run_dir)
     except JournalCorruptedError as error:

@@ -36,7 +36,7 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
         >>> env = tasks.make("gotoobj").make_env()
         >>> observation, _ = env.reset(seed=0)
         >>> bot = BabyAIDemonstrator(env)
-        >>> bot(observation) == bot(observation)  # asking twice about the same step is no harm
+        >>> bot(observation) == bot(observation)  # to ask twice about the same step does no harm
         True
         >>> bot.observe(0, "imitator")  # somebody turned left instead
         >>> observation, *_ = env.step(0)
@@ -48,7 +48,7 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
         self._module = _import_bot()
         super().__init__(7, epsilon, seed)
         if not hasattr(type(env.unwrapped), "validate_instrs"):
-            raise ValueError(f"{env} is no BabyAI level: the bot plans for those alone")
+            raise ValueError(f"{env} is not a BabyAI level: the bot plans only for those")
         self._level = env.unwrapped
         self.reset()
 
@@ -77,7 +77,7 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
             self._suggestion, self._planned_at = self._plan(), step
         elif step != self._planned_at:
             raise RuntimeError(
-                "the environment took a step that the bot does not know of: call observe(action, who) once for every "
+                "the environment took a step that the bot did not observe: call observe(action, who) once for every "
                 "step, with the action that is about to be executed"
             )
         return self._suggestion

@@ -120,7 +120,7 @@ class _Process:
             return worker.HEADER.size - have
         number, size = worker.HEADER.unpack_from(self._received)
         if number != self._number or not 1 <= size <= self._largest:
-            raise _BrokenError("it sent what is no reply")
+            raise _BrokenError("it sent something that is not a reply")
         return worker.HEADER.size + size - have
 
     def kill(self) -> None:
@@ -254,7 +254,7 @@ class Member:
         elif kind in (worker.FAILED, worker.SPENT):
             self.fail(readable(content))
         else:
-            self.fail("it sent what is no reply")
+            self.fail("it sent something that is not a reply")
 
     def _stop(self) -> None:
         if self._process is not None:

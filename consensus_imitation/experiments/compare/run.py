@@ -71,7 +71,7 @@ def run(
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
     if task is not None and processes > 1:
-        raise ValueError("a task of your own runs in one process: leave processes at 1")
+        raise ValueError("your own task runs in one process: leave processes at 1")
     played = tasks.make(config.task) if task is None else task
     _check_members(played, config)
     # You can add runs of other methods and more seeds.

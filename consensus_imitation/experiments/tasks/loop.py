@@ -322,7 +322,7 @@ def _check(
     if checkpoint_every is not None and out is None:
         raise ValueError("checkpoints need out=, the directory that they are written to")
     if evaluate_every is not None and task is None and evaluate is None:
-        raise ValueError("evaluation needs an environment of its own: pass evaluate= or task=")
+        raise ValueError("evaluation needs a separate environment: pass evaluate= or task=")
 
 
 def _check_evaluation(evaluate: Any, task: Task | None, env: Any, imitator: ConsensusImitator) -> None:
@@ -336,7 +336,7 @@ def _check_evaluation(evaluate: Any, task: Task | None, env: Any, imitator: Cons
                 own.close()
         return
     if evaluate is env:
-        raise ValueError("evaluation would disturb the run: pass evaluate= an environment of its own")
+        raise ValueError("evaluation would disturb the run: pass evaluate= a separate environment")
     if getattr(evaluate, "num_envs", None) is not None:
         raise ValueError(
             "evaluation plays one episode after another: pass evaluate= a single environment, not a vector"

@@ -75,7 +75,7 @@ def open_records(
         about["run"] = imitator.run
     known = claim_directory(out, about, overwrite, () if resume else ("checkpoint.msgpack", BEGINNING))
     if known and not resume and (out / "steps.csv").exists():
-        raise ValueError(f"{out} holds a run already: add resume=True to go on, or overwrite=True to replace it")
+        raise ValueError(f"{out} already holds a run: add resume=True to continue, or overwrite=True to replace it")
     if imitator.run_dir is not None:
         records.step = imitator.num_steps - _beginning(out / BEGINNING, imitator)
         for decision in imitator.pending if resume else ():
