@@ -191,7 +191,7 @@ def compile_mdp(
     horizon: int | None,
     max_states: int = 100_000,
 ) -> tuple[TabularEnv, tuple[StateT, ...]]:
-    """Explore the states that can be reached and write the process down as arrays.
+    """Explore the reachable states and store the process as arrays.
 
     Args:
         name: Name of the world.

@@ -37,7 +37,7 @@ class SamplingEnsemble(Protocol):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         ...
 
     @property
@@ -66,10 +66,10 @@ class SamplingBase(struct.PyTreeNode):
     """Base of sampling ensembles; without memory unless a subclass adds it."""
 
     def init_carry(self) -> Carry:
-        """Nothing to remember."""
+        """Return an empty memory."""
         return ()
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Nothing to remember."""
+        """Return the memory unchanged."""
         del observation, context, action, queried
         return carry

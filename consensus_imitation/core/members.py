@@ -63,12 +63,12 @@ class Ensemble(Protocol):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         ...
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         ...
 
     @property
@@ -145,27 +145,27 @@ class FixedMembers:
         return None
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """Nothing to learn."""
+        """Return nothing: these members do not learn."""
         del key
         return ()
 
     def learn(
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
-        """Nothing to learn."""
+        """Return what was learned so far, unchanged."""
         del carry, observation, answer, log_probs
         return learned
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """Append the step to the history."""
+        """Return the memory unchanged: the history does not end with an episode."""
         return carry
 
     def init_carry(self) -> Carry:
-        """Nothing to remember."""
+        """Return an empty memory."""
         return ()
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Nothing to remember."""
+        """Return the memory unchanged."""
         del observation, context, action, queried
         return carry
 

@@ -224,7 +224,7 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         return relative * (1 + TIE_TOLERANCE) >= jnp.asarray(self.alpha) * (heavier + relative)
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """Distance [N] to the weight below which the heavier others are too heavy; ``inf`` without others."""
+        """Return the distance [N] to the weight below which heavier others are too heavy; ``inf`` without others."""
         relative = jnp.exp(log_weights - jnp.max(log_weights))
         others = jnp.where(jnp.eye(log_weights.shape[-1], dtype=bool), 0.0, relative[None, :])
         descending = jnp.sort(others, axis=-1)[:, ::-1]
@@ -242,13 +242,13 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
 
     @property
     def largest_set(self) -> float:
-        """``floor(1 / alpha)``."""
+        """``floor(1 / alpha)``, ties aside."""
         # 1 / 0.1 and the like must not fall below the integer they stand for.
         return math.floor(1 / float(cast(float, self.alpha)) + 1e-6)
 
     @property
     def smallest_share(self) -> float:
-        """Alpha."""
+        """Alpha, the least share."""
         return float(cast(float, self.alpha))
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:

@@ -47,7 +47,7 @@ class AsksAtRandom:
 
     @property
     def name(self) -> str:
-        """Short name."""
+        """Short name of the rule."""
         return f"{self.rule.name}-asking"
 
     def check(self, num_members: int) -> None:

@@ -27,7 +27,7 @@ class _Pair(PureEnsemble):
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.honest.num_actions
 
     @property
@@ -186,17 +186,17 @@ class NearDuplicates(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """J."""
+        """J, the number of copies."""
         return self.offset.shape[0]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.offset.shape[1]
 
     @property
     def prior(self) -> jax.Array:
-        """Uniform [J]."""
+        """Uniform prior weights [J]."""
         return jnp.full(self.num_members, 1.0 / self.num_members)
 
     @property

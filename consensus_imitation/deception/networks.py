@@ -40,12 +40,12 @@ class PlantedNetwork(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """1."""
+        """1, the number of members."""
         return 1
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.architecture.num_actions
 
     @property

@@ -38,7 +38,7 @@ class Callables(FixedMembers):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return len(self.functions)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:

@@ -27,17 +27,17 @@ class Tabular(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.table.shape[-2]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.table.shape[-1]
 
     @property
     def known_observations(self) -> int:
-        """S."""
+        """S, the number of known observations."""
         return self.table.shape[0]
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:

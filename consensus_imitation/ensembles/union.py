@@ -20,12 +20,12 @@ class _Joined:
 
     @property
     def num_members(self) -> int:
-        """N, over all parts."""
+        """N, the number of members of all parts."""
         return sum(part.num_members for part in self.parts)
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.parts[0].num_actions
 
     @property

@@ -30,7 +30,7 @@ class Autoregressive(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> jax.Array:

@@ -26,7 +26,7 @@ class Functions(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def init_carry(self) -> Carry:

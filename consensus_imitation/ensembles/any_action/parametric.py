@@ -37,7 +37,7 @@ class Parametric(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def init_carry(self) -> Carry:

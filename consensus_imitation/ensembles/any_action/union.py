@@ -20,7 +20,7 @@ class SamplingUnion(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N, over all parts."""
+        """N, the number of members of all parts."""
         return sum(part.num_members for part in self.parts)
 
     def init_carry(self) -> Carry:

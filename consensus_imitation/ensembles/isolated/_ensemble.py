@@ -68,7 +68,7 @@ class Isolated(FixedMembers):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return len(self.targets)
 
     @property

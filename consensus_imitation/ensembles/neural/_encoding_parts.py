@@ -94,7 +94,7 @@ class BoxLeaf(Leaf):
         return (numbers - offset) * scale
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Scaled and flat."""
+        """Return the features, scaled and flat."""
         return self.scaled(encoded).ravel()
 
     @property
@@ -171,7 +171,7 @@ class BinaryLeaf(Leaf):
         return _whole(_array(value, self.shape, where, length), 0, 1, where).astype(np.uint8)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Flat."""
+        """Return the bits as flat features."""
         return jnp.asarray(encoded, jnp.float32).ravel()
 
     @property
@@ -220,7 +220,7 @@ class TextLeaf(Leaf):
         return len(self.vocabulary) + zlib.crc32(word.encode()) % self.buckets
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Counts."""
+        """Return the counts as features."""
         return jnp.asarray(encoded, jnp.float32)
 
     @property

@@ -81,17 +81,17 @@ class Neural(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[-1]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.architecture.num_actions
 
     @property
     def learns(self) -> bool:
-        """True."""
+        """True: the members learn."""
         return True
 
     @property
@@ -101,7 +101,7 @@ class Neural(PureEnsemble):
 
     @property
     def training(self) -> Training:
-        """How they learn."""
+        """How the members learn."""
         return self.architecture.training
 
     def init_learned(self, key: jax.Array) -> Learned:

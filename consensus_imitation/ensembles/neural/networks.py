@@ -56,7 +56,7 @@ class MLP(nnx.Module):
     """All features of the observation, flat, through dense layers."""
 
     def __init__(self, encoder: Encoder, num_actions: int, hidden: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``hidden``: widths of the hidden layers."""
+        """Make layers; ``hidden`` gives the widths of the hidden ones."""
         self.encoder = encoder
         self.dense = Dense((encoder.width, *hidden, num_actions), rngs)
 
@@ -127,7 +127,7 @@ class ImageTrunk(nnx.Module):
     """
 
     def __init__(self, encoder: Encoder, channels: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``channels``: features of each 3x3 convolution.
+        """Make layers; ``channels`` gives the features of each 3x3 convolution.
 
         Raises:
             ConfigurationError: if the observation has no picture, or one whose channels come first.
@@ -182,7 +182,7 @@ class GridTrunk(nnx.Module):
     """
 
     def __init__(self, encoder: Encoder, channels: int, rngs: nnx.Rngs) -> None:
-        """``channels``: features of each cell.
+        """Make layers; ``channels`` is the number of features of each cell.
 
         Raises:
             ConfigurationError: unless the observation holds exactly one MiniGrid view.
@@ -230,7 +230,7 @@ class CNN(nnx.Module):
     """A trunk for pictures or views, then dense layers."""
 
     def __init__(self, trunk: ImageTrunk | GridTrunk, num_actions: int, hidden: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``hidden``: widths of the dense layers."""
+        """Make layers; ``hidden`` gives the widths of the dense ones."""
         self.trunk = trunk
         self.dense = Dense((trunk.width, *hidden, num_actions), rngs)
 
@@ -249,7 +249,7 @@ class WindowedCNN(nnx.Module):
     def __init__(
         self, trunk: ImageTrunk | GridTrunk, num_actions: int, hidden: Sequence[int], window: int, rngs: nnx.Rngs
     ) -> None:
-        """``hidden``: widths of the dense layers.
+        """Make layers; ``hidden`` gives the widths of the dense ones.
 
         Each earlier observation gets half as many features as the first dense layer has, or as many as there are
         actions if there is no dense layer.
@@ -276,7 +276,7 @@ class WindowedGRU(nnx.Module):
     def __init__(
         self, trunk: FlatTrunk | ImageTrunk | GridTrunk, num_actions: int, hidden: int, rngs: nnx.Rngs
     ) -> None:
-        """``hidden``: size of the state, and of the embedding of each step."""
+        """Make layers; ``hidden`` is the size of the state, and of the embedding of each step."""
         self.trunk = trunk
         self.num_actions, self.hidden = num_actions, hidden
         self.embed = nnx.Linear(trunk.width + num_actions, hidden, rngs=rngs)

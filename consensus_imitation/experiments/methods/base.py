@@ -87,11 +87,11 @@ class CountedDemonstrator(Demonstrator):
         return answer
 
     def reset(self) -> None:
-        """An episode begins."""
+        """Begin an episode."""
         self._own.reset()
 
     def observe(self, action: int, who: Who) -> None:
-        """Pass on what is about to be done."""
+        """Tell the demonstrator what will be done next."""
         self._own.observe(action, who)
 
 

@@ -37,7 +37,7 @@ class DemonstratorMeasure(NamedTuple):
 def evaluate(
     task: Task, predict: Callable[[Any], Any], episodes: int = 20, seed: int = 0
 ) -> tuple[EpisodeOutcome, ...]:
-    """Play episodes side by side, one in each copy of the environment, without asking anybody.
+    """Play episodes side by side, one in each copy of the environment, without questions.
 
     All evaluations with the same seed have the same episodes: the i-th begins in the same way, and the same actions
     lead to the same course.
