@@ -87,7 +87,7 @@ def _copied(value: Any, array: Callable[[np.ndarray], np.ndarray]) -> Any:
         return tuple(_copied(part, array) for part in value)
     try:
         return copy.deepcopy(value)
-    except Exception as error:  # Whatever it is, and whatever it does when it is copied.
+    except Exception as error:  # It may be anything, and do anything when it is copied.
         raise ObservationError(
             f"the observation holds something of type {kind.__module__}.{kind.__qualname__} that cannot be copied "
             f"({error}), so that nobody knows whether it stays what it is: give arrays, numbers, texts, or lists, "

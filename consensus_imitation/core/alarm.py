@@ -9,8 +9,8 @@ Each q is any rule that predicts the answer before it is seen, and pi_n is what 
 (`posterior.normalised`). The product runs over the answers to which it said anything. If member n is the demonstrator,
 ``E[q(a) / pi_n(a)] <= 1`` at every step, so E_n is a non-negative supermartingale that starts at 1, and by Ville's
 inequality it *ever* reaches 1/delta with probability at most delta. The alarm is raised when **every** member's E_n has
-reached 1/delta: if one of them is the demonstrator, that ever happens with probability at most delta, whatever the
-others are, whatever the prior, and however the steps to ask at were chosen.
+reached 1/delta: if one of them is the demonstrator, the probability that this ever happens is at most delta, whatever
+the others are, whatever the prior, and however the steps to ask at were chosen.
 
 The alarm does not wait for a member that has been silent (asleep: unusable, or withholding everything) for `SILENCE`
 answers in a row: such a member could prevent the alarm for the whole run, and explains nothing meanwhile. The promise

@@ -5,11 +5,11 @@ every moment, and the noise adds up: after some dozens of answers one member hol
 it becomes later. Each remedy gives up something to keep the others in play:
 
 ==============================  ==================================================================================
-``temper`` (exponent at most 1)  likelihoods count less. T2 holds as it stands.
+``temper`` (exponent at most 1)  likelihoods count less. T2 holds unchanged.
 ``forget`` (factor at most 1)    old answers fade. T2 bounds what one answer can have done, the k-th say, and no more.
-``share`` (floor, from 0)        after each answer a share of all weight is dealt out by the prior: nobody falls below
-                                 ``share`` times its prior weight, so an `AlphaThreshold` below that leaves nobody
-                                 out, ever. For other thresholds it is as with ``forget``.
+``share`` (floor, from 0)        after each answer the prior distributes a share of all weight: no member falls below
+                                 ``share`` times its prior weight, so an `AlphaThreshold` below that never leaves a
+                                 member out. For other thresholds it is as with ``forget``.
 ==============================  ==================================================================================
 
 The bound on queries (T3) holds under none of them. docs/theory.md has the proofs, and explains why an imitator that

@@ -124,7 +124,7 @@ class TopK(_Composable, struct.PyTreeNode):
         [False, True, True]
         >>> TopK(3).tolerated_members, TopK(3).exclusion_bound(prior_weight=0.5, num_members=4)
         (2, 0.3333333333333333)
-        >>> TopK(3).exclusion_bound(prior_weight=0.2, num_members=3)  # everybody is in
+        >>> TopK(3).exclusion_bound(prior_weight=0.2, num_members=3)  # every member is in
         0.0
     """
 

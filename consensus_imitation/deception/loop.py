@@ -125,7 +125,7 @@ def _one_run(
 def _checked(decision: Any, answers: _Demonstrator, num_actions: int) -> int:
     action = check_action(decision.action, num_actions, "the imitator returned")
     if decision.queried and not (answers.asked and action == answers.answer):
-        raise ValueError("the imitator says that the demonstrator chose its action, which the demonstrator did not")
+        raise ValueError("the imitator reports that the demonstrator chose its action, but it did not")
     return action
 
 

@@ -70,7 +70,7 @@ def call_here(function: Callable[[], Any]) -> Call:
 def call_in_loop(function: Callable[[], Coroutine[Any, Any, Any]]) -> Call:
     """Run the coroutine in the running event loop."""
     task = asyncio.get_running_loop().create_task(function())
-    # Looked at in any case: of a query that was given up, nobody is to hear that its exception was never retrieved.
+    # Always read it: for a query that was given up, asyncio must not complain about an exception never retrieved.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 

@@ -216,7 +216,7 @@ class Member:
         self.tend()
 
     def close(self) -> None:
-        """End the process for good, and wait for the end."""
+        """End the process without a replacement, and wait for the end."""
         self._stop()
         self._not_before = float("inf")
         for guardian in self._ending:

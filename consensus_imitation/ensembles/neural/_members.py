@@ -171,7 +171,7 @@ def mlp(
     """Return multilayer perceptrons over all features of the observation.
 
     Args:
-        observation_space: a Gymnasium space or whatever else `encoding.make_encoder` takes, e.g. an `Encoder`.
+        observation_space: a Gymnasium space or anything else that `encoding.make_encoder` takes, e.g. an `Encoder`.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         hidden: widths of the hidden layers.
