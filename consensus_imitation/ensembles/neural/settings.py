@@ -64,8 +64,8 @@ class Training:
         caution: c, answers after which members withhold half: of its probability mass each withholds
             ``c / (c + answers so far)``, and the imitator asks about what is withheld. Freshly initialised networks all
             predict about the same for everything, so without this they would agree, and act, in ignorance. 0 for none.
-            All members of one ensemble withhold the same; against fixed members in a `union`, which withhold nothing,
-            every answer costs them ``answers / (c + answers)`` of their weight.
+            All members of one ensemble withhold the same. It costs no weight, also against fixed members in a `union`,
+            which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.
