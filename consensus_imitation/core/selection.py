@@ -229,8 +229,7 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         others = jnp.where(jnp.eye(log_weights.shape[-1], dtype=bool), 0.0, relative[None, :])
         descending = jnp.sort(others, axis=-1)[:, ::-1]
         alpha = jnp.asarray(self.alpha, jnp.float32)
-        # Just below another's weight u, the weight of the heavier ones jumps to S: out below u and alpha / (1 - alpha)
-        # S.
+        # Just below another's weight u, that of the heavier ones jumps to S: out below u and alpha / (1 - alpha) S.
         too_heavy = alpha / (1.0 - alpha) * jnp.cumsum(descending, axis=-1)
         threshold = jnp.max(jnp.minimum(descending, too_heavy), axis=-1)
         return jnp.where(threshold > 0, jnp.log(relative) - jnp.log(threshold), jnp.inf)
