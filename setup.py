@@ -1,4 +1,4 @@
-"""The packages: found, so that a new folder is installed; envs/ and benchmarks/ lie at the top of the repository."""
+"""Find the packages, so that a new folder is installed; envs/ and benchmarks/ are at the top of the repository."""
 
 from setuptools import find_packages, setup
 

@@ -1,7 +1,7 @@
 """Speed, as ratios to references that are timed in turns with the library, in one run.
 
-``run()`` measures every case, or those named; ``consensus-imitation bench`` prints them as a table. Every case first
-checks that what it compares computes the same.
+``run()`` measures every case, or the named cases; ``consensus-imitation bench`` prints them as a table. Every case
+first checks that both sides of the comparison compute the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ __all__ = ["CASES", "Measurement", "run"]
 def run(
     cases: Sequence[str] | None = None, repeats: int = 15, progress: Callable[[int, int], None] | None = None
 ) -> list[Measurement]:
-    """Measure.
+    """Measure the cases.
 
     Args:
         cases: Names out of `CASES`; None for all of them.

@@ -1,4 +1,4 @@
-"""Where the time of a learning run goes: environment, demonstrator, training, and all the rest."""
+"""What takes the time of a learning run: environment, demonstrator, training, and all the rest."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Shares(NamedTuple):
 
     @property
     def rest(self) -> float:
-        """What is left for predicting, deciding, recording and the loop itself."""
+        """The rest: predictions, decisions, records and the loop itself."""
         return self.total - self.outside - self.training
 
 
@@ -63,7 +63,7 @@ class _Timed(Demonstrator):
 
 
 def time_run(num_steps: int = 600, num_members: int = 8, warm_up: int = 60) -> Shares:
-    """A run on BabyAI's GoToRedBallGrey: environment, eight members, minimum, learning.
+    """Return a run on BabyAI's GoToRedBallGrey: environment, eight members, minimum, learning.
 
     Args:
         num_steps: that are timed.

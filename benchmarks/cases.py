@@ -1,4 +1,4 @@
-"""The cases: what is measured, against what, and with which target."""
+"""The cases: what each measures, against what, and with which target."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ _SPEED_UP_MANY_ACTIONS = {**_SPEED_UP, "tuned NumPy": 2.5}
 def decision(
     batch: int, num_members: int, num_actions: int, k: int, targets: Mapping[str, float], repeats: int
 ) -> Iterator[Measurement]:
-    """`Learner.decide_batch` from log-probabilities, checks and dissent included, and what its parts take."""
+    """Time `Learner.decide_batch` from log-probabilities, checks and dissent included, and its parts."""
     log_probs, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
     learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights)
     uniforms = decisions.uniforms_of(state)
@@ -51,7 +51,7 @@ def decision(
     ours = decided.action, decided.query_prob
     for name in ("textbook NumPy", "vectorised NumPy", "tuned NumPy"):
         decisions.check_same(references[name](), ours, name)
-    # It draws from another generator, so that only the law is the same.
+    # It draws from another generator, so only the law is the same.
     np.testing.assert_allclose(references["naive jit"]()[1], ours[1], atol=2e-5)
 
     def call() -> object:
@@ -75,7 +75,7 @@ def decision(
 
 
 def decision_from_logits(batch: int, num_members: int, num_actions: int, k: int, repeats: int) -> Iterator[Measurement]:
-    """`Learner.decide_batch` from logits, against normalising them."""
+    """Time `Learner.decide_batch` from logits, against normalising them."""
     logits, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
     learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights, logits=True)
     given = jnp.asarray(logits)
@@ -97,7 +97,7 @@ def decision_from_logits(batch: int, num_members: int, num_actions: int, k: int,
 
 
 def loop(repeats: int) -> Iterator[Measurement]:
-    """Whole runs of tabular members on the cliff walk: 64 seeds for each of 4 values of k in one compiled call."""
+    """Time whole runs of tabular members on the cliff walk: 64 seeds for each of 4 values of k in one compiled call."""
     world = envs.make("cliff")
     demonstrator_probs = np.asarray(world.demonstrator_probs, np.float64)
     members = loops.members_around(demonstrator_probs, 8)
@@ -150,7 +150,7 @@ def loop(repeats: int) -> Iterator[Measurement]:
 
 
 def shell(repeats: int) -> Iterator[Measurement]:
-    """`ConsensusImitator.act` with 8 networks, against their bare forward pass."""
+    """Time `ConsensusImitator.act` with 8 networks, against their bare forward pass."""
     batch = 16
     agreeing, differing = networks.make_params(agreeing=True), networks.make_params(agreeing=False)
     one, many = networks.observations(), networks.observations(batch)
@@ -192,7 +192,7 @@ def shell(repeats: int) -> Iterator[Measurement]:
 
 
 def written_down(repeats: int) -> Iterator[Measurement]:
-    """`ConsensusImitator.act` with a journal, against the same without one, and against one commit to the same disk."""
+    """Time `ConsensusImitator.act` with a journal, against the same without one and one commit to the same disk."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         place = Path(name)
         runs = {
@@ -232,7 +232,7 @@ def written_down(repeats: int) -> Iterator[Measurement]:
 
 
 def compilations(repeats: int) -> Iterator[Measurement]:
-    """Eight values of k, one after the other: how often the program is compiled."""
+    """Count how often JAX compiles the program for eight values of k, one after the other."""
     del repeats
     yield Measurement(
         case="sweep over 8 values of k",
@@ -263,7 +263,7 @@ def count_rollout_compilations(ks: range) -> int:
 
 
 def training_members(repeats: int) -> Iterator[Measurement]:
-    """A round of training of 16 members in one program, against 16 rounds of one member."""
+    """Time a round of training of 16 members in one program, against 16 rounds of one member."""
     many, one = training.perceptrons(16), training.perceptrons(1)
     learned = {"16": training.make_learned(many), "1": training.make_learned(one)}
     rounds = {"16": training.make_round(many), "1": training.make_round(one)}
@@ -281,7 +281,7 @@ def training_members(repeats: int) -> Iterator[Measurement]:
 
 
 def training_convolutions(repeats: int) -> Iterator[Measurement]:
-    """A round of training of 4 convolutional members, against the same with Flax's convolution."""
+    """Time a round of training of 4 convolutional members, against the same with Flax's convolution."""
     ours, theirs = (training.convolutional(kind, 4) for kind in (training.by_patches, training.by_flax))
     learned = training.make_learned(ours)
     flax_learned = training.make_learned(theirs).replace(params=training.same_parameters(learned))
@@ -302,7 +302,7 @@ def training_convolutions(repeats: int) -> Iterator[Measurement]:
 
 
 def babyai_loop(repeats: int) -> Iterator[Measurement]:
-    """A learning run on a BabyAI level: what neither the environment nor the arithmetic of training takes."""
+    """Time a learning run on a BabyAI level, without the environment and the arithmetic of training."""
     del repeats
     # Not at the top: it takes the extra `tasks`.
     from consensus_imitation.benchmarks import babyai
@@ -326,7 +326,7 @@ print(imported - start, time.perf_counter() - start)
 
 
 def cold_start(repeats: int) -> Iterator[Measurement]:
-    """A fresh process: the import, and the first action of 8 networks with its compilation."""
+    """Time a fresh process: the import, and the first action of 8 networks with its compilation."""
     runs = []
     for _ in range(min(repeats, 3)):
         start = time.perf_counter()

@@ -30,7 +30,7 @@ def _decide_one(log_probs: jax.Array, log_weights: jax.Array, number: jax.Array,
 
 @jax.jit
 def library(log_probs: jax.Array, log_weights: jax.Array, numbers: jax.Array, k: jax.Array) -> Any:
-    """The library: its functions for one stream, vectorised over the batch."""
+    """Return the library: its functions for one stream, vectorised over the batch."""
     return jax.vmap(_decide_one, in_axes=(0, None, 0, None))(log_probs, log_weights, numbers, k)
 
 
@@ -96,7 +96,7 @@ softmax_floor = jax.jit(jax.nn.log_softmax)
 
 @jax.jit
 def naive_jit(log_probs: jax.Array, log_weights: jax.Array, key: jax.Array, k: jax.Array) -> Any:
-    """What one writes first in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
+    """Return the first idea in JAX: reduce over the member axis, then draw with ``jax.random.categorical``."""
     rank = jnp.argsort(jnp.argsort(-log_weights))
     probs = jnp.exp(log_probs)
     min_probs = jnp.min(jnp.where((rank < k)[None, :, None], probs, jnp.inf), axis=1)
@@ -106,7 +106,7 @@ def naive_jit(log_probs: jax.Array, log_weights: jax.Array, key: jax.Array, k: j
 
 
 def textbook_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
-    """The definition, written down for one observation and looped over the batch, in NumPy's double precision."""
+    """Compute the definition for one observation, looped over the batch, in NumPy's double precision."""
     actions, query_probs = [], []
     for predictions, uniform in zip(log_probs, uniforms, strict=True):
         probs = np.exp(predictions.astype(np.float64))
@@ -122,7 +122,7 @@ def textbook_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.
 
 
 def vectorised_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: np.ndarray, k: int) -> Any:
-    """The definition for the whole batch at once."""
+    """Compute the definition for the whole batch at once."""
     top = np.argsort(-log_weights)[:k]
     min_probs = np.exp(log_probs[:, top]).min(axis=1)
     # In double precision: a float32 running sum over many actions drifts.
@@ -136,7 +136,7 @@ def vectorised_numpy(log_probs: np.ndarray, log_weights: np.ndarray, uniforms: n
 class TunedNumpy:
     """The best NumPy that we could write: only the k rows, in place, `exp` of two rows, block-wise inversion.
 
-    With many actions it goes through the batch one by one, so that everything stays in the cache.
+    With many actions it processes the batch one by one, so that everything stays in the cache.
     """
 
     def __init__(self, batch: int, num_actions: int) -> None:
@@ -187,13 +187,13 @@ class TunedNumpy:
 
 
 def _invert(cumulative: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """First index whose cumulative mass exceeds the point; the last if rounding leaves none."""
+    """Return the first index whose cumulative mass exceeds the point; the last if rounding leaves none."""
     points = np.minimum(points, np.nextafter(cumulative[:, -1], 0, dtype=cumulative.dtype))
     return (cumulative > points[:, None]).argmax(axis=-1)
 
 
 def inputs(batch: int, num_members: int, num_actions: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log-probabilities of members that agree roughly, log-weights, and a uniform number for each stream."""
+    """Return the log-probabilities of members that agree roughly, log-weights, and a uniform number for each stream."""
     rng = np.random.default_rng(seed)
     common = 2.0 * rng.standard_normal((batch, 1, num_actions), dtype=np.float32)
     logits = common + 0.5 * rng.standard_normal((batch, num_members, num_actions), dtype=np.float32)

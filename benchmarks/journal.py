@@ -1,4 +1,4 @@
-"""What writing everything down costs: a step and an answer with a journal, against the disk's own pace."""
+"""The cost of a journal: a step and an answer with it, against the speed of the disk."""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,7 +13,7 @@ GROUP = 100
 
 
 def make_act(path: Path | None, agreeing: bool, group: int = 1) -> tuple[ConsensusImitator, Callable[[], object]]:
-    """An imitator, and one step of it: never a query if its members agree, often one if they do not.
+    """Return an imitator, and one step of it: never a query if its members agree, often one if they do not.
 
     Args:
         path: of the run's directory; None without a journal.
@@ -27,7 +27,7 @@ def make_act(path: Path | None, agreeing: bool, group: int = 1) -> tuple[Consens
 
 
 def make_commit(path: Path) -> tuple[sqlite3.Connection, Callable[[], object]]:
-    """The least that a durable step can cost: one small row in a file of its own, and SQLite waiting for the disk."""
+    """Make the cheapest durable step: one small row in a separate file, and SQLite waits for the disk."""
     connection = sqlite3.connect(path, isolation_level=None)
     for pragma in ("journal_mode = PERSIST", "synchronous = EXTRA"):
         connection.execute(f"PRAGMA {pragma}")

@@ -10,17 +10,17 @@ from consensus_imitation.envs.gridworld import Gridworld
 #: Log-weights this close are tied, as in the library's selection rules.
 _TIE = 1e-5
 
-#: A prediction that sums above one by more than this is no distribution.
+#: A prediction that sums above one by more than this is not a distribution.
 _MASS = 1e-4
 
 
 class LeanNumpyImitator:
     """The pointwise minimum of the k heaviest tabular members, as fast as one step at a time goes, unchecked.
 
-    Tables are laid out so that a look-up reads one block, the selection is computed anew only after an answer, and
-    all that is left of a step are one gather, one minimum, one running sum and a few Python floats. It relies on tables
-    of probabilities that are right: no prediction is checked. (With tables that never change one could go further
-    and tabulate the whole law for every state after each answer.)
+    The layout of the tables lets a look-up read one block, and the selection is computed again only after an answer. So
+    a step is only one gather, one minimum, one running sum and a few Python floats. It relies on correct tables of
+    probabilities, and checks no prediction. (With tables that never change one could also tabulate the whole law for
+    every state after each answer.)
 
     Args:
         probs: [N, S, A].
@@ -43,11 +43,11 @@ class LeanNumpyImitator:
             self.selected = np.flatnonzero(self.log_weights >= last - _TIE)
 
     def decide(self, observation: int, uniform: float) -> tuple[int, float]:
-        """The action, or -1 for a query, and the query probability."""
+        """Return the action, or -1 for a query, and the query probability."""
         rows = self._probs[observation].take(self.selected, axis=0)
         cumulative = np.minimum.reduce(rows, axis=0).cumsum().tolist()
         query_prob = 1.0 - cumulative[-1]
-        # Members that agree never ask: what is left is rounding.
+        # Members that agree never ask: the rest is rounding.
         if query_prob < 1e-9:
             query_prob = 0.0
         if uniform < query_prob:
@@ -66,11 +66,11 @@ class LeanNumpyImitator:
 
 
 class NumpyImitator(LeanNumpyImitator):
-    """The same for members that predict log-probabilities and may be wrong: it does what the library does at a step.
+    """The same for members that predict log-probabilities and may fail: it does what the library does at a step.
 
-    Every prediction is checked (an invalid one counts as the zero vector), the query probability is exactly 0 where
-    the members agree, and the evidence for each answer is kept. Arrays are preallocated, and the selection is
-    computed anew only after an answer.
+    Every prediction is checked (an invalid one counts as the zero vector), the query probability is exactly 0 where the
+    members agree, and the evidence for each answer is kept. Arrays are preallocated, and the selection is computed
+    again only after an answer.
     """
 
     def __init__(self, probs: np.ndarray, k: int) -> None:
@@ -83,7 +83,7 @@ class NumpyImitator(LeanNumpyImitator):
         self.evidence = 0.0
 
     def decide(self, observation: int, uniform: float) -> tuple[int, float]:
-        """The action, or -1 for a query, and the query probability."""
+        """Return the action, or -1 for a query, and the query probability."""
         probs = np.exp(self._table[observation], out=self._now)
         np.add.reduce(probs, axis=1, out=self._mass)
         np.less_equal(self._mass, 1 + _MASS, out=self._valid)
@@ -112,7 +112,7 @@ class NumpyImitator(LeanNumpyImitator):
 
 
 class Totals(NamedTuple):
-    """What a run adds up to."""
+    """The totals of a run."""
 
     queries: int
     harms: int
@@ -122,7 +122,7 @@ class Totals(NamedTuple):
 def run_numpy(
     imitator: LeanNumpyImitator, world: Gridworld, demonstrator: Callable[[int], int], num_steps: int, seed: int
 ) -> Totals:
-    """One run in NumPy and plain Python, on a world whose moves and starts are deterministic."""
+    """Return one run in NumPy and plain Python, on a world whose moves and starts are deterministic."""
     if world.env.next_state.shape[2] > 1 or len(world.env.start_states) > 1:
         raise ValueError("this loop is for worlds without chance")
     # Lists of Python numbers: indexing them is several times faster than indexing arrays.
@@ -150,7 +150,7 @@ def run_numpy(
 
 
 def table_demonstrator(probs: np.ndarray, seed: int) -> Callable[[int], int]:
-    """A Python callback that draws from a table [S, A]."""
+    """Return a Python callback that draws from a table [S, A]."""
     cumulative = np.cumsum(probs, axis=-1).tolist()
     random = np.random.default_rng(seed).random
     last = probs.shape[-1] - 1
@@ -166,6 +166,6 @@ def table_demonstrator(probs: np.ndarray, seed: int) -> Callable[[int], int]:
 
 
 def members_around(probs: np.ndarray, num_members: int, seed: int = 0) -> np.ndarray:
-    """The demonstrator [S, A] itself and N - 1 members that mix it with noise: [N, S, A]."""
+    """Return the demonstrator [S, A] itself and N - 1 members that mix it with noise: [N, S, A]."""
     noise = np.random.default_rng(seed).dirichlet(np.ones(probs.shape[1]), (num_members - 1, probs.shape[0]))
     return np.concatenate([probs[None], 0.8 * probs + 0.2 * noise])

@@ -1,4 +1,4 @@
-"""Timing by turns, and what a comparison says."""
+"""Timing by turns, and the result of a comparison."""
 
 import statistics
 import time
@@ -11,7 +11,7 @@ import jax
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure beside the one it is compared with.
+    """One figure beside the figure of its reference.
 
     Attributes:
         case: Name of the case.
@@ -50,7 +50,7 @@ class Measurement:
         return value >= self.target if self.at_least else value <= self.target
 
     def as_record(self) -> dict[str, Any]:
-        """For a file: numbers as they were measured."""
+        """Return the figures for a file, as they were measured."""
         return {
             "case": self.case,
             "quantity": self.quantity,
@@ -65,7 +65,7 @@ class Measurement:
         }
 
     def as_row(self) -> dict[str, Any]:
-        """For a table, with rounded numbers."""
+        """Return the figures for a table, with rounded numbers."""
         return {
             "case": self.case,
             "quantity": self.quantity,
@@ -81,13 +81,13 @@ class Measurement:
 def time_by_turns(
     functions: Mapping[str, Callable[[], Any]], repeats: int, calls: Mapping[str, int] | int = 1
 ) -> dict[str, float]:
-    """Median seconds of one call of each function.
+    """Return the median seconds of one call of each function.
 
-    The functions take turns, so that whatever else the machine does hits all of them alike. Each turn begins with a
-    call that is not timed, so that nobody pays for what the one before left in the caches, or for compilation.
+    The functions take turns, so that other work of the machine affects all of them alike. Each turn begins with a call
+    that is not timed, so that no function pays for the caches that the one before left, or for compilation.
 
     Args:
-        functions: By name; a JAX result is waited for.
+        functions: By name; the timer waits for a JAX result.
         repeats: Turns of each.
         calls: Calls per turn, one number for all or one for each: many for a function of microseconds.
     """

@@ -17,7 +17,7 @@ _SIZES = (OBSERVATION_SIZE, 64, 64, NUM_ACTIONS)
 
 
 def apply(params: Any, observation: jax.Array) -> jax.Array:
-    """Logits of one member: two hidden layers of 64."""
+    """Return the logits of one member: two hidden layers of 64."""
     hidden = observation
     for weight, bias in params[:-1]:
         hidden = jax.nn.relu(hidden @ weight + bias)
@@ -26,7 +26,7 @@ def apply(params: Any, observation: jax.Array) -> jax.Array:
 
 
 def make_params(agreeing: bool) -> Any:
-    """Parameters of all members, independently drawn or N times the same."""
+    """Return the parameters of all members, independently drawn or N times the same."""
     rng = np.random.default_rng(0)
 
     def stacked(size_in: int, size_out: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,7 +41,7 @@ def make_params(agreeing: bool) -> Any:
 def make_imitator(
     params: Any, num_envs: int | None = None, k: int = 4, journal: Journal | None = None
 ) -> ConsensusImitator:
-    """The shell, with a demonstrator that answers at once."""
+    """Return the shell, with a demonstrator that answers at once."""
     members = ensembles.stacked(apply, params, NUM_ACTIONS)
     return ConsensusImitator(members, _answer, selection=TopK(k), seed=0, num_envs=num_envs, journal=journal)
 
@@ -52,13 +52,13 @@ def _answer(observation: np.ndarray) -> int:
 
 
 def make_forward(params: Any, batched: bool) -> Callable[[np.ndarray], np.ndarray]:
-    """The bare forward pass of all members, and its result on the host."""
+    """Return the bare forward pass of all members, and its result on the host."""
     forward = jax.vmap(apply, in_axes=(0, None))
     compiled = jax.jit(jax.vmap(forward, in_axes=(None, 0)) if batched else forward)
     return lambda observation: np.asarray(compiled(params, observation))
 
 
 def observations(batch: int | None = None) -> np.ndarray:
-    """One observation, or a batch of them."""
+    """Return one observation, or a batch of them."""
     shape = (OBSERVATION_SIZE,) if batch is None else (batch, OBSERVATION_SIZE)
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

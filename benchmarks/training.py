@@ -19,7 +19,7 @@ _PICTURE, _CHANNELS, _NUM_ACTIONS = (14, 14, 3), (16, 32), 6
 
 @dataclass(frozen=True)
 class Convolutional:
-    """Makes networks of two 3x3 convolutions, the second with a stride of 2, and a dense layer.
+    """A factory of networks of two 3x3 convolutions, the second with a stride of 2, and a dense layer.
 
     Args:
         convolution: ``(channels, features, stride, rngs) -> layer``.
@@ -28,7 +28,7 @@ class Convolutional:
     convolution: Callable[[int, int, int, nnx.Rngs], nnx.Module]
 
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
-        """One network."""
+        """Return one network."""
         return _Network(self.convolution, rngs)
 
 
@@ -47,29 +47,29 @@ class _Network(nnx.Module):
 
 
 def by_patches(channels: int, features: int, stride: int, rngs: nnx.Rngs) -> nnx.Module:
-    """The library's convolution."""
+    """Return the library's convolution."""
     return PatchConv(channels, features, 3, stride, rngs)
 
 
 def by_flax(channels: int, features: int, stride: int, rngs: nnx.Rngs) -> nnx.Module:
-    """Flax's convolution, of pictures with sides of even length."""
+    """Return Flax's convolution, of pictures with sides of even length."""
     padding = [conv_padding(_PICTURE[0], 3, stride)] * 2
     return nnx.Conv(channels, features, (3, 3), (stride, stride), padding=padding, rngs=rngs)
 
 
 def perceptrons(num_members: int) -> Neural:
-    """Networks of two hidden layers of 64."""
+    """Return networks of two hidden layers of 64."""
     return ensembles.mlp((8,), 4, num_members, training=_TRAINING)
 
 
 def convolutional(convolution: Callable[[int, int, int, nnx.Rngs], nnx.Module], num_members: int) -> Neural:
-    """Convolutional networks."""
+    """Return the convolutional networks."""
     make = Convolutional(convolution)
     return ensembles.from_module(make, _PICTURE, _NUM_ACTIONS, num_members, _TRAINING)
 
 
 def make_learned(members: Neural) -> Learned:
-    """Members with a full replay of random answers."""
+    """Return members with a full replay of random answers."""
     learned = jax.jit(Neural.init_learned)(members, jax.random.key(0))
     replay = learned.replay
     inputs = jax.random.normal(jax.random.key(1), replay.inputs.shape)
@@ -79,13 +79,13 @@ def make_learned(members: Neural) -> Learned:
 
 
 def make_round(members: Neural) -> Callable[[Learned], Any]:
-    """One compiled round of training: 8 updates on 128 answers."""
+    """Return one compiled round of training: 8 updates on 128 answers."""
     arch = members.architecture
     return jax.jit(lambda learned: fit(arch.training, arch.apply, learned))
 
 
 def same_parameters(patches: Learned) -> dict[str, Any]:
-    """The parameters of `by_patches` in the shape that `by_flax` has them."""
+    """Return the parameters of `by_patches` in the shape that `by_flax` uses."""
 
     def kernel(layer: dict[str, Any]) -> dict[str, Any]:
         linear = layer["linear"]

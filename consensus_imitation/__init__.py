@@ -1,6 +1,6 @@
 """Safe imitation learning: act where every plausible model of the demonstrator agrees, ask where they do not.
 
-The public names stand in `consensus_imitation._surface`, which is imported when the first of them is used. The package
+The public names are in `consensus_imitation._surface`, which Python imports when the first of them is used. The package
 alone imports nothing: the command line starts at once, and can be interrupted from its first moment.
 """
 

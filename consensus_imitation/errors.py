@@ -1,7 +1,7 @@
-"""The errors and warnings of this library. After any of them the state is what it was, but that a question may be open.
+"""The errors and warnings of this library. After any of them the state is unchanged, but a question may be open.
 
-Those about something that was passed in are ValueErrors, too. `JournalWriteError` is the only one after which an
-imitator can no longer be used: what it wrote may or may not be on disk, and its run has to be resumed from there.
+Errors about a value that was passed in are ValueErrors, too. `JournalWriteError` is the only one after which you can no
+longer use an imitator: what it wrote may or may not be on disk, and you have to resume its run from there.
 """
 
 
@@ -10,7 +10,7 @@ class ConsensusImitationError(Exception):
 
 
 class ConfigurationError(ConsensusImitationError, ValueError):
-    """Members, rules or options that cannot be, or do not fit each other."""
+    """Members, rules or options are impossible, or do not fit each other."""
 
 
 class ObservationError(ConsensusImitationError, ValueError):
@@ -30,15 +30,15 @@ class InvalidAnswerError(ConsensusImitationError, ValueError):
 
 
 class WrongQueryError(InvalidAnswerError):
-    """The answer belongs to another run, to a query that was never posed, or to another observation."""
+    """The answer belongs to another run, to a query that was never asked, or to another observation."""
 
 
 class StaleAnswerError(InvalidAnswerError):
-    """The query does not wait any more: it was answered otherwise before, or withdrawn."""
+    """The query no longer waits: it was answered differently before, or withdrawn."""
 
 
 class NoDemonstratorError(ConsensusImitationError):
-    """The imitator has to ask, and there is nobody to ask."""
+    """The imitator has to ask, and there is no demonstrator."""
 
 
 class DemonstratorTimeoutError(ConsensusImitationError, TimeoutError):
@@ -54,11 +54,11 @@ class LockedError(JournalError):
 
 
 class JournalCorruptedError(JournalError):
-    """A file of the run directory is not what was written."""
+    """A file of the run directory differs from what was written."""
 
 
 class ReplayError(JournalError):
-    """What the journal says did not come out again: the members or rules are not those of the run."""
+    """The repeated steps differ from the journal: the members or rules are not those of the run."""
 
 
 class JournalWriteError(JournalError):

@@ -62,7 +62,7 @@ def draw(axes: Any) -> None:
 
 
 def _way(axes: Any, x: float, stops: list[float], colour: str, text: str) -> None:
-    """One vertical line with a stop at each room it passes, and what happens beside it."""
+    """Draw one vertical line with a stop at each room that it passes, and what happens beside it."""
     low, high = min(stops), max(stops)
     axes.plot([x, x], [low, high], color=colour)
     for number, stop in enumerate(stops, 1):

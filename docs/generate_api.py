@@ -14,7 +14,7 @@ from consensus_imitation.envs import worlds
 PAGE = Path(__file__).with_name("api.md")
 
 #: Namespaces in the order of the page: a heading, and the modules whose names are its own (their ``__all__``, or what
-#: they define). What begins with an underscore is nobody's business.
+#: they define). What begins with an underscore is private.
 NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation": ("Top level", ("",)),
     "consensus_imitation.core.aggregation": ("Aggregation rules and gates (`aggregation`)", ("",)),
@@ -66,7 +66,7 @@ MODULES = [f"{namespace}{module}" for namespace, (_, modules) in NAMESPACES.item
 
 
 def public_names(module_name: str) -> list[str]:
-    """The names a module offers: its ``__all__``, else what it defines itself without a leading underscore."""
+    """Return the names a module offers: its ``__all__``, else what it defines itself without a leading underscore."""
     module = importlib.import_module(module_name)
     if hasattr(module, "__all__"):
         return sorted(module.__all__, key=str.lower)
@@ -81,7 +81,7 @@ def public_names(module_name: str) -> list[str]:
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     lines = [
         "# API reference",
         "",

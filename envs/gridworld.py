@@ -139,8 +139,8 @@ def build_gridworld(
         description: What the world is.
         harm_description: What the harmful event is.
         gamma: The demonstrator's discount per step.
-        demonstrator: Gives the probabilities of the actions in a state instead of planning; not asked in
-            terminal states, where the probabilities are uniform.
+        demonstrator: Gives the probabilities of the actions in a state instead of planning; not used in terminal
+            states, where the probabilities are uniform.
 
     Returns:
         The world.
@@ -179,7 +179,7 @@ def build_gridworld(
 
 
 def find(rows: Sequence[str], tile: str) -> tuple[int, int]:
-    """Row and column of the first `tile` in a map; ValueError if there is none."""
+    """Return the row and column of the first `tile` in a map; ValueError if there is none."""
     for r, row in enumerate(rows):
         if tile in row:
             return r, row.index(tile)
@@ -187,7 +187,7 @@ def find(rows: Sequence[str], tile: str) -> tuple[int, int]:
 
 
 def move(rows: Sequence[str], row: int, column: int, action: int) -> tuple[int, int]:
-    """Where a move leads; walls, the border and every action past the four moves leave the agent in place."""
+    """Return where a move leads; walls, the border and every action past the four moves leave the agent in place."""
     if action >= len(_MOVES):
         return row, column
     r, c = row + _MOVES[action][0], column + _MOVES[action][1]
@@ -196,5 +196,5 @@ def move(rows: Sequence[str], row: int, column: int, action: int) -> tuple[int, 
 
 
 def paint(rows: Sequence[str], tiles: Mapping[tuple[int, int], str]) -> tuple[str, ...]:
-    """A map with some tiles replaced."""
+    """Return a map with some tiles replaced."""
     return tuple("".join(tiles.get((r, c), tile) for c, tile in enumerate(row)) for r, row in enumerate(rows))

@@ -1,7 +1,7 @@
 """The worlds as Gymnasium environments.
 
-Importing this module registers every world, for example as "ConsensusImitation/Cliff-v0". Gymnasium imports it by
-itself when the module is named in front of the id:
+The import of this module registers every world, for example as "ConsensusImitation/Cliff-v0". Gymnasium imports it by
+itself if you put the module in front of the id:
 
     gymnasium.make("consensus_imitation.envs.gymnasium_adapter:ConsensusImitation/Cliff-v0")
 """
@@ -28,9 +28,9 @@ except ModuleNotFoundError as error:
 class GridworldEnv(gymnasium.Env[np.int64, np.int64]):
     """A world behind Gymnasium's interface, on NumPy tables.
 
-    Observations and actions are `Discrete`; the observation is the number of the state. `info["harm"]` (bool)
-    tells whether the harmful event happened on a step; it is False after a reset. Stepping on from a terminal
-    state stays there with reward 0.
+    Observations and actions are `Discrete`; the observation is the number of the state. `info["harm"]` (bool) tells
+    whether the harmful event happened on a step; it is False after a reset. A step from a terminal state stays there
+    with reward 0.
 
     Attributes:
         world: The world, with the demonstrator's probabilities and the named situations.
@@ -43,7 +43,7 @@ class GridworldEnv(gymnasium.Env[np.int64, np.int64]):
         True
     """
 
-    # Annotated as in gymnasium.Env, which does not say ClassVar.
+    # Annotated as in gymnasium.Env, without ClassVar.
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, world: str | Gridworld, render_mode: str | None = None, **options: Any) -> None:
@@ -84,7 +84,7 @@ class GridworldEnv(gymnasium.Env[np.int64, np.int64]):
         """Start an episode.
 
         Args:
-            seed: Starts the random numbers afresh; None: go on with them.
+            seed: Starts the random numbers again; None: continue with them.
             options: Not used.
 
         Returns:
@@ -146,7 +146,7 @@ class GridworldEnv(gymnasium.Env[np.int64, np.int64]):
 
 
 def gymnasium_id(name: str) -> str:
-    """The id a world is registered under.
+    """Return the id under which a world is registered.
 
     Args:
         name: Name of the world.

@@ -60,10 +60,10 @@ def q_values(
     reward: npt.ArrayLike | None = None,
     tolerance: float = 1e-10,
 ) -> Float64s:
-    """Optimal discounted action values, by value iteration.
+    """Return the optimal discounted action values, by value iteration.
 
-    The horizon is ignored (the policy would otherwise depend on the time, which is not observed), and
-    nothing is counted after a terminal state.
+    The function ignores the horizon (otherwise the policy would depend on the time, which is not observed), and counts
+    nothing after a terminal state.
 
     Args:
         env: The environment.
@@ -119,7 +119,7 @@ def _iterate_values(
 
 
 def softmax_policy(q: npt.ArrayLike, temperature: float) -> Float32s:
-    """Boltzmann policy: probabilities proportional to exp(q / temperature).
+    """Return the Boltzmann policy: probabilities proportional to exp(q / temperature).
 
     Args:
         q: [S, A], action values.
@@ -146,7 +146,7 @@ def softmax_policy(q: npt.ArrayLike, temperature: float) -> Float32s:
 
 
 def harmful_policy(env: TabularEnv) -> Float32s:
-    """The policy that seeks the first harm as fast as it can.
+    """Return the policy that seeks the first harm as fast as it can.
 
     Args:
         env: The environment.
@@ -168,7 +168,7 @@ def harmful_policy(env: TabularEnv) -> Float32s:
 
 
 def harm_probability(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: int) -> HarmForecast:
-    """Exact forecast of harm under a policy that acts on the observation alone.
+    """Forecast harm exactly under a policy that acts on the observation alone.
 
     The recursion starts with a fresh episode and, as a rollout does, begins a new one after each termination
     and each truncation.
@@ -205,7 +205,7 @@ def harm_probability(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: in
 
 
 def occupancy(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: int) -> Float64s:
-    """Share of the first `num_steps` steps that a policy takes in each state, in expectation.
+    """Return the share of the first `num_steps` steps that a policy takes in each state, in expectation.
 
     Args:
         env: The environment.
@@ -236,7 +236,7 @@ def occupancy(env: TabularEnv, policy_probs: npt.ArrayLike, num_steps: int) -> F
 def reach_probability(
     env: TabularEnv, policy_probs: npt.ArrayLike, target: npt.ArrayLike, num_steps: int | None = None
 ) -> float:
-    """P(an episode visits one of the target states), start included.
+    """Return P(an episode visits one of the target states), including the start.
 
     Args:
         env: The environment.
@@ -303,13 +303,13 @@ class _Rollout:
         self._horizon = env.horizon
 
     def fresh(self) -> Float64s:
-        """[H, S] with all mass at the starts at time 0; without a horizon the time does not matter: H = 1."""
+        """Return [H, S] with all mass at the starts at time 0; without a horizon the time does not matter: H = 1."""
         mass = np.zeros((self._horizon or 1, len(self.start)))
         mass[0] = self.start
         return mass
 
     def advance(self, mass: Float64s, moves: Any) -> Float64s:
-        """One step of [H, S], then a new episode for whatever terminated or was truncated."""
+        """Return one step of [H, S], then a new episode for whatever terminated or was truncated."""
         after: Float64s = mass @ moves
         ended = float(after[:, self.terminal].sum())
         after[:, self.terminal] = 0.0
@@ -321,7 +321,7 @@ class _Rollout:
 
 
 def _sparse(weights: Float64s, next_state: npt.NDArray[np.int32]) -> Any:
-    """[S, S] transition matrix out of weights [S, A, O]."""
+    """Return the [S, S] transition matrix from weights [S, A, O]."""
     size = weights.shape[0]
     source = np.broadcast_to(np.arange(size)[:, None, None], weights.shape)
     entries = (weights.ravel(), (source.ravel(), next_state.ravel()))

@@ -16,7 +16,7 @@ from consensus_imitation.envs.planning import harm_probability, occupancy, reach
 
 
 def _builders() -> dict[str, Callable[..., Gridworld]]:
-    """The functions that the modules of `worlds` offer, by name."""
+    """Return the functions that the modules of `worlds` offer, by name."""
     found: dict[str, Callable[..., Gridworld]] = {}
     for module in pkgutil.iter_modules(worlds.__path__, f"{worlds.__name__}."):
         world = importlib.import_module(module.name)
@@ -52,7 +52,7 @@ class WorldSummary(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """Names of all worlds, sorted.
+    """Return the names of all worlds, sorted.
 
     Returns:
         The names that `make` knows.
@@ -90,7 +90,7 @@ def make(name: str, **options: Any) -> Gridworld:
 
 
 def summary() -> tuple[WorldSummary, ...]:
-    """Exact facts about every world with its default options.
+    """Return exact facts about every world with its default options.
 
     Returns:
         One row a world, in the order of `names()`.

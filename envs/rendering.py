@@ -26,7 +26,7 @@ TILE_COLOURS: dict[str, tuple[int, int, int]] = {
     "-": (140, 140, 140),  # nobody watches
     "!": (0, 0, 0),  # control was seized
 }
-# Harmful ground is striped as well, so that it does not rest on colour alone.
+# Harmful ground is also striped, so that it does not depend on colour alone.
 _STRIPED = frozenset("~x!")
 _AGENT_COLOUR = (0, 114, 178)
 _RIM_COLOUR = (255, 255, 255)

@@ -1,8 +1,7 @@
 """Finite decision processes compiled to arrays, with one step function that is a table look-up.
 
-Everything a world does is in a few arrays, so that `TabularEnv.step` is pure JAX (it can be compiled,
-vectorised and scanned) and everything about a world can be computed exactly
-(`consensus_imitation.envs.planning`).
+A few arrays hold everything that a world does. So `TabularEnv.step` is pure JAX (it can be compiled, vectorised and
+scanned), and you can compute everything about a world exactly (`consensus_imitation.envs.planning`).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class EnvState(NamedTuple):
 
 
 class TimeStep(NamedTuple):
-    """What one step gives.
+    """The result of one step.
 
     Attributes:
         observation: int32 [], number of the state the step ended in.
@@ -73,8 +72,8 @@ class TabularEnv:
     It is a JAX pytree: the arrays are leaves, `name` and `horizon` are static. The observation is the
     number of the state; the time since the reset is not observed.
 
-    The environment does not reset itself: whoever steps it resets it after `terminated` or `truncated`.
-    Stepping on from a terminal state stays there, with reward 0 and no harm.
+    The environment does not reset itself: the caller resets it after `terminated` or `truncated`. A step from a
+    terminal state stays there, with reward 0 and no harm.
 
     Attributes:
         next_state: int32 [S, A, O], number of the state that follows.
@@ -149,9 +148,9 @@ class TabularEnv:
         Args:
             key: JAX random key; not used if every action has only one outcome.
             state: The state from `reset` or the last `step`.
-            action: Integer [], from 0 to `num_actions - 1`. Compiled code cannot raise, so an action out of
-                range (a negative one too) is not carried out: the agent stays in its state, there is no harm,
-                time goes on and the reward is NaN.
+            action: Integer [], from 0 to `num_actions - 1`. Compiled code cannot raise, so an action out of range (a
+                negative one too) is not carried out: the agent stays in its state, there is no harm, time continues and
+                the reward is NaN.
 
         Returns:
             The new state and what happened.
@@ -192,7 +191,7 @@ def compile_mdp(
     horizon: int | None,
     max_states: int = 100_000,
 ) -> tuple[TabularEnv, tuple[StateT, ...]]:
-    """Explore the states that can be reached and write the process down as arrays.
+    """Explore the reachable states and store the process as arrays.
 
     Args:
         name: Name of the world.
@@ -230,7 +229,7 @@ def compile_mdp(
     states = list(starts)
     number = {state: i for i, state in enumerate(states)}
     table: list[list[list[Outcome[StateT]]]] = []
-    for state in states:  # grows while it is walked through: breadth first
+    for state in states:  # grows during the loop: breadth first
         row: list[list[Outcome[StateT]]] = []
         for action in range(num_actions):
             outcomes = [Outcome(1.0, state)] if is_terminal(state) else list(transitions(state, action))

@@ -1,4 +1,4 @@
-"""Options from typed configurations: every field of a command's settings can be given on the command line."""
+"""Options from typed configurations: every field of a command's settings is an option of the command line."""
 
 import sys
 from collections import Counter
@@ -18,12 +18,12 @@ from consensus_imitation.experiments.settings import Settings, collect, parse_se
 
 @dataclass(frozen=True)
 class Arguments:
-    """What was given.
+    """The arguments of a command.
 
     Attributes:
-        make_settings: makes the command's settings, which are checked then.
+        make_settings: makes the command's settings, and checks them.
         results: where the results go; None if the command has none.
-        action: the name of the action, of a command that has several.
+        action: the name of the action, for a command that has several.
     """
 
     make_settings: Callable[[], Any]
@@ -35,13 +35,13 @@ def parse(command: Command, words: Sequence[str], prog: str, description: str) -
     """Read the words behind a command's name.
 
     Args:
-        command: which one.
-        words: what was given.
+        command: the command.
+        words: the words behind its name.
         prog: the program's and the command's name.
         description: for the help.
 
     Raises:
-        SystemExit: after the help, with 0; after a word on what is wrong, with 2.
+        SystemExit: after the help, with 0; after a message about a mistake, with 2.
     """
     _check_once(words, prog)
     alone = is_dataclass(command.settings)
@@ -50,7 +50,7 @@ def parse(command: Command, words: Sequence[str], prog: str, description: str) -
         parts.append(("results", type(command.results), command.results))
     said = StringIO()
     try:
-        # What is wrong quotes what was given, which a terminal must not obey.
+        # The message quotes the input, which a terminal must not obey.
         with redirect_stderr(said):
             given: Any = tyro.cli(
                 make_dataclass("Arguments", parts),
@@ -69,7 +69,7 @@ def parse(command: Command, words: Sequence[str], prog: str, description: str) -
 
 
 def _options(settings: Any) -> Any:
-    """The same fields without their checks, ``num_steps`` as ``--steps``."""
+    """Return the same fields without their checks, ``num_steps`` as ``--steps``."""
     hints = get_type_hints(settings)
     options: list[tuple[str, Any, Any]] = []
     for one in fields(settings):
@@ -97,7 +97,7 @@ def _names_and_values(what: str) -> Any:
 
 
 def _check_once(words: Sequence[str], prog: str) -> None:
-    """Exit if an option is given twice: the later would silently replace the earlier, with all of its values."""
+    """Exit if an option is given twice: the later one would silently replace the earlier, with all of its values."""
     counts = Counter(word.partition("=")[0].replace("_", "-") for word in words if word.startswith("--"))
     twice = [option for option, count in counts.items() if count > 1]
     if twice:
@@ -106,5 +106,5 @@ def _check_once(words: Sequence[str], prog: str) -> None:
 
 
 def _once(values: dict[str, Any]) -> dict[str, Any]:
-    """The same, with what was given twice in a list given once."""
+    """Return the same values; a list keeps an entry that was given twice only once."""
     return {name: tuple(dict.fromkeys(one)) if isinstance(one, tuple) else one for name, one in values.items()}

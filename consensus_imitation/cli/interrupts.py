@@ -5,11 +5,11 @@ time in native code:
 
 * It waits until native code returns. Compiling or running a program of JAX takes many seconds.
 * It is raised between any two instructions. If native code still runs in other threads then, or a module is half
-  imported, the interpreter ends in a segmentation fault when it takes everything down.
+  imported, the interpreter ends in a segmentation fault when it shuts down.
 * Inside a callback or a finaliser it is printed, and lost.
 
-So nothing is raised and nothing is taken down. A thread of its own hears of the signal, says what is saved, and ends
-the process as a power cut would. This is safe because the results on disk are whole at every moment: see
+So this module raises nothing and shuts nothing down. A separate thread receives the signal, prints what is saved, and
+ends the process as a power cut would. This is safe because the results on disk are whole at every moment: see
 `consensus_imitation.experiments.ledger`.
 
 This module imports nothing heavy: `watch` is the first thing that the command does.
@@ -38,11 +38,11 @@ class Interrupts:
         self.message = message
 
     def leave(self, number: int) -> None:
-        """Say the message on standard error and end the process, and the processes that it began."""
+        """Print the message on standard error and end the process, and the processes that it started."""
         with suppress(Exception):
             cursor = _SHOW_CURSOR if os.isatty(2) else ""
             os.write(2, f"{cursor}\n{self.message}\n".encode())
-        # Only if it is imported: nothing may be imported in the midst of another import.
+        # Only if it is imported: nothing may be imported in the middle of another import.
         multiprocessing = sys.modules.get("multiprocessing")
         with suppress(Exception):
             for child in multiprocessing.active_children() if multiprocessing else ():
@@ -51,12 +51,12 @@ class Interrupts:
 
 
 def watch(message: str) -> Interrupts:
-    """From now on, Ctrl-C and SIGTERM end the process with exit code 130 and 143.
+    """Make Ctrl-C and SIGTERM end the process with exit code 130 and 143 from now on.
 
-    A signal that the process was started to ignore is ignored further. Call it once, in the main thread.
+    If the process was started to ignore a signal, it still ignores it. Call this function once, in the main thread.
 
     Args:
-        message: what is said then.
+        message: printed at that moment.
 
     Returns:
         The `Interrupts`, whose message may change.
@@ -73,7 +73,7 @@ def watch(message: str) -> Interrupts:
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # The interpreter writes the signal's number to the pipe as soon as it comes, in native code, too; a handler
-            # there has to be, and does nothing.
+            # The interpreter writes the signal's number to the pipe as soon as it comes, in native code, too. There has
+            # to be a handler, which does nothing.
             signal.signal(number, lambda *_: None)
     return watched

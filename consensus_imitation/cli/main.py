@@ -1,8 +1,8 @@
 """The command ``consensus-imitation``. It reads arguments, calls the experiments, and prints what they return.
 
-Exit codes: 0 success; 1 a check failed (`redteam`: a result differs from what theory says; `bounds`: a bound
-is exceeded; `bench`: a target missed; `journal verify`: the journal is damaged);
-2 wrong usage; 3 a missing optional dependency; 130 interrupted by Ctrl-C, 143 by SIGTERM (see `interrupts`).
+Exit codes: 0 success; 1 a check failed (`redteam`: a result differs from what theory expects; `bounds`: a bound is
+exceeded; `bench`: a target missed; `journal verify`: the journal is damaged); 2 wrong usage; 3 a missing optional
+dependency; 130 interrupted by Ctrl-C, 143 by SIGTERM (see `interrupts`).
 """
 
 import argparse
@@ -32,11 +32,11 @@ _EXIT_CODES = (
 
 #: What an interrupt costs: of a command that saves what is finished (the parts' name), and of the others.
 _CONTINUES = "finished {parts} are saved in {out}, and the same command{without} continues with the rest"
-_BEGINS_ANEW = "what is unfinished is not kept, and the same command begins anew"
+_BEGINS_ANEW = "unfinished work is not kept, and the same command starts from the beginning"
 
 
 class _Parser(argparse.ArgumentParser):
-    """One clear line, and where to read on."""
+    """A parser that prints a mistake in one clear line, and where to read more."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, visible(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None, interrupts: "Interrupts | None" = No
 
     Args:
         argv: arguments without the program's name; None for those of the process.
-        interrupts: is told what an interrupt costs; None if nobody watches for signals.
+        interrupts: receives the message on what an interrupt costs; None if nobody watches for signals.
 
     Returns:
         The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     commands = all_commands()
-    # The command alone: the words behind it are its own.
+    # The command alone: the words behind it belong to it.
     chosen = _parser(commands).parse_args(words[:1]).command
     command, name = commands[chosen], f"{_PROG} {chosen}"
     arguments = parse(command, words[1:], name, _description(command))
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None, interrupts: "Interrupts | None" = No
 
 
 def all_commands() -> dict[str, Command]:
-    """The experiments' commands, and the others."""
+    """Return the experiments' commands, and the others."""
     others = {"journal": journal, "bench": bench, "envs": envs, "tasks": tasks}
     return find_commands() | {name: module.COMMAND for name, module in others.items()}
 
@@ -112,7 +112,7 @@ def _description(command: Command) -> str:
 
 
 def _cost(command: Command, arguments: Arguments) -> str:
-    """What an interrupt costs."""
+    """Return what an interrupt costs."""
     if command.parts is None or arguments.results is None:
         return _BEGINS_ANEW
     without = " without --overwrite" if arguments.results.overwrite else ""
@@ -120,7 +120,7 @@ def _cost(command: Command, arguments: Arguments) -> str:
 
 
 def _require_pictures() -> None:
-    """Say what is missing before the work, not after it."""
+    """Report what is missing before the work, not after it."""
     for package, what in (("matplotlib", "pictures need matplotlib"), ("jinja2", "pages need Jinja2")):
         if find_spec(package) is None:
             raise ImportError(f'{what}: pip install "consensus_imitation[plot]"')

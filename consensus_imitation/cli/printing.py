@@ -1,4 +1,4 @@
-"""What the commands say at a terminal: text and tables, in which no character from elsewhere is obeyed."""
+"""What the commands print at a terminal: text and tables, in which no character from elsewhere is obeyed."""
 
 import sys
 from typing import TYPE_CHECKING, TextIO

@@ -1,4 +1,4 @@
-"""How far each stage of a command is, on standard error, so that standard output holds results only."""
+"""The progress of each stage of a command, on standard error, so that standard output holds results only."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from consensus_imitation.experiments.ledger import Progress, Stages
 
 @contextmanager
 def show_progress() -> Generator[Stages, None, None]:
-    """Give each stage a bar, or lines where nothing can be drawn over: in a file, in a pipe."""
+    """Give each stage a bar, or lines where a bar cannot be redrawn: in a file, in a pipe."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
@@ -47,7 +47,7 @@ def show_progress() -> Generator[Stages, None, None]:
 
 
 def _lines(title: str) -> Progress:
-    """A line for every tenth."""
+    """Return a line for every tenth."""
     began, tenths = time.monotonic(), -1
 
     def update(done: int, total: int) -> None:

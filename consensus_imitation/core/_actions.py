@@ -1,7 +1,7 @@
 """Is it an action? One check for every entrance: answers, recordings, policies, and both kinds of imitator.
 
-An action is what somebody *said*; nothing is made into one. So a masked value has none, a duration is no count, and
-True, "1", 1.0 and ``[1]`` are not the integer 1.
+An action is what somebody *answered*; nothing else is converted into one. So a masked value is not an action, a
+duration is not a count, and True, "1", 1.0 and ``[1]`` are not the integer 1.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -12,14 +12,14 @@ import numpy as np
 
 from consensus_imitation.errors import InvalidAnswerError
 
-#: Things that can be gone through and give integers, but are no sequence of actions.
+#: Things that can be iterated over and give integers, but are not a sequence of actions.
 _NO_SEQUENCE = (str, bytes, bytearray, memoryview, Mapping, Set)
 
 _ANSWERED = "the demonstrator answered"
 
 
 def check_action(action: Any, num_actions: int, said: str = _ANSWERED) -> int:
-    """One numbered action, as an int.
+    """Return one numbered action as an int.
 
     Args:
         action: anything.
@@ -54,7 +54,7 @@ def check_action(action: Any, num_actions: int, said: str = _ANSWERED) -> int:
 
 
 def check_row(actions: Any, rows: Iterable[int], size: int, num_actions: int, said: str = _ANSWERED) -> dict[int, int]:
-    """The numbered actions of some rows of a batch; what stands in the others does not matter.
+    """Return the numbered actions of some rows of a batch; the contents of the other rows do not matter.
 
     Args:
         actions: [B], anything.
@@ -64,15 +64,15 @@ def check_row(actions: Any, rows: Iterable[int], size: int, num_actions: int, sa
         said: how a message begins.
 
     Returns:
-        The action of each row that is read.
+        The action of each row in ``rows``.
 
     Raises:
-        InvalidAnswerError: if there are not B, or one that is read is no action.
+        InvalidAnswerError: if there are not B, or a row in ``rows`` does not hold an action.
     """
     try:
         given = actions if isinstance(actions, list | tuple) else np.asanyarray(actions)
         fits = (len(given),) == (size,) if isinstance(given, list | tuple) else given.shape == (size,)
-    except Exception:  # noqa: BLE001 - whatever it is, these are no actions
+    except Exception:  # noqa: BLE001 - whatever it is, these are not actions
         given, fits = (), False
     if not fits:
         raise InvalidAnswerError(f"expected {size} answers, one per environment; {said} {shown(actions)}")
@@ -80,10 +80,10 @@ def check_row(actions: Any, rows: Iterable[int], size: int, num_actions: int, sa
 
 
 def check_recorded(actions: Any, num_actions: int) -> np.ndarray:
-    """Recorded numbered actions: int32 [T].
+    """Return recorded numbered actions: int32 [T].
 
     Raises:
-        InvalidAnswerError: if it is no sequence, or one of them is no action.
+        InvalidAnswerError: if it is not a sequence, or one of them is not an action.
 
     Example:
         >>> from consensus_imitation.core._actions import check_recorded
@@ -93,7 +93,7 @@ def check_recorded(actions: Any, num_actions: int) -> np.ndarray:
     if not isinstance(actions, Iterable) or isinstance(actions, _NO_SEQUENCE):
         raise InvalidAnswerError(f"actions must be a sequence of what the demonstrator did, got {shown(actions)}")
     try:
-        # What cannot be gone through after all: an array without an axis.
+        # What cannot be iterated over after all: an array without an axis.
         each = iter(actions)
     except TypeError:
         raise InvalidAnswerError(
@@ -103,16 +103,16 @@ def check_recorded(actions: Any, num_actions: int) -> np.ndarray:
 
 
 def numbers_of(value: Any) -> np.ndarray:
-    """The integers or floats that a value is or holds, as an array of their very type.
+    """Return the integers or floats that a value is or holds, as an array of exactly their type.
 
-    Whether they are finite is not looked at.
+    The function does not check whether they are finite.
 
     Args:
         value: a number, an array of NumPy, JAX or anything else that NumPy can read, or a (nested) list of such.
 
     Raises:
-        ValueError: saying why it holds none: a part that is masked, a bool, a text, a date or duration, an object, a
-            complex number, or lists of different lengths.
+        ValueError: with the reason why it holds none: a part that is masked, a bool, a text, a date or duration, an
+            object, a complex number, or lists of different lengths.
 
     Example:
         >>> import numpy as np
@@ -130,12 +130,12 @@ def numbers_of(value: Any) -> np.ndarray:
     else:
         parts = value
     try:
-        # Not asarray, by which a mask would be lost.
+        # Not asarray, which would lose a mask.
         array = np.asanyarray(parts)
         masked = bool(np.ma.is_masked(array))
         array = np.asarray(array)
-    except Exception as error:  # What an object does when it is to be an array, nobody knows.
-        raise ValueError(f"it is no array: {error}") from error
+    except Exception as error:  # An object may do anything when NumPy makes it an array.
+        raise ValueError(f"it is not an array: {error}") from error
     if masked:
         raise ValueError("part of it is masked, and what is masked has no value")
     if not is_whole(array.dtype) and not jnp.issubdtype(array.dtype, jnp.floating):
@@ -144,12 +144,12 @@ def numbers_of(value: Any) -> np.ndarray:
 
 
 def is_whole(dtype: Any) -> bool:
-    """Whether a type is one of integers; NumPy counts its durations among them, and they are none."""
+    """Return whether a type is one of integers; NumPy counts its durations among them, but they are not."""
     return np.dtype(dtype).kind != "m" and bool(jnp.issubdtype(dtype, jnp.integer))
 
 
 def shown(value: Any) -> str:
-    """What a message says of a value that may be anything, one that cannot be printed included."""
+    """Return the text for a value in a message; the value may be anything, even one that cannot be printed."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - its own repr fails

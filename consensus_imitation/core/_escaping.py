@@ -1,7 +1,7 @@
-"""Text from elsewhere, made harmless for the place that it is written to: one function for each place.
+"""Make text from elsewhere harmless for the place that it is written to: one function for each place.
 
 Names and messages come from users, environments, members and files. A terminal would obey their control characters, a
-browser their tags, a spreadsheet their formulas, and matplotlib takes what stands between dollars for mathematics.
+browser their tags, and a spreadsheet their formulas. Matplotlib reads text between dollars as mathematics.
 """
 
 import unicodedata
@@ -18,7 +18,7 @@ _TEXT = "'"
 
 
 def visible(text: str) -> str:
-    r"""One line for a terminal: control characters, also those that change the direction, are written out.
+    r"""Return one line for a terminal: control characters, also those that change the direction, are written out.
 
     Example:
         >>> print(visible("red \x1b[31m\nnext"))
@@ -30,12 +30,12 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    r"""The same for a text that may have several lines."""
+    r"""Return the same for a text that may have several lines."""
     return "\n".join(visible(line) for line in text.split("\n"))
 
 
 def figure_text(text: str, longest: int = 40) -> str:
-    r"""A label of a picture: dollars are dollars, a legend leaves nothing out, and there is room for something else.
+    r"""Return a label of a picture: dollars stay dollars, a legend shows it, and it leaves room for other things.
 
     Args:
         text: what to write.
@@ -53,10 +53,10 @@ def figure_text(text: str, longest: int = 40) -> str:
 
 
 def csv_cell(value: Any) -> str:
-    """A value as a cell of a CSV file, from which `csv_value` gives back the same value.
+    """Return a value as a cell of a CSV file, from which `csv_value` gives back the same value.
 
-    None is an empty cell. A text that would be read as something else (empty, a number, True, False), or that a
-    spreadsheet would take for a formula, has an apostrophe before it; so has one that begins with an apostrophe.
+    None is an empty cell. Some texts get an apostrophe in front: a text that would be read as something else (empty, a
+    number, True, False), one that a spreadsheet would take for a formula, and one that begins with an apostrophe.
 
     Args:
         value: None, a truth value, an integer, a floating-point number or a text, of Python or NumPy.
@@ -89,7 +89,7 @@ def csv_cell(value: Any) -> str:
 
 
 def csv_value(cell: str) -> Any:
-    """What `csv_cell` was given.
+    """Return what `csv_cell` was given.
 
     Example:
         >>> [csv_value(cell) for cell in ("", "0.5", "12", "go", "'=1+1", "'12", "'")]

@@ -1,4 +1,4 @@
-"""A number that tells rules apart: the state keeps that of the rules which it was made with."""
+"""A number that identifies rules: the state keeps the number of the rules that it was made with."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ _SPREAD, _MIX = np.uint32(0x9E3779B1), np.uint32(0x01000193)
 
 
 def fingerprint(rules: Any) -> Any:
-    """32 bits of what rules are: their types, the names of their fields, their settings and their numbers.
+    """Return 32 bits that identify rules: by their types, the names of their fields, their settings and their numbers.
 
     It does not depend on whether the numbers are traced by JAX, Python's own, or arrays, nor on JAX's version.
 
@@ -44,7 +44,7 @@ def fingerprint(rules: Any) -> Any:
 
 
 def described(rules: Any) -> str:
-    """The types, field names and settings of rules, without the numbers that may be traced."""
+    """Return the types, field names and settings of rules, without the numbers that may be traced."""
     if not jax.tree.leaves(rules):
         return printed(rules)
     name = type(rules).__qualname__
@@ -61,11 +61,11 @@ def described(rules: Any) -> str:
 
 
 def printed(setting: Any) -> str:
-    """A value that holds no numbers of the pytree: it is told by what it prints, without addresses."""
+    """Return a value that holds no numbers of the pytree as what it prints, without addresses."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(setting))
 
 
 def _words(leaf: Any, xp: Any) -> Any:
-    """A number, or an array of them, as 32-bit words: uint32 [n]. That 2 and 2.0 are the same rule is meant."""
+    """Return a number, or an array of them, as 32-bit words: uint32 [n]. 2 and 2.0 are the same rule on purpose."""
     values = xp.asarray(leaf).ravel().astype(np.float32)
     return jax.lax.bitcast_convert_type(values, np.uint32) if xp is jnp else values.view(np.uint32)

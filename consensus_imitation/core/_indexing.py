@@ -1,4 +1,4 @@
-"""Integers that say which row of a table is meant."""
+"""Integers that index the rows of a table."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 
 def as_index(number: Any) -> jax.Array:
-    """An integer in a type that the size of a table fits into: int32 at least.
+    """Return an integer in a type that can hold the size of a table: int32 at least.
 
-    JAX takes a Python integer that it compares with into the type of the other side: to an int8, 300 is 44.
+    In a comparison, JAX converts a Python integer to the type of the other side: as an int8, 300 is 44.
 
     Args:
         number: an integer of any type, traced or not.

@@ -1,4 +1,4 @@
-"""What counts as an integer at every entrance. It needs no JAX: tables and command lines ask, too."""
+"""What counts as an integer at every entrance. It needs no JAX: tables and command lines use it, too."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is one plain integer: a bool is none, nor is one of NumPy's durations, which it counts as such.
+    """Return whether a value is one plain integer; a bool is not, nor is a NumPy duration, which NumPy counts as one.
 
     Example:
         >>> import numpy as np

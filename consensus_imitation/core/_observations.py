@@ -1,13 +1,13 @@
-"""Whose is an observation? The environment's own stays with its owner; everybody else gets a copy.
+"""Who owns an observation? The environment keeps its own; everybody else gets a copy.
 
-An environment may write its next observation into the same array, a member may normalise what it is shown in place, a
-demonstrator may divide a picture by 255. Where all of them held one array, members would vote on what the demonstrator
-did not see, and a run that is resumed from its journal would go another way. So there is one copy at the door,
-`private`, which nobody can write to; members are shown that (`lent`), a demonstrator gets a copy to do with as it
-likes (`given`).
+An environment may write its next observation into the same array, a member may normalise its input in place, a
+demonstrator may divide a picture by 255. If all of them shared one array, members would vote on what the demonstrator
+did not see, and a run that is resumed from its journal would differ. So the imitator makes one copy on entry,
+`private`, which nobody can write to. Members see that copy (`lent`), and a demonstrator gets a separate copy, which it
+may change (`given`).
 
 NumPy's arrays are copied into bytes that nobody can make writeable again. JAX's arrays, numbers and texts cannot be
-written to, and are taken as they are. Lists, tuples and dicts are built anew. Whatever else there is, is copied deeply.
+written to, and are taken as they are. Lists, tuples and dicts are rebuilt. Everything else is copied deeply.
 """
 
 import copy
@@ -23,7 +23,7 @@ _UNCHANGING = (type(None), bool, int, float, complex, str, bytes)
 
 
 def private(observation: Any) -> Any:
-    """A copy that nobody else holds, and whose arrays nobody can write to.
+    """Return a copy that nobody else holds, and whose arrays nobody can write to.
 
     Raises:
         ObservationError: if a part is of a kind that cannot be copied.
@@ -44,17 +44,17 @@ def private(observation: Any) -> Any:
 
 
 def owned(tree: Any) -> Any:
-    """A pytree whose NumPy arrays nobody can write to; JAX's are so already."""
+    """Return a pytree whose NumPy arrays nobody can write to; JAX's arrays already are so."""
     return jax.tree.map(lambda leaf: fixed(leaf) if isinstance(leaf, np.ndarray) else leaf, tree)
 
 
 def lent(observation: Any) -> Any:
-    """What a member is shown of a `private` observation: its fixed arrays, in new lists, tuples and dicts."""
+    """Return what a member sees of a `private` observation: its fixed arrays, in new lists, tuples and dicts."""
     return _copied(observation, fixed)
 
 
 def given(observation: Any) -> Any:
-    """A copy for somebody who may write to it.
+    """Return a copy for somebody who may write to it.
 
     Raises:
         ObservationError: if a part is of a kind that cannot be copied.
@@ -63,7 +63,7 @@ def given(observation: Any) -> Any:
 
 
 def fixed(array: np.ndarray) -> np.ndarray:
-    """The same numbers, in memory that nobody can write to; no copy if they lie in such memory already."""
+    """Return the same numbers in memory that nobody can write to; no copy if they already are in such memory."""
     memory: Any = array.base
     if type(memory) is bytes:
         return array
@@ -71,7 +71,7 @@ def fixed(array: np.ndarray) -> np.ndarray:
 
 
 def _copied(value: Any, array: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """The same value, with copies in place of all that could be written to; NumPy's arrays as ``array`` copies them."""
+    """Return the same value, with copies of all that could be written to; ``array`` copies NumPy's arrays."""
     kind = type(value)
     if kind is np.ndarray and not value.dtype.hasobject:
         return array(value)
@@ -87,7 +87,7 @@ def _copied(value: Any, array: Callable[[np.ndarray], np.ndarray]) -> Any:
         return tuple(_copied(part, array) for part in value)
     try:
         return copy.deepcopy(value)
-    except Exception as error:  # Whatever it is, and whatever it does when it is copied.
+    except Exception as error:  # It may be anything, and do anything when it is copied.
         raise ObservationError(
             f"the observation holds something of type {kind.__module__}.{kind.__qualname__} that cannot be copied "
             f"({error}), so that nobody knows whether it stays what it is: give arrays, numbers, texts, or lists, "

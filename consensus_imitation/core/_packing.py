@@ -15,19 +15,19 @@ import numpy as np
 from consensus_imitation.errors import JournalCorruptedError, ObservationError
 
 _TUPLE, _ARRAY, _SCALAR = 1, 2, 3
-#: Tuples within tuples, arrays in the innermost included: reading each takes another piece of C's stack.
+#: Tuples within tuples, including arrays in the innermost: reading each level takes more of C's stack.
 _DEEPEST = 16
 #: NumPy's own limit.
 _MOST_AXES = 64
 #: Bytes of an item, text included, of an array without any: NumPy takes memory for one item all the same.
 _LARGEST_ABSENT = 1 << 16
 _LONGEST_NAME = 32
-#: Kinds of NumPy types whose name in bytes says all: numbers, text, bytes, times.
+#: Kinds of NumPy types that their name in bytes fully describes: numbers, text, bytes, times.
 _KINDS = frozenset("biufcSUmM")
 
 
 def pack(value: Any) -> bytes:
-    """The canonical bytes of an observation.
+    """Return the canonical bytes of an observation.
 
     Args:
         value: None, a bool, int (of 64 bits), float, str or bytes, a NumPy or JAX array or scalar, or a list, tuple or
@@ -48,9 +48,9 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """What was packed. Arrays are NumPy's and may be written to; JAX's scalars are arrays.
+    """Return what was packed. Arrays are NumPy's and may be written to; JAX's scalars are arrays.
 
-    The memory that it takes is in proportion to the size of the data, whatever sizes they claim.
+    The memory that it needs is proportional to the size of the data, whatever sizes the data claim.
 
     Raises:
         JournalCorruptedError: for bytes that `pack` does not write.
@@ -59,16 +59,16 @@ def unpack(data: bytes) -> Any:
         value = _unpacked(data, 0)
         canonical = pack(value) == data
     except Exception as error:
-        raise JournalCorruptedError(f"these {len(data)} bytes are no packed observation: {error}") from error
+        raise JournalCorruptedError(f"these {len(data)} bytes are not a packed observation: {error}") from error
     if not canonical:
-        raise JournalCorruptedError(f"these {len(data)} bytes are no packed observation: not in canonical form")
+        raise JournalCorruptedError(f"these {len(data)} bytes are not a packed observation: not in canonical form")
     return value
 
 
 def as_read(value: Any) -> Any:
-    """An observation as `unpack` will give it, so that what is done with it now can be done again.
+    """Return an observation as `unpack` will give it, so that what is done with it now can be repeated.
 
-    Dicts of any kind become plain ones, their keys in order; JAX's arrays become NumPy's.
+    Dicts of any kind become plain dicts with their keys in order; JAX's arrays become NumPy's.
     """
     if isinstance(value, dict):
         parts = cast(dict[Any, Any], value)
@@ -83,12 +83,12 @@ def as_read(value: Any) -> Any:
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 of some bytes, 64 hexadecimal digits."""
+    """Return the SHA-256 of some bytes, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _bytes(value: Any, place: str, depth: int = 0) -> bytes:
-    """``depth`` is of the tuples around it."""
+    """Convert a value to what MessagePack can write; ``depth`` counts the tuples around it."""
     if depth > _DEEPEST:
         raise ObservationError(f"{place} cannot be recorded: it lies in more than {_DEEPEST - 1} tuples")
     try:
@@ -100,7 +100,7 @@ def _bytes(value: Any, place: str, depth: int = 0) -> bytes:
 
 
 def _plain(value: Any, place: str, depth: int) -> Any:
-    """The same in MessagePack's own types."""
+    """Return the same in MessagePack's own types."""
     kind = type(value)
     if value is None or kind in (bool, float, bytes):
         return value
@@ -159,7 +159,7 @@ def _name(dtype: np.dtype[Any], place: str) -> str:
 def _unpacked(data: bytes, depth: int) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"more than {_DEEPEST} types within one another")
-    # Memory is taken for as many parts as are claimed, within one another, too: first see that they are there.
+    # MessagePack takes memory for as many parts as the data claim, nested ones, too: first check that they exist.
     whole = msgpack.Unpacker(max_buffer_size=max(1, len(data)))
     whole.feed(data)
     whole.skip()

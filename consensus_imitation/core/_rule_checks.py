@@ -1,8 +1,8 @@
-"""What a rule gives is checked, whoever wrote it: by its shape where it is traced, by its value at every decision.
+"""Check what every rule returns, whoever wrote it: by its shape where it is traced, by its value at every decision.
 
 Shapes and types cost nothing at run time. Values are checked in the pure core, within the compiled decision: a sum and
 a minimum over the A actions of the law, an "any" over the mask of N members, and never anything over N times A. A rule
-that fails there fails closed: the step is a query with probability one, and the rule is named.
+that fails there fails closed: the step is a query with probability one, and an alarm names the rule.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from jax.core import Tracer
 from consensus_imitation.core.laws import MASS_TOLERANCE, ActionLaw
 from consensus_imitation.errors import ConfigurationError
 
-#: What a selection rule has to have besides being callable; `selection.SelectionRule` says what each of them is.
+#: What a selection rule has to have besides being callable; `selection.SelectionRule` describes each of them.
 SELECTION_PARTS = ("check", "exclusion_bound", "largest_set", "margins", "smallest_share", "tolerated_members")
 
 #: The same of an aggregation rule; see `aggregation.Aggregation`.
@@ -25,10 +25,10 @@ AGGREGATION_PARTS = ("check", "name")
 
 
 def mask_of(rule: Callable[[jax.Array], jax.Array], log_weights: jax.Array) -> jax.Array:
-    """A selection rule's mask, bool [N].
+    """Return a selection rule's mask, bool [N].
 
     Raises:
-        ConfigurationError: if it is none.
+        ConfigurationError: if it does not return one.
     """
     mask = rule(log_weights)
     if not _is_array(mask) or mask.shape != log_weights.shape or mask.dtype != bool:
@@ -42,10 +42,10 @@ def mask_of(rule: Callable[[jax.Array], jax.Array], log_weights: jax.Array) -> j
 def law_of(
     rule: Callable[..., Any], log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array
 ) -> tuple[ActionLaw, jax.Array]:
-    """An aggregation rule's law, and whether it is none: then everything is a query.
+    """Return an aggregation rule's law, and whether it is invalid: then everything is a query.
 
     A law's probabilities are not negative, and sum to one together with that of asking (to within `MASS_TOLERANCE`);
-    its inflation is at least 1. A NaN anywhere makes it no law.
+    its inflation is at least 1. A NaN anywhere makes it invalid.
 
     Args:
         rule: the rule.
@@ -85,7 +85,7 @@ def law_of(
     law = ActionLaw(*(jnp.asarray(value, jnp.float32) for value in law))
     total = jnp.sum(law.probs) + law.query_prob
     least = jnp.minimum(jnp.min(law.probs), law.query_prob)
-    # Written so that NaN, for which every comparison is false, is no law.
+    # Written so that NaN, for which every comparison is false, is not a law.
     sound = (least >= 0.0) & (jnp.abs(total - 1.0) <= MASS_TOLERANCE) & (law.log_inflation >= 0.0)
     closed = ActionLaw(
         probs=jnp.where(sound, law.probs, 0.0),
@@ -96,7 +96,7 @@ def law_of(
 
 
 def check_selection(rule: Any, num_members: int) -> None:
-    """Raise ConfigurationError unless a selection rule has all its parts, fits the ensemble, and returns what it must.
+    """Raise ConfigurationError unless a selection rule has all its parts, fits the ensemble and returns a valid result.
 
     Args:
         rule: anything.
@@ -117,7 +117,7 @@ def check_selection(rule: Any, num_members: int) -> None:
 
 
 def check_aggregation(rule: Any, num_members: int, num_actions: int) -> None:
-    """Raise ConfigurationError unless an aggregation rule has all its parts, fits, and returns what it must.
+    """Raise ConfigurationError unless an aggregation rule has all its parts, fits, and returns a valid result.
 
     Args:
         rule: anything.
@@ -133,7 +133,7 @@ def check_aggregation(rule: Any, num_members: int, num_actions: int) -> None:
 
 
 def missing(rule: Any, parts: Iterable[str]) -> list[str]:
-    """What an object lacks to be a rule; nothing of it is called."""
+    """Return what an object lacks to be a rule, without calling any of its parts."""
     lacks = [] if callable(rule) else ["__call__"]
     nowhere = object()
     return lacks + [part for part in parts if inspect.getattr_static(rule, part, nowhere) is nowhere]
@@ -160,13 +160,13 @@ def _check_leaves(what: str, rule: Any) -> None:
     ]
     if strange:
         raise ConfigurationError(
-            f"the {what} rule {rule!r:.200} is no pytree of numbers: {strange[0]!r:.200} is none; make it a "
+            f"the {what} rule {rule!r:.200} is not a pytree of numbers: {strange[0]!r:.200} is not one; make it a "
             "flax.struct.PyTreeNode, or a frozen dataclass under jax.tree_util.register_static"
         )
 
 
 def _check_promises(rule: Any, num_members: int) -> None:
-    """What a selection rule says of itself is taken at its word, if it is possible at all."""
+    """Check that a selection rule's claims about itself are possible; whether they are true is not checked."""
     if any(isinstance(leaf, Tracer) or np.ndim(leaf) for leaf in jax.tree.leaves(rule)):
         return
     promises: dict[str, tuple[Callable[[], Any], float, str]] = {
@@ -189,7 +189,7 @@ def _check_promises(rule: Any, num_members: int) -> None:
 
 
 def _trial(what: str, rule: Any, function: Any, *shapes: jax.ShapeDtypeStruct) -> Any:
-    """What the rule returns for arrays of these shapes, by shape."""
+    """Return the shapes of what the rule returns for arrays of these shapes."""
     try:
         return function.eval_shape(rule, *shapes)
     except ConfigurationError:

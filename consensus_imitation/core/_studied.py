@@ -1,8 +1,8 @@
 """Whether a recording was studied before: T2 counts each answer of the demonstrator once.
 
-What was studied is remembered in the learner's state, so that every way of going on keeps it: as digests of episodes,
-and of whole recordings. Of very many the smallest digests are kept, which are a fair sample: a recording that comes
-again is noticed by those of its episodes that are among them.
+The learner's state remembers what was studied, however the run continues: as digests of episodes, and of whole
+recordings. Of very many it keeps the smallest digests, which are a fair sample. A recording that comes again is noticed
+by those of its episodes that are among them.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ _NONE = 2**64 - 1
 
 
 def nothing() -> jax.Array:
-    """The memory before the first recording: uint32 [KEPT, 2]."""
+    """Return the memory before the first recording: uint32 [KEPT, 2]."""
     return jnp.full((KEPT, 2), 0xFFFFFFFF, jnp.uint32)
 
 
 def noticed(memory: Any, observations: Any, actions: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The memory after a recording, and whether part of it was studied before, or comes twice within it.
+    """Return the memory after a recording, and whether part of it was studied before, or occurs twice within it.
 
     An episode, or a whole recording, of at least `SHORTEST` steps counts as studied before if all its observations and
-    actions are those of an earlier one. So does a recording that is one piece, of at least so many steps, repeated.
+    actions equal those of an earlier one. So does a recording that repeats one piece of at least that many steps.
 
     Args:
         memory: uint32 [KEPT, 2], from `nothing` or from here.
@@ -62,7 +62,7 @@ def noticed(memory: Any, observations: Any, actions: np.ndarray, starts: np.ndar
 
 
 def _is_one_piece_over_and_over(rows: np.ndarray) -> bool:
-    """Whether the shortest piece of which the rows are repetitions is shorter than they, and no chance."""
+    """Return whether the rows repeat a shorter piece that is too long to repeat by chance."""
     total = len(rows)
     periods = (p for p in range(1, total // 2 + 1) if total % p == 0)
     shortest = next((p for p in periods if np.array_equal(rows[p:], rows[:-p])), total)
@@ -70,7 +70,7 @@ def _is_one_piece_over_and_over(rows: np.ndarray) -> bool:
 
 
 def _bytes(leaf: Any) -> np.ndarray:
-    """[T, ...] as uint8 [T, bytes]; the same numbers in another type are the same."""
+    """Return [T, ...] as uint8 [T, bytes]; the same numbers in another type are the same."""
     array = np.asarray(leaf)
     array = np.ascontiguousarray(array, np.int64 if array.dtype.kind in "biu" else np.float32)
     return array.reshape(len(array), -1).view(np.uint8)

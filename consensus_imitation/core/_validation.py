@@ -1,4 +1,4 @@
-"""Checks of what rules and members are configured with: refused where it is given, by name, with what is possible."""
+"""Checks of the options of rules and members; a bad one is refused on entry, with its name and what is possible."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,18 +24,18 @@ def check_number(
     whole: bool = False,
     lenient: bool = False,
 ) -> None:
-    """Refuse an option that is no number, or not one in its range; of an array, all have to be.
+    """Refuse an option that is not a number, or is outside its range; in an array, all have to be inside.
 
-    What is being traced by JAX is not checked.
+    Values that JAX traces are not checked.
 
     Args:
         name: of the option.
         value: what was given.
         wanted: completes "must ...".
         holds: whether numbers (an array) are in the range. It must be false for NaN.
-        whole: integers only; a bool is none.
-        lenient: let pass what is neither a number nor a string nor an array: operations on pytrees put other things,
-            None for instance, in the place of a rule's parameter.
+        whole: integers only; a bool is not one.
+        lenient: accept what is neither a number nor a string nor an array: operations on pytrees put other things, None
+            for instance, in the place of a rule's parameter.
 
     Raises:
         ConfigurationError: naming the option, what was given and what is possible.
@@ -59,7 +59,7 @@ def check_number(
 
 
 def check_integer(name: str, value: Any, least: int, why: str = "") -> int:
-    """An option that is one plain integer, as an int.
+    """Return an option that is one plain integer, as an int.
 
     Args:
         name: of the option.
@@ -68,7 +68,7 @@ def check_integer(name: str, value: Any, least: int, why: str = "") -> int:
         why: a remark for the message.
 
     Raises:
-        ConfigurationError: for anything else, a bool and an array included.
+        ConfigurationError: for anything else, including a bool and an array.
 
     Example:
         >>> from consensus_imitation.core._validation import check_integer
@@ -82,10 +82,10 @@ def check_integer(name: str, value: Any, least: int, why: str = "") -> int:
 
 
 def check_integers(name: str, values: Any, least: int) -> tuple[int, ...]:
-    """An option that is a sequence of integers, as a tuple.
+    """Return an option that is a sequence of integers, as a tuple.
 
     Raises:
-        ConfigurationError: if it is no sequence, or one of them is no integer or too small.
+        ConfigurationError: if it is not a sequence, or one of them is not an integer or is too small.
 
     Example:
         >>> from consensus_imitation.core._validation import check_integers
@@ -98,7 +98,7 @@ def check_integers(name: str, values: Any, least: int) -> tuple[int, ...]:
 
 
 def check_instance(name: str, value: Any, kind: type, remedy: str) -> None:
-    """Refuse an option that is of another type; None is no option at all, and passes.
+    """Refuse an option of another type; None means that the option is not given, and passes.
 
     Raises:
         ConfigurationError: with the remedy.

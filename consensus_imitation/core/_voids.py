@@ -1,4 +1,4 @@
-"""What voids a promise: facts that the learner's state keeps, so that they survive every way of going on."""
+"""What voids a promise: facts that the learner's state keeps, so that they survive however the run continues."""
 
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ State = TypeVar("State")
 
 
 def marked(state: State, fact: int) -> State:
-    """The state with one more fact.
+    """Return the state with one more fact.
 
     Args:
         state: a pytree with ``voids``, uint32 [].
@@ -33,7 +33,7 @@ def marked(state: State, fact: int) -> State:
 
 
 def reasons(voids: Any) -> list[str]:
-    """Why nothing is guaranteed: one sentence for each fact; empty if something is.
+    """Return why nothing is guaranteed, one sentence for each fact; empty if something is.
 
     Args:
         voids: uint32 [].

@@ -1,22 +1,22 @@
 """An alarm for the case that no member is the demonstrator, with a false-alarm probability fixed in advance.
 
-The theorems assume that some member equals the demonstrator. Whether one does can be tested while acting: against
-each member n runs an *e-process*, a bet that pays off if n is not the demonstrator,
+The theorems assume that some member equals the demonstrator. You can test this while acting. For each member n, the
+alarm keeps an *e-process*, a bet that pays off if n is not the demonstrator,
 
     E_n(t) = mean over predictors q of  prod over answered steps of  q(a_k) / pi_n(a_k).
 
-Each q is any rule that predicts the answer before it is seen, and pi_n what the member said without what it withheld
-(`posterior.normalised`), the product running over the answers to which it said anything. If member n is the
-demonstrator, ``E[q(a) / pi_n(a)] <= 1`` at every step, so E_n is a non-negative supermartingale that starts at 1, and
-by Ville's inequality it *ever* reaches 1/delta with probability at most delta. The alarm is raised when **every**
-member's E_n has reached 1/delta: if one of them is the demonstrator, that happens with probability at most delta, for
-ever, whatever the others are, whatever the prior, and however the steps to ask at were chosen.
+Each q is any rule that predicts the answer before it is seen, and pi_n is what the member said without what it withheld
+(`posterior.normalised`). The product runs over the answers to which it said anything. If member n is the demonstrator,
+``E[q(a) / pi_n(a)] <= 1`` at every step, so E_n is a non-negative supermartingale that starts at 1, and by Ville's
+inequality it *ever* reaches 1/delta with probability at most delta. The alarm is raised when **every** member's E_n has
+reached 1/delta: if one of them is the demonstrator, the probability that this ever happens is at most delta, whatever
+the others are, whatever the prior, and however the steps to ask at were chosen.
 
-A member that has been silent (asleep: unusable, or withholding everything) for `SILENCE` answers in a row is not waited
-for: it could keep the alarm from being raised for ever, and explains nothing meanwhile. What is promised is promised of
-a member that equals the demonstrator and is never silent for so long.
+The alarm does not wait for a member that has been silent (asleep: unusable, or withholding everything) for `SILENCE`
+answers in a row: such a member could prevent the alarm for the whole run, and explains nothing meanwhile. The promise
+is about a member that equals the demonstrator and is never silent for so long.
 
-The predictors, each of which can notice something else:
+There are several predictors, and each can notice something else:
 
 * a *universal* one, the Krichevsky-Trofimov estimator of the answers per context: any systematic deviation, slowly;
 * the members' *average* and their normalised *geometric mean*: a demonstrator between the members;
@@ -42,7 +42,7 @@ CAUTION = (0.5, 0.1, 0.01)
 
 _NUM_PREDICTORS = 3 + len(CAUTION)
 
-#: After so many answers in a row to which it said nothing, a member that is not refuted is no longer waited for.
+#: After so many answers in a row to which a member said nothing, the alarm no longer waits for it.
 SILENCE = 20
 
 
@@ -90,7 +90,7 @@ class MisspecificationAlarm(struct.PyTreeNode):
         self._check(lenient=True)
 
     def check(self) -> None:
-        """Raise ConfigurationError if delta is no number at all."""
+        """Raise ConfigurationError if delta is not a number."""
         self._check(lenient=False)
 
     def _check(self, lenient: bool) -> None:
@@ -98,7 +98,7 @@ class MisspecificationAlarm(struct.PyTreeNode):
         check_integer("num_contexts", self.num_contexts, 1)
 
     def init(self, num_members: int, num_actions: int) -> AlarmState:
-        """Nothing seen yet: every e-process is 1."""
+        """Return the state before the first answer: every e-process is 1."""
         return AlarmState(
             log_e=jnp.zeros((_NUM_PREDICTORS, num_members)),
             counts=jnp.zeros((self.num_contexts, num_actions)),
@@ -112,14 +112,14 @@ class MisspecificationAlarm(struct.PyTreeNode):
 
         Args:
             state: before the answer.
-            observation: what it was given to; an integer if ``num_contexts`` exceeds 1, else ignored.
+            observation: what was asked about; an integer if ``num_contexts`` exceeds 1, else ignored.
             log_probs: float [N, A], the validated predictions.
             answer: int [], in ``0 .. A-1``.
-            asleep: bool [N], members whose prediction was unusable: no bet is made against them.
+            asleep: bool [N], members whose prediction was unusable: there is no bet against them.
         """
         chex.assert_rank(log_probs, 2)
         num_actions = log_probs.shape[-1]
-        # What a member withholds is asked about, and claims nothing: only what is left is held against it.
+        # The imitator asks about what a member withholds, which claims nothing: the bet is only about what is left.
         log_probs = normalised(log_probs)
         known = jnp.clip(as_index(observation), 0, self.num_contexts - 1) if self.num_contexts > 1 else 0
         counts = state.counts[known]
@@ -129,7 +129,7 @@ class MisspecificationAlarm(struct.PyTreeNode):
         scored = log_probs[:, answer]
         members = jnp.where(awake[:, None], log_probs, -jnp.inf)
         average = jax.nn.logsumexp(members[:, answer]) - jnp.log(jnp.maximum(jnp.sum(awake), 1))
-        # Members without mass at an action would rule it out for all: a floor keeps the geometric mean betting.
+        # A member without mass at an action would rule it out for all: a floor keeps the geometric mean betting.
         floored = jnp.where(awake[:, None], jnp.maximum(log_probs, -20.0), 0.0)
         geometric = jax.nn.log_softmax(jnp.sum(floored, axis=0) / jnp.maximum(jnp.sum(awake), 1))[answer]
         cautious = [jnp.logaddexp(jnp.log1p(-c) + scored, jnp.log(c / num_actions)) for c in CAUTION]
@@ -144,14 +144,14 @@ class MisspecificationAlarm(struct.PyTreeNode):
         )
 
     def log_evidence(self, state: AlarmState) -> jax.Array:
-        """Log e-value [N] against each member being the demonstrator: the mean over the predictors."""
+        """Return the log e-value [N] against each member being the demonstrator: the mean over the predictors."""
         return jax.nn.logsumexp(state.log_e, axis=0) - jnp.log(_NUM_PREDICTORS)
 
     def raised(self, state: AlarmState, log_prior: jax.Array) -> jax.Array:
-        """Whether every member of positive prior weight [N] that speaks has been refuted at level delta: bool [].
+        """Return whether all members of positive prior weight [N] that speak are refuted at level delta: bool [].
 
-        Where none has been, because all are silent, it is not raised: nothing was said that could be wrong, and every
-        step is a query anyway.
+        If none is refuted because all are silent, there is no alarm: no member said anything that could be wrong, and
+        every step is a query anyway.
         """
         possible = ~jnp.isneginf(log_prior)
         refuted = possible & (self.log_evidence(state) >= -jnp.log(self.delta))
@@ -159,5 +159,5 @@ class MisspecificationAlarm(struct.PyTreeNode):
 
 
 def _add(total: jax.Array, gain: jax.Array) -> jax.Array:
-    """A sum in which a lost bet (``-inf``) stays lost, also after a refutation (``inf``)."""
+    """Return a sum in which a lost bet (``-inf``) stays lost, also after a refutation (``inf``)."""
     return jnp.where(jnp.isneginf(total) | jnp.isneginf(gain), -jnp.inf, total + gain)

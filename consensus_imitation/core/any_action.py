@@ -1,7 +1,7 @@
-"""What an ensemble over any action space is: N members that can be sampled from and whose densities can be evaluated.
+"""What an ensemble over any action space is: N members with a sampler and a density.
 
-The counterpart of `consensus_imitation.core.members` for actions that cannot be listed: vectors, sequences, or any
-pytree of arrays. Members predict before they learn: the densities that are acted on and scored are those of the memory
+It is the counterpart of `consensus_imitation.core.members` for actions that cannot be listed: vectors, sequences, or
+any pytree of arrays. Members predict before they learn: the imitator acts on, and scores, the densities of the memory
 before the step's answer.
 """
 
@@ -20,24 +20,24 @@ class SamplingEnsemble(Protocol):
     """N members, each a distribution over actions given the whole history.
 
     Pure JAX; the object is a pytree whose arrays are leaves. All members' densities refer to one base measure (for
-    example length; or counting; or length inside an interval and counting at its ends), otherwise their ratios mean
+    example length; or counting; or length inside an interval and counting at its ends). Otherwise their ratios mean
     nothing.
 
-    Two things are taken on trust, because a single evaluation cannot show them:
+    The library trusts two things, because a single evaluation cannot show them:
 
     * ``sample`` draws from the density that ``log_prob`` returns. A member whose sampler favours actions of low
       stated density can exceed every veto on the steps that it proposes.
-    * the density integrates to at most one **over what can be drawn**: actions are float32 numbers, so the sum of
-      density times spacing over those is meant. A normal density of standard deviation ``1e-30`` around 0.5 integrates
-      to one, and sums to ``1e22``. Otherwise its member gains weight that it has not earned, and T2 fails.
+    * the density integrates to at most one **over what can be drawn**: actions are float32 numbers, so this means the
+      sum of density times spacing over those. A normal density of standard deviation ``1e-30`` around 0.5 integrates to
+      one, and sums to ``1e22``. With such a density a member gains weight that it has not earned, and T2 fails.
 
-    In the ensembles of this package whose members give *parameters* of a known distribution (`gaussian` and the
-    like), the library itself samples and evaluates, so both hold whatever a member does.
+    In some ensembles of this package members give *parameters* of a known distribution (`gaussian` and the like). There
+    the library itself samples and evaluates, so both hold whatever a member does.
     """
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         ...
 
     @property
@@ -46,19 +46,19 @@ class SamplingEnsemble(Protocol):
         ...
 
     def init_carry(self) -> Carry:
-        """Memory of one stream before its first observation."""
+        """Return the memory of one stream before its first observation."""
         ...
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> Action:
-        """One action drawn from the member of that index (int32 [], possibly traced)."""
+        """Return one action drawn from the member of that index (int32 [], possibly traced)."""
         ...
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: Action) -> jax.Array:
-        """Log-density [N] of one action under every member; ``-inf`` where it is impossible."""
+        """Return the log-density [N] of one action under every member; ``-inf`` where it is impossible."""
         ...
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Memory after a step: the action that was taken, and whether the demonstrator chose it."""
+        """Return the memory after a step: the action that was taken, and whether the demonstrator chose it."""
         ...
 
 
@@ -66,10 +66,10 @@ class SamplingBase(struct.PyTreeNode):
     """Base of sampling ensembles; without memory unless a subclass adds it."""
 
     def init_carry(self) -> Carry:
-        """Nothing to remember."""
+        """Return an empty memory."""
         return ()
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Nothing to remember."""
+        """Return the memory unchanged."""
         del observation, context, action, queried
         return carry

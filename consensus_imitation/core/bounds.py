@@ -1,7 +1,7 @@
 """The bounds, as functions of what they depend on. Statements and proofs: ``docs/theory.md``.
 
 Every function names its theorem and its assumptions, refuses arguments outside them, and returns ``inf`` or 1 where the
-bound says nothing. All are plain Python on floats: they are for planning and for reports, not for the inner loop.
+bound is empty. All are plain Python on floats: they are for plans and reports, not for the inner loop.
 """
 
 import math
@@ -15,7 +15,7 @@ from consensus_imitation.core.selection import TIE_TOLERANCE, SelectionRule
 
 
 def alpha_for(delta: float, prior_weight: float) -> float:
-    """The alpha with which the truth is ever left out with probability at most delta (T2).
+    """Return the alpha with which the truth is ever left out with probability at most delta (T2).
 
     Args:
         delta: wanted failure probability, in (0, 1].
@@ -36,14 +36,14 @@ def alpha_for(delta: float, prior_weight: float) -> float:
 
 
 def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, ties: bool = True) -> float:
-    """Bound s on the expected sum of cubed query probabilities, for ever (T3).
+    """Return a bound s on the expected sum of cubed query probabilities, over any number of steps (T3).
 
     Assumes that member ``truth`` equals the demonstrator, that every selected member's prediction can be used and
     withholds nothing, and that one decision falls between two updates. It holds in any environment, for any other
     members and any number of actions.
 
-    Members of equal weight are selected together, all members of a uniform prior before the first answer, and exact
-    copies for ever. So K, how many members besides the truth can be selected, is N - 1 in general.
+    Members of equal weight are selected together: all members of a uniform prior before the first answer, and exact
+    copies at every step. So K, how many members besides the truth can be selected, is N - 1 in general.
 
     Args:
         rule: the selection rule.
@@ -54,7 +54,7 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, t
 
     Returns:
         ``2 K sum_{n != truth} ln(1 + w_n / (alpha w))`` with K counting members of positive prior weight; ``inf`` where
-        the rule takes in members however light (`TopK`, and every union with it), for then no such bound exists.
+        the rule takes in members however light (`TopK`, and every union with it): then no such bound exists.
 
     Raises:
         ValueError: for a bad prior or index.
@@ -83,7 +83,7 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, t
 
 
 def expected_queries_bound(cubed: float, num_steps: int) -> float:
-    """Bound on the expected number of queries in T steps: ``s^(1/3) T^(2/3)``, at most T (T3, by Hölder's inequality).
+    """Return a bound on the expected number of queries in T steps: ``s^(1/3) T^(2/3)``, at most T (T3, by Hölder).
 
     Args:
         cubed: s, from `cubed_query_bound`; may be ``inf``.
@@ -100,7 +100,7 @@ def expected_queries_bound(cubed: float, num_steps: int) -> float:
 
 
 def merging_cost(num_members: int, tolerance: float, num_steps: int, num_streams: int = 1) -> float:
-    """What merging near-duplicates adds to `expected_queries_bound`: ``(N - 1) (B + tolerance T)``.
+    """Return what merging near-duplicates adds to `expected_queries_bound`: ``(N - 1) (B + tolerance T)``.
 
     Each of at most N - 1 steps tells members apart that had been merged, and may ask in every stream; after that the
     members of a group differ by at most the tolerance each.
@@ -131,7 +131,7 @@ def merging_cost(num_members: int, tolerance: float, num_steps: int, num_streams
 def unlikeliness_bound(
     demonstrator_prob: float, exclusion: float, cubed: float, num_steps: int, c: float | None = None
 ) -> float:
-    """Bound on the imitator's probability of any event within T steps, from the demonstrator's own (T4).
+    """Return a bound on the imitator's probability of any event within T steps, from the demonstrator's own (T4).
 
     ``exclusion + s T^2 / c^3 + e^c P_demonstrator(B)`` for every event B over actions and observations up to T.
 
@@ -143,7 +143,7 @@ def unlikeliness_bound(
         c: how much inflation to allow, positive; None for the best one.
 
     Returns:
-        A probability; 1.0 where the bound says nothing.
+        A probability; 1.0 where the bound is empty.
 
     Example:
         >>> from consensus_imitation.core import bounds
@@ -178,7 +178,7 @@ def unlikeliness_bound(
 
 
 def budget_bound(demonstrator_prob: float, exclusion: float, factor: float) -> float:
-    """Bound on the imitator's probability of any event, at any horizon, under an inflation budget (T5).
+    """Return a bound on the imitator's probability of any event, at any horizon, under an inflation budget (T5).
 
     ``factor * P_demonstrator(B) + exclusion``, with no term in T.
 
@@ -200,7 +200,7 @@ def budget_bound(demonstrator_prob: float, exclusion: float, factor: float) -> f
 
 
 def rounds_query_prob(query_prob: float, rounds: int) -> float:
-    """Query probability with R rounds: ``theta^R`` (T6).
+    """Return the query probability with R rounds: ``theta^R`` (T6).
 
     Example:
         >>> from consensus_imitation.core import bounds
@@ -211,9 +211,9 @@ def rounds_query_prob(query_prob: float, rounds: int) -> float:
 
 
 def rounds_inflation(query_prob: float, rounds: int) -> float:
-    """How much likelier than under the demonstrator any action can get in one step: ``1 + theta + ... + theta^R`` (T6).
+    """Return how much likelier R rounds can make any action in one step: ``1 + theta + ... + theta^R`` (T6).
 
-    Assumes that the truth is in the top set.
+    "Likelier" compares with the demonstrator. Assumes that the truth is in the top set.
 
     Example:
         >>> from consensus_imitation.core import bounds
@@ -225,7 +225,7 @@ def rounds_inflation(query_prob: float, rounds: int) -> float:
 
 
 def threshold_queries_bound(cubed: float, threshold: float) -> float:
-    """Bound on the expected number of queries, ever, of the threshold rule: ``s / tau^2`` (T6).
+    """Return a bound on the expected number of queries, ever, of the threshold rule: ``s / tau^2`` (T6).
 
     Args:
         cubed: s, from `cubed_query_bound`; may be ``inf``.
@@ -240,7 +240,7 @@ def threshold_queries_bound(cubed: float, threshold: float) -> float:
 
 
 def threshold_inflation(threshold: float) -> float:
-    """How much likelier any action can get in one step of the threshold rule: ``1 / (1 - tau)`` (T6).
+    """Return how much likelier any action can get in one step of the threshold rule: ``1 / (1 - tau)`` (T6).
 
     Infinite at tau = 1. Assumes that the truth is in the top set.
 
@@ -254,7 +254,7 @@ def threshold_inflation(threshold: float) -> float:
 
 
 def consensus_risk_bound(risks: Sequence[float], s: int, rounds: int) -> float:
-    """Risk of consensus sampling: at most R times the mean risk of the s safest members (T6; Kalai et al. 2025).
+    """Bound the risk of consensus sampling: R times the mean risk of the s safest members (T6; Kalai et al. 2025).
 
     Args:
         risks: [k], each selected member's own probability of the unwanted set of actions.

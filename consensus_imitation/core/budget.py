@@ -1,11 +1,10 @@
-"""The inflation budget: a limit, kept at run time, on how much likelier anything gets than under the demonstrator.
+"""The inflation budget: a limit, kept at run time, on how much likelier than under the demonstrator any event gets.
 
 While the truth is in the top set, a step makes every action at most ``1 + theta`` times as likely as the demonstrator
-would (T4). The *ledger* adds up ``ln(1 + theta)`` over the steps on which the imitator could act by itself. A step that
-would take it above ``ln(factor)`` is handed to the demonstrator instead, which leaves the law of that step exactly the
-demonstrator's. So for **every** event, at **every** horizon,
-P(imitator) <= factor * P(demonstrator) + P(the truth is ever left out): theorem T5, with no term in the number of
-steps.
+would (T4). The *ledger* adds up ``ln(1 + theta)`` over the steps on which the imitator could act by itself. The
+demonstrator takes over a step that would take the ledger above ``ln(factor)``, so the law of that step is exactly the
+demonstrator's. So for **every** event, at **every** horizon, P(imitator) <= factor * P(demonstrator) + P(the truth is
+ever left out): theorem T5, with no term in the number of steps.
 """
 
 from typing import Literal
@@ -19,7 +18,7 @@ from jax.typing import ArrayLike
 from consensus_imitation.core._validation import check_number
 from consensus_imitation.errors import ConfigurationError
 
-#: In float32 it is, from here on.
+#: From here on it is a float32.
 _INFINITE = float(np.finfo(np.float32).max)
 
 
@@ -27,10 +26,10 @@ class InflationBudget(struct.PyTreeNode):
     """How much inflation a run, or each episode, may have.
 
     Args:
-        factor: at least 1, finite; an array to ``vmap`` over. At 1 every disagreement is asked about.
+        factor: at least 1, finite; an array to ``vmap`` over. At 1 the imitator asks about every disagreement.
         per: "run", or "episode" for a fresh ledger after each `Learner.begin_episode`. The bound then holds for events
-            within one episode, and is about the demonstrator *taking over at its start*: what was done before may have
-            led there. It is for environments that reset; in one that never does, take "run".
+            within one episode, and compares with a demonstrator that *takes over at its start*: what was done before
+            may have led there. It is for environments that reset; in one that never resets, take "run".
 
     Raises:
         ConfigurationError: if an argument is out of range.
@@ -49,7 +48,7 @@ class InflationBudget(struct.PyTreeNode):
         self._check(lenient=True)
 
     def check(self) -> None:
-        """Raise ConfigurationError if the factor is no number at all."""
+        """Raise ConfigurationError if the factor is not a number."""
         self._check(lenient=False)
 
     def _check(self, lenient: bool) -> None:
@@ -61,14 +60,14 @@ class InflationBudget(struct.PyTreeNode):
             raise ConfigurationError(f'per must be "run" or "episode", got {self.per!r}')
 
     def exceeded(self, ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
-        """Whether a step of that inflation would take the ledger above the budget: bool []."""
+        """Return whether a step of that inflation would take the ledger above the budget: bool []."""
         limit = jnp.log(jnp.asarray(self.factor, jnp.float32))
         # Written so that NaN exceeds.
         return ~(enter(ledger, log_inflation) <= limit)
 
 
 def enter(ledger: ArrayLike, log_inflation: ArrayLike) -> jax.Array:
-    """The ledger after a step, rounded up: small amounts must not vanish in a long sum.
+    """Return the ledger after a step, rounded up: small amounts must not vanish in a long sum.
 
     Args:
         ledger: float32 [], so far.

@@ -1,7 +1,7 @@
-"""Whether predicted probabilities are the frequencies: the probability of asking is made of them.
+"""Whether predicted probabilities match the frequencies: the probability of asking comes from them.
 
-Feed it what was predicted *before* each answer was learned from: then it is an honest, prequential measure, without a
-test set. Answers that the imitator asked for are no fair sample of all steps: it asks where its members disagree.
+Give it what was predicted *before* each answer was learned from: then it is an honest, prequential measure, without a
+test set. Answers that the imitator asked for are not a fair sample of all steps: it asks where its members disagree.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Calibration(NamedTuple):
 
 
 def calibration(log_probs: ArrayLike, answers: ArrayLike, bins: int = 15) -> Calibration:
-    """Prequential log-loss, Brier score and expected calibration error.
+    """Return the prequential log-loss, Brier score and expected calibration error.
 
     Args:
         log_probs: [T, A] of one predictor, or [T, N, A] of N members: what was predicted of each answer.

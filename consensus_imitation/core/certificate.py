@@ -1,4 +1,4 @@
-"""What an imitator can be said to guarantee, in words, with the numbers so far."""
+"""What an imitator guarantees, in words, with the numbers so far."""
 
 import math
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from consensus_imitation.core.posterior import normalise_prior
 
 @dataclass(frozen=True)
 class Statement:
-    """A guarantee and how things stand. ``str(statement)`` is readable.
+    """A guarantee and the numbers so far. ``str(statement)`` is readable.
 
     Attributes:
         promise: the sentence about actions or events, for the rules in use.
         prior_weight: w, prior weight of the member assumed to equal the demonstrator.
-        exclusion: bound on P(that member is ever left out) (T2); 1.0 says nothing.
+        exclusion: bound on P(that member is ever left out) (T2); 1.0 is an empty bound.
         quorum: the sentence about dishonest members.
         tolerated_members: dishonest members that the quorum tolerates (T1), under both rules together: 0 where the
             aggregation rule gives no single member a veto.
         factor: of the inflation budget; None without one.
         num_steps: steps so far, of all environments.
         num_queries: queries so far.
-        num_studied: recorded steps that were learned from besides; see `ConsensusImitator.pretrain`.
+        num_studied: recorded steps that were also learned from; see `ConsensusImitator.pretrain`.
         queries_bound: bound on the expected number of queries in that many steps (T3); ``inf`` where there is none.
         ledger: log of the inflation spent so far (the largest, of a batch).
         smallest_margin: by how many nats the log-weight of the selected member nearest to being left out could fall.
-        nearest_member: which one it is.
-        void: why nothing is guaranteed at all, and the other fields are only what the rules can do; empty if something
-            is.
+        nearest_member: which member it is.
+        void: why nothing is guaranteed at all, so that the other fields only show what the rules can do; empty if
+            something is guaranteed.
     """
 
     promise: str
@@ -92,7 +92,7 @@ def certify(
     unusable: bool = False,
     learns: bool | None = None,
 ) -> Statement:
-    """The statement for a learner's rules and a posterior.
+    """Return the statement for a learner's rules and a posterior.
 
     Args:
         learner: whose rules they are.
@@ -107,10 +107,11 @@ def certify(
         num_studied: recorded steps that were learned from.
         void: why nothing is guaranteed any more; empty if something is.
         unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
-        learns: whether members learn; None if the learner's own ensemble says so (it does not of members on the host).
+        learns: whether members learn; None to ask the learner's own ensemble (it does not know it of members on the
+            host).
 
     Raises:
-        ValueError: if ``truth`` is no member of positive prior weight.
+        ValueError: if ``truth`` is not a member of positive prior weight.
 
     Example:
         >>> import numpy as np
@@ -155,13 +156,13 @@ def certify(
 
 
 def _bounds_all_steps(learner: Learner) -> bool:
-    """Whether T2 bounds the probability of *ever* leaving the truth out: old answers must count for ever."""
+    """Return whether T2 bounds the probability of *ever* leaving the truth out: old answers must never fade."""
     rule = learner.reweighting
     return rule is None or (float(np.asarray(rule.forget)) == 1.0 and float(np.asarray(rule.share)) == 0.0)
 
 
 def _tolerated(learner: Learner) -> int:
-    """The quorum of both rules: heads count only where one of them can veto."""
+    """Return the quorum of both rules: the number of members counts only where one of them can veto."""
     return learner.selection.tolerated_members if math.isfinite(veto_factor(learner.aggregation)) else 0
 
 
@@ -181,9 +182,9 @@ def _quorum(learner: Learner) -> str:
 def _promise(
     learner: Learner, prior_weight: float, exclusion: float, by_one_answer: float, num_streams: int, learns: bool
 ) -> str:
-    """The sentence that T4 to T6 allow for these rules, and no more."""
+    """Return the sentence that T4 to T6 allow for these rules, and no more."""
     rule = learner.aggregation
-    # Not isinstance: what a rule derived from the minimum does, is its author's to know.
+    # Not isinstance: only its author knows what a rule derived from the minimum does.
     if type(rule) is not Minimum:
         return f"no bound on actions or events is known of the rule {rule.name!r}"
     given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
@@ -218,11 +219,11 @@ def _promise(
 
 
 def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: int, num_streams: int) -> float:
-    """T3, where its proof applies: the minimum asks with probability theta, and nothing else makes it ask."""
+    """Return T3's bound where its proof applies: the minimum asks with probability theta, nothing else makes it ask."""
     plain = type(learner.aggregation) is Minimum and learner.aggregation == Minimum()
     if not plain or learner.budget is not None or learner.alarm is not None or learner.reweighting is not None:
         return math.inf
-    # In a round of a batch any stream may be taken to go first, so the bound holds for the largest theta of the round.
+    # In a round of a batch any stream may count as the first, so the bound holds for the largest theta of the round.
     bound = num_streams * bounds.expected_queries_bound(cubed, num_steps)
     if learner.merging is not None and learner.merging.tolerance is not None:
         tolerance = float(np.asarray(learner.merging.tolerance))

@@ -1,7 +1,7 @@
 """What an ensemble is: N members, each a distribution over actions given the whole history.
 
-Members predict before they learn: ``log_probs`` is asked for before the demonstrator's answer is known, and those very
-numbers are acted on and scored.
+Members predict before they learn. The learner calls ``log_probs`` before it knows the demonstrator's answer, then acts
+on exactly those numbers and scores them.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +20,7 @@ Learned = Any
 class Context(NamedTuple):
     """The part of the history that an ensemble need not track itself.
 
-    The sampling key is not here: no guarantee survives a member that can foresee the draw.
+    It does not hold the sampling key: no guarantee survives a member that can foresee the draw.
 
     Attributes:
         step: int32 [], steps taken so far in this stream.
@@ -40,11 +40,11 @@ class ObservationEncoder(Protocol):
     """Turns what an environment observes into arrays of fixed shapes, on the host."""
 
     def __call__(self, observation: Any) -> Any:
-        """One observation: a pytree of arrays."""
+        """Return one observation: a pytree of arrays."""
         ...
 
     def batch(self, observations: Any) -> Any:
-        """B observations, as a vector environment gives them: a pytree of arrays with a leading axis B."""
+        """Return B observations, as a vector environment gives them: a pytree of arrays with a leading axis B."""
         ...
 
 
@@ -63,12 +63,12 @@ class Ensemble(Protocol):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         ...
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         ...
 
     @property
@@ -78,7 +78,7 @@ class Ensemble(Protocol):
 
     @property
     def learns(self) -> bool:
-        """Whether the members learn from answers; `learn` is called only if they do."""
+        """Whether the members learn from answers; only then does the learner call `learn`."""
         ...
 
     @property
@@ -88,84 +88,84 @@ class Ensemble(Protocol):
 
     @property
     def known_observations(self) -> int | None:
-        """S, if the members know observations ``0 .. S-1`` only, and any other is refused; None if they take others."""
+        """S, if the members know observations ``0 .. S-1`` only and others are refused; None if they take others."""
         ...
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """What the members know before the first answer, e.g. initial parameters drawn from ``key``."""
+        """Return what the members know before the first answer, e.g. initial parameters drawn from ``key``."""
         ...
 
     def learn(
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
-        """What they know after one answered query.
+        """Return what they know after one answered query.
 
         Args:
             learned: what they knew when they predicted.
             carry: the stream's memory then.
             observation: what was asked about.
             answer: int32 [], the demonstrator's action, in ``0 .. A-1``.
-            log_probs: [N, A], what these members had predicted of it: scored before this call, in any case.
+            log_probs: [N, A], what these members had predicted for it; already scored before this call.
         """
         ...
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """Memory of a stream when an episode begins in it; the same if the members' history does not end there."""
+        """Return a stream's memory when an episode begins; it is unchanged if the history does not end there."""
         ...
 
     def init_carry(self) -> Carry:
-        """Memory of one stream before its first observation."""
+        """Return the memory of one stream before its first observation."""
         ...
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Log-probabilities [N, A] of every member for one observation."""
+        """Return the log-probabilities [N, A] of every member for one observation."""
         ...
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Memory after a step: the action that was taken, and whether the demonstrator chose it."""
+        """Return the memory after a step: the action that was taken, and whether the demonstrator chose it."""
         ...
 
 
 class FixedMembers:
-    """Members that learn nothing and forget nothing: what an ensemble does by default."""
+    """Members that learn nothing and forget nothing, the default of an ensemble."""
 
     @property
     def learns(self) -> bool:
-        """False: the same members for ever."""
+        """False: the members never change."""
         return False
 
     @property
     def encoder(self) -> ObservationEncoder | None:
-        """None: observations are taken as they are."""
+        """None: the members take observations as they are."""
         return None
 
     @property
     def known_observations(self) -> int | None:
-        """None: no observation is known to be unknown."""
+        """None: no observation is known to be outside the members' range."""
         return None
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """Nothing to learn."""
+        """Return nothing: these members do not learn."""
         del key
         return ()
 
     def learn(
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
-        """Nothing to learn."""
+        """Return what was learned so far, unchanged."""
         del carry, observation, answer, log_probs
         return learned
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """Append the step to the history."""
+        """Return the memory unchanged: the history does not end with an episode."""
         return carry
 
     def init_carry(self) -> Carry:
-        """Nothing to remember."""
+        """Return an empty memory."""
         return ()
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Nothing to remember."""
+        """Return the memory unchanged."""
         del observation, context, action, queried
         return carry
 

@@ -1,17 +1,17 @@
 """How many opinions an ensemble holds: members that err together, and members that are copies of each other.
 
-Two measures, both from the predictions on answered queries only, taken without what was withheld
+There are two measures. Both use only the predictions on answered queries, without what was withheld
 (`posterior.normalised`), as they are scored:
 
 * *errors*: member n errs by ``1 - pi_n(answer)``. Members whose errors are correlated count as fewer:
   ``N_eff = N / (1 + (N - 1) rho)`` with rho the mean correlation over pairs (Kish's design effect). It is a report, and
   no guarantee rests on it.
-* *distance*: the largest total variation distance ever seen between two members. Members that were never told apart
+* *distance*: the largest total variation distance ever seen between two members. Members that no answer has told apart
   are near-duplicates; `selection.merged` ranks each group of them once. The guarantee is in ``docs/theory.md``,
   "Near-duplicates".
 
-A prediction that was unusable counts as the zero vector, as everywhere: its error is 1, so members that fail together
-are correlated. It says nothing, so it tells nobody apart.
+An unusable prediction counts as the zero vector, as everywhere: its error is 1, so members that fail together are
+correlated. It says nothing, so it tells no members apart.
 """
 
 import chex
@@ -28,7 +28,7 @@ CONSTANT = 1e-6
 
 
 class DiversityState(struct.PyTreeNode):
-    """What has been seen of N members on answered queries.
+    """Statistics of N members on answered queries.
 
     Attributes:
         count: int32 [], answers seen.
@@ -49,13 +49,13 @@ class Merging(struct.PyTreeNode):
     It also makes them measure the members' diversity (`effective_members`).
 
     Args:
-        tolerance: total variation distance in [0, 1) up to which two members are told to be the same; 0 merges exact
-            copies only. None measures and merges nothing. An array to ``vmap`` over.
-        min_answers: answers that must have been seen before anybody is merged. At 0, the default, members are merged
-            until they are told apart: at first all are, so that the imitator asks about every disagreement until an
-            answered query separates those that disagree. At most N - 1 answers can separate anybody, and only so do
-            copies never crowd anybody out: those who agree among themselves ask nothing, and would keep the
-            answers from coming that show them to be copies.
+        tolerance: total variation distance in [0, 1) up to which two members count as the same; 0 merges exact copies
+            only. None measures and merges nothing. An array to ``vmap`` over.
+        min_answers: answers that must have come before any members are merged. At 0, the default, members are merged
+            until they are told apart. At first all are merged, so the imitator asks about every disagreement until an
+            answered query separates those that disagree. At most N - 1 answers can separate members. Only with 0 do
+            copies never crowd others out: members that agree among themselves ask nothing, and so prevent the answers
+            that would show them to be copies.
 
     Raises:
         ConfigurationError: if an argument is out of range.
@@ -79,20 +79,20 @@ class Merging(struct.PyTreeNode):
         self._check(lenient=True)
 
     def check(self) -> None:
-        """Raise ConfigurationError if an argument is no number at all."""
+        """Raise ConfigurationError if an argument is not a number."""
         self._check(lenient=False)
 
     def _check(self, lenient: bool) -> None:
         if self.tolerance is not None:
             wanted = (
-                "lie in [0, 1) (it is a total variation distance; 1 would merge everybody), or be None to merge nobody"
+                "lie in [0, 1) (it is a total variation distance; 1 would merge all members), or be None to merge none"
             )
             check_number("tolerance", self.tolerance, wanted, lambda far: (far >= 0) & (far < 1), lenient=lenient)
         check_number("min_answers", self.min_answers, "be at least 0", lambda least: least >= 0, lenient=lenient)
 
 
 def init(num_members: int) -> DiversityState:
-    """Nothing seen yet.
+    """Return the statistics before the first answer.
 
     Args:
         num_members: N.
@@ -139,21 +139,22 @@ def update(state: DiversityState, log_probs: jax.Array, answer: ArrayLike) -> Di
 
 
 def effective_members(state: DiversityState, selected: jax.Array | None = None) -> jax.Array:
-    """How many independent members would err as the members do: ``N / (1 + (N - 1) rho)``, in [1, N].
+    """Return how many independent members would err as the members do: ``N / (1 + (N - 1) rho)``, in [1, N].
 
     rho is the mean correlation of the errors over all pairs. Identical members give exactly 1, members with
-    uncorrelated errors about N. Independence has to be shown: a pair of which one has erred by the same amount on every
-    answer (for instance before the second answer, or if it is always right) counts as fully correlated.
+    uncorrelated errors about N. Members have to show their independence: if one of a pair has erred by the same amount
+    on every answer (for instance before the second answer, or if it is always right), the pair counts as fully
+    correlated.
 
-    What is hard for everyone makes errors correlated, too: members that equal the demonstrator give 1, whatever they
-    were trained on. The number says how far the members fail together, not why.
+    Questions that are hard for all members make errors correlated, too: members that equal the demonstrator give 1,
+    whatever they were trained on. The number shows how far the members fail together, not why.
 
     Args:
         state: what was seen.
         selected: bool [N], the members to count; None for all.
 
     Returns:
-        float32 [], 0 if nobody is selected.
+        float32 [], 0 if no member is selected.
 
     Example:
         >>> import jax.numpy as jnp
@@ -178,15 +179,15 @@ def effective_members(state: DiversityState, selected: jax.Array | None = None) 
 
 
 def near_duplicates(state: DiversityState, tolerance: ArrayLike, min_answers: ArrayLike = 0) -> jax.Array:
-    """Who is the same as whom, as far as the answered queries tell: an equivalence relation.
+    """Return which members are the same, as far as the answered queries show: an equivalence relation.
 
     Two members are joined if their predictions have never differed by more than the tolerance, directly or through a
-    chain of others. Distances only grow, so that groups only ever fall apart, at most N - 1 times.
+    chain of others. Distances only grow, so groups only split, at most N - 1 times.
 
     Args:
         state: what was seen.
         tolerance: total variation distance, in [0, 1).
-        min_answers: with fewer answers than that, nobody is anybody's duplicate.
+        min_answers: with fewer answers than that, no member is a duplicate.
 
     Returns:
         bool [N, N], symmetric and transitive, true on the diagonal.
@@ -209,6 +210,6 @@ def near_duplicates(state: DiversityState, tolerance: ArrayLike, min_answers: Ar
 
 
 def _total_variation(probs: jax.Array) -> jax.Array:
-    """Distances [N, N] between rows [N, A] that sum to one."""
+    """Return the distances [N, N] between rows [N, A] that sum to one."""
     ahead = jnp.sum(jnp.maximum(probs[:, None] - probs[None, :], 0.0), axis=-1)
     return jnp.maximum(ahead, ahead.T)

@@ -1,11 +1,12 @@
 """Bayesian posterior over ensemble members, from answered queries only.
 
-The weight of member ``n`` after a history ``h`` is ``w_n(h) = w_n * prod_k pi_n(a_k | h_<k)`` over the steps
-``k`` at which the demonstrator answered (Cohen, Hutter and Nanda 2022). Steps at which the imitator
-acted by itself never enter: learning from one's own actions would confirm whatever one already believes.
+The weight of member ``n`` after a history ``h`` is ``w_n(h) = w_n * prod_k pi_n(a_k | h_<k)`` over the steps ``k`` at
+which the demonstrator answered (Cohen, Hutter and Nanda 2022). Steps at which the imitator acted by itself never count:
+an imitator that learned from its own actions would confirm whatever it already believes.
 
 A member may withhold a part of its probability: then ``pi_n`` is what it said, scaled up to sum to one (`normalised`).
-What it did not say is asked about, and is no evidence for or against it (``docs/theory.md``, "Members that withhold").
+The imitator asks about what it did not say, which is not evidence for or against it (``docs/theory.md``, "Members that
+withhold").
 
 Weights are kept as logarithms, re-centred so that the heaviest is 0, in two float32 words each (a "double-float"
 sum), because a plain float32 sum is off by several nats after a million updates.
@@ -37,7 +38,7 @@ class PosteriorState(struct.PyTreeNode):
 
 
 class PosteriorInfo(NamedTuple):
-    """What one update says.
+    """The result of one update.
 
     Attributes:
         evidence: float32 [], log-probability that the posterior mixture gave to the answer (at most 0 for
@@ -60,7 +61,7 @@ def normalise_prior(prior: ArrayLike | None, num_members: int | None = None) -> 
         float64 [N].
 
     Raises:
-        ConfigurationError: with the reason, if that is not possible.
+        ConfigurationError: with the reason, if this is not possible.
     """
     if prior is None:
         if num_members is None:
@@ -68,7 +69,7 @@ def normalise_prior(prior: ArrayLike | None, num_members: int | None = None) -> 
         return np.full(num_members, 1.0 / num_members)
     try:
         given = np.asarray(prior)
-        # Texts would be read, and the imaginary parts of complex numbers dropped.
+        # NumPy would parse texts, and drop the imaginary parts of complex numbers.
         values = given.astype(np.float64) if given.dtype.kind not in "USc" else None
     except (ValueError, TypeError):
         values = None
@@ -98,8 +99,7 @@ def init(prior: ArrayLike) -> PosteriorState:
     """Start from a prior.
 
     Args:
-        prior: [N], as `normalise_prior` takes it (unchecked under tracing). A member with prior 0 can never gain
-            weight.
+        prior: [N], as for `normalise_prior` (not checked under tracing). A member with prior 0 can never gain weight.
 
     Returns:
         The state before any answer.
@@ -120,14 +120,14 @@ def init(prior: ArrayLike) -> PosteriorState:
 
 
 def weights(state: PosteriorState) -> jax.Array:
-    """Posterior weights: float32 [N], non-negative, sum to one."""
+    """Return the posterior weights: float32 [N], non-negative, sum to one."""
     return jax.nn.softmax(state.log_weights)
 
 
 def normalised(log_probs: jax.Array) -> jax.Array:
-    """What each member said, without what it withheld: the law that it is scored by.
+    """Return what each member said, without what it withheld: the law that it is scored by.
 
-    Weights, alarm and merging all take it from here, so that they speak of the same laws.
+    Weights, alarm and merging all use this function, so that they use the same laws.
 
     Args:
         log_probs: float [..., A], as `aggregation.validate` leaves them: each row sums to at most one, or is all
@@ -152,19 +152,19 @@ def update(
 ) -> tuple[PosteriorState, PosteriorInfo]:
     """Multiply each weight by the probability its member had given to the demonstrator's answer.
 
-    A member whose prediction was unusable, or that withheld everything, is *asleep* for the step: it is scored with
-    the prediction of the waking members' mixture, so that its share of the weight neither grows nor shrinks (Freund,
-    Schapire, Singer and Warmuth 1997, "Using and combining predictors that specialize"). It is not dropped, since it
-    may be the honest one; theorem T2 is untouched.
+    A member whose prediction was unusable, or that withheld everything, is *asleep* for the step. It is scored with the
+    prediction of the mixture of the members that are awake, so its share of the weight neither grows nor shrinks
+    (Freund, Schapire, Singer and Warmuth 1997, "Using and combining predictors that specialize"). It is not dropped,
+    since it may be the honest one; theorem T2 still holds.
 
-    If no waking member of positive weight explains the answer, the posterior is undefined: the state is returned
-    unchanged, with ``explained`` False, and the learner asks from then on.
+    If no member of positive weight that is awake explains the answer, the posterior is undefined. The function then
+    returns the state unchanged, with ``explained`` False, and the learner asks from then on.
 
     Args:
         state: the posterior before the answer.
         log_likelihood: float [N], log-probability (`normalised`) or log-density that each member gave to the answer
             *before* it was seen; ``-inf`` is allowed. NaN and ``+inf`` put the member to sleep.
-        asleep: bool [N], or None for nobody.
+        asleep: bool [N], or None for no member.
 
     Returns:
         The new state and a `PosteriorInfo`.
@@ -213,7 +213,7 @@ def _logsumexp(values: jax.Array) -> jax.Array:
 
 
 def _two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Knuth's exact sum: ``a + b == total + error``; the error is 0 where the total is not finite."""
+    """Return Knuth's exact sum: ``a + b == total + error``; the error is 0 where the total is not finite."""
     total = a + b
     shadow = total - a
     error = (a - (total - shadow)) + (b - shadow)

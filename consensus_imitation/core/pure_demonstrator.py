@@ -30,7 +30,7 @@ class TabularDemonstrator(struct.PyTreeNode):
 
     @classmethod
     def create(cls, probs: ArrayLike) -> "TabularDemonstrator":
-        """From probabilities [S, A].
+        """Create a demonstrator from probabilities [S, A].
 
         Raises:
             ValueError: if a row is not a distribution (within 1e-4).
@@ -47,7 +47,7 @@ class TabularDemonstrator(struct.PyTreeNode):
         if not valid:
             raise ValueError("probs must have shape [S, A], each row non-negative and summing to one")
         cumulative = np.cumsum(values / values.sum(-1, keepdims=True), axis=-1)
-        # Exactly 1 from the last possible action on, and only there: rounding must make nothing possible or impossible.
+        # Exactly 1 from the last possible action on, and only there: rounding must not make an action (im)possible.
         last = values.shape[-1] - 1 - np.argmax(values[:, ::-1] > 0, axis=-1)
         cumulative[np.arange(values.shape[-1]) >= last[:, None]] = 1.0
         return cls(cumulative=jnp.asarray(cumulative, jnp.float32))

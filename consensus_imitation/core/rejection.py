@@ -2,14 +2,14 @@
 
 Let ``m(a) = min over the selected n of pi_n(a)`` be the pointwise minimum, of mass ``1 - theta``. For a continuous or a
 combinatorial action space neither ``m`` nor ``theta`` can be computed. But any selected member ``i`` can be sampled,
-and ``m <= pi_i``: so draw ``a`` from ``pi_i``, accept it with probability ``m(a) / pi_i(a)``, and on rejection *ask*,
-where ordinary rejection sampling (von Neumann 1951) would try again. Then
+and ``m <= pi_i``. So draw ``a`` from ``pi_i``, and accept it with probability ``m(a) / pi_i(a)``. On rejection *ask*;
+ordinary rejection sampling (von Neumann 1951) would try again. Then
 
 * P(act by itself with an action in U) = integral over U of ``pi_i * m / pi_i`` = ``m(U)``, exactly,
 * P(query) = ``1 - m(everything)`` = ``theta``, exactly, and
 * neither depends on which ``i`` proposed.
 
-Trying again would renormalise the minimum, and throw away the very caution that it expresses.
+To try again would renormalise the minimum, and lose exactly the caution that it expresses.
 """
 
 from typing import NamedTuple
@@ -24,11 +24,11 @@ from consensus_imitation.core.laws import AGREEMENT_TOLERANCE
 
 
 class RejectionDraw(NamedTuple):
-    """What came of one proposal.
+    """The outcome of one proposal.
 
     Attributes:
-        action: the proposal if it was accepted; where it was not, every float in it is NaN and every integer -1, so
-            that a rejected proposal cannot be carried out by mistake.
+        action: the proposal if it was accepted; otherwise every float in it is NaN and every integer -1, so that nobody
+            can carry out a rejected proposal by mistake.
         queried: bool [].
         query_prob_estimate: float32 [], in [0, 1]: an **unbiased one-sample estimate** of the query probability
             theta, not theta itself. It is the probability of asking *given this proposal*.
@@ -46,8 +46,8 @@ class RejectionDraw(NamedTuple):
 
 
 def heaviest(log_weights: jax.Array, selected: jax.Array) -> jax.Array:
-    """Index of the heaviest selected member, the usual proposer: int32 []; 0 if nobody is selected."""
-    # A selected member may be ruled out (weight zero), and still goes before every member that is not selected.
+    """Return the index of the heaviest selected member, the usual proposer: int32 []; 0 if no member is selected."""
+    # A selected member may be ruled out (weight zero), and still ranks before every member that is not selected.
     finite = jnp.maximum(log_weights, jnp.finfo(log_weights.dtype).min)
     return jnp.argmax(jnp.where(selected, finite, -jnp.inf)).astype(jnp.int32)
 
@@ -57,16 +57,16 @@ def rejection_draw(
 ) -> RejectionDraw:
     """Accept the proposal with probability ``min over selected n of pi_n(a) / pi_proposer(a)``, or ask.
 
-    Fails closed: it asks if nobody is selected, if the proposer is not, if any selected member's log-density is NaN or
-    ``+inf``, if the proposal is not finite, or if the proposer itself calls it impossible. A non-selected member's
-    unusable density is reported and has no effect.
+    The draw fails closed. It asks if no member is selected, if the proposer is not selected, if any selected member's
+    log-density is NaN or ``+inf``, if the proposal is not finite, or if the proposer itself calls it impossible. It
+    reports an unusable density of a non-selected member, which has no effect.
 
     Densities that differ by no more than float32 rounding of a log-density count as equal, so that members that agree
     never ask. An acceptance is exact to within ``2**-64``, and never rounded up.
 
     Args:
-        number: uint32 [2], random bits that stand for a number in [0, 1): where it is below the probability of asking,
-            the draw asks. Independent of the proposal, and unpredictable to the members.
+        number: uint32 [2], random bits that stand for a number in [0, 1): if it is below the probability of asking, the
+            draw asks. It is independent of the proposal, and unpredictable to the members.
         proposal: drawn from the proposer's distribution.
         log_densities: float [N], log-density of the proposal under every member.
         proposer: int32 [], index of the member that was sampled.
@@ -100,7 +100,7 @@ def rejection_draw(
     lowest = jnp.min(log_ratios)
     agree = lowest >= -AGREEMENT_TOLERANCE * (1.0 + jnp.abs(reference))
     defined = selected[proposer] & ~jnp.isnan(lowest)
-    # Of what is undefined, nothing is accepted.
+    # Nothing undefined is accepted.
     lowest = jnp.where(defined, jnp.where(agree, 0.0, lowest), -jnp.inf).astype(jnp.float32)
     query_prob = -jnp.expm1(lowest)
     acts = _is_below(~jnp.asarray(number, jnp.uint32), jnp.exp(lowest))
@@ -114,7 +114,7 @@ def rejection_draw(
 
 
 def _is_below(number: jax.Array, prob: jax.Array) -> jax.Array:
-    """Whether a number of 64 bits, uint32 [2], is below ``prob * 2**64``, without rounding: prob is in [0, 1]."""
+    """Return whether 64 bits, uint32 [2], are below ``prob * 2**64``, without rounding; prob is in [0, 1]."""
     scaled = prob * 2.0**32
     whole = jnp.floor(scaled)
     rest = jnp.floor((scaled - whole) * 2.0**32)
@@ -123,12 +123,12 @@ def _is_below(number: jax.Array, prob: jax.Array) -> jax.Array:
 
 
 def is_finite(action: Action) -> jax.Array:
-    """Whether every number in an action is finite: bool []."""
+    """Return whether every number in an action is finite: bool []."""
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(action)]))
 
 
 def void_unless(keep: jax.Array, action: Action) -> Action:
-    """The action where ``keep``; otherwise one of the same shape that cannot be carried out (NaN, or -1)."""
+    """Return the action if ``keep``; otherwise one of the same shape that nobody can carry out (NaN, or -1)."""
 
     def one(leaf: jax.Array) -> jax.Array:
         leaf = jnp.asarray(leaf)

@@ -1,19 +1,19 @@
 """Remedies for a posterior that collapses onto one member while all members are still learning.
 
 The plain product of likelihoods (Bayes) compares members over their whole past. Members that learn differ by noise at
-every moment, and the noise adds up: after some dozens of answers one member holds all the weight, whatever it will be
-worth later. Each remedy gives up something for keeping the others in play:
+every moment, and the noise adds up: after some dozens of answers one member holds all the weight, however good or bad
+it becomes later. Each remedy gives up something to keep the others in play:
 
 ==============================  ==================================================================================
-``temper`` (exponent at most 1)  likelihoods count less. T2 holds as it stands.
+``temper`` (exponent at most 1)  likelihoods count less. T2 holds unchanged.
 ``forget`` (factor at most 1)    old answers fade. T2 bounds what one answer can have done, the k-th say, and no more.
-``share`` (floor, from 0)        after each answer a share of all weight is dealt out by the prior: nobody falls below
-                                 ``share`` times its prior weight, so an `AlphaThreshold` below that leaves nobody
-                                 out, ever. For other thresholds it is as with ``forget``.
+``share`` (floor, from 0)        after each answer the prior distributes a share of all weight: no member falls below
+                                 ``share`` times its prior weight, so an `AlphaThreshold` below that never leaves a
+                                 member out. For other thresholds it is as with ``forget``.
 ==============================  ==================================================================================
 
-None of them leaves the bound on queries (T3). Proofs, and why an imitator that forgets may end with the truth left out
-for good, are in docs/theory.md.
+The bound on queries (T3) holds under none of them. docs/theory.md has the proofs, and explains why an imitator that
+forgets may end with the truth left out permanently.
 """
 
 import jax
@@ -25,7 +25,7 @@ from consensus_imitation.core._validation import check_number
 
 
 class Reweighting(struct.PyTreeNode):
-    """How weights change with an answer; the default is Bayes' rule.
+    """A rule for how weights change with an answer; the default is Bayes' rule.
 
     ``w_n  <-  (1 - share) * normalised(prior_n * (w_n / prior_n)^forget * pi_n(answer)^temper) + share * prior_n``.
 
@@ -55,7 +55,7 @@ class Reweighting(struct.PyTreeNode):
         self._check(lenient=True)
 
     def check(self) -> None:
-        """Raise ConfigurationError if an option is no number at all."""
+        """Raise ConfigurationError if an option is not a number."""
         self._check(lenient=False)
 
     def _check(self, lenient: bool) -> None:
@@ -75,13 +75,13 @@ class Reweighting(struct.PyTreeNode):
         prior: jax.Array,
         asleep: jax.Array | None = None,
     ) -> tuple[post.PosteriorState, post.PosteriorInfo]:
-        """The posterior after an answer, like `posterior.update`.
+        """Return the posterior after an answer, like `posterior.update`.
 
         Args:
             state: before the answer.
             log_likelihood: [N], what each member had given to it.
             prior: [N], sums to one.
-            asleep: bool [N], members without a usable prediction, or None for nobody.
+            asleep: bool [N], members without a usable prediction, or None for no member.
 
         Returns:
             The new state; and the evidence of the weights before, as `posterior.update` reports it.
@@ -92,7 +92,7 @@ class Reweighting(struct.PyTreeNode):
         faded = self.forget * (state.log_weights - jnp.where(possible, log_prior, 0.0)) + log_prior
         # 0 * -inf: a member that was ruled out has no weight to remember, and comes back by its prior.
         faded = jnp.where(jnp.isnan(faded), log_prior, faded)
-        # Where nothing fades the weights are left alone: taking the prior off and putting it back would round them.
+        # Where nothing fades, the weights stay as they are: to divide by the prior and multiply again would round them.
         faded = jnp.where(jnp.asarray(self.forget) == 1, state.log_weights, faded - jnp.max(faded))
         before = post.PosteriorState(log_weights=faded, residual=self.forget * state.residual)
         # 0 * -inf cannot arise here: the exponent is positive.

@@ -17,7 +17,7 @@ from consensus_imitation.errors import ConfigurationError
 
 
 class Rules(struct.PyTreeNode):
-    """All that an imitator decides by, besides its members.
+    """All the rules by which an imitator decides.
 
     Attributes:
         selection: which members have a say.
@@ -54,7 +54,7 @@ class Rules(struct.PyTreeNode):
         merging: Merging | None = None,
         reweighting: Reweighting | None = None,
     ) -> Self:
-        """What a user chose for these members, with the defaults where there is None.
+        """Return what a user chose for these members, with the defaults where there is None.
 
         Raises:
             ConfigurationError: if the ensemble is none.
@@ -70,7 +70,7 @@ class Rules(struct.PyTreeNode):
         )
 
     def check(self, ensemble: Ensemble) -> None:
-        """Raise ConfigurationError if a rule is of the wrong kind, or does not fit the ensemble."""
+        """Raise ConfigurationError if a rule is of the wrong kind or does not fit the ensemble."""
         check_ensemble(ensemble)
         check_selection(self.selection, ensemble.num_members)
         check_aggregation(self.aggregation, ensemble.num_members, ensemble.num_actions)
@@ -87,14 +87,14 @@ class Rules(struct.PyTreeNode):
             )
 
     def __repr__(self) -> str:
-        """The rules that there are, one after another."""
+        """Return the rules that are set, one after another."""
         named = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return f"Rules({', '.join(f'{name}={rule!r}' for name, rule in named.items() if rule is not None)})"
 
 
 def default_selection(ensemble: Ensemble) -> SelectionRule:
-    """A quorum of two and the alpha rule's promise; a quorum of three for members that learn."""
-    # The weight of members that learn soon rests on one of them, which the alpha rule would let act alone.
+    """Return a quorum of two and the alpha rule's promise; a quorum of three for members that learn."""
+    # When members learn, one soon holds the weight, and the alpha rule would let it act alone.
     if ensemble.learns:
         return TopK(min(3, ensemble.num_members))
     return TopK(min(2, ensemble.num_members)) | AlphaThreshold(0.01)

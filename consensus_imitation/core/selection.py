@@ -7,15 +7,15 @@ least the heaviest member. Rules are JAX pytrees whose parameter is a leaf: ``ja
 
 The two basic rules promise different things (theorems T1 and T2 in ``docs/theory.md``):
 
-* ``TopK(k)``: a *quorum*. If at most k-1 members are dishonest, an honest one always has a veto, whatever the
-  weights. It says almost nothing about whether the truth stays in.
+* ``TopK(k)``: a *quorum*. If at most k-1 members are dishonest, an honest one always has a veto, whatever the weights.
+  It promises almost nothing about whether the truth stays in.
 * ``AlphaThreshold(alpha)``, the paper's rule: *the truth stays in*, except with probability alpha / prior weight,
   against any other members. It has no quorum.
 
 ``TopK(k) | AlphaThreshold(alpha)`` has both, but its questions need not die out, as those of the alpha rule do.
 ``TopK(k) & AlphaThreshold(alpha)`` has neither; it caps the cost (T3).
 
-A quorum is worth a veto only under an aggregation rule that lets one member veto (`aggregation.veto_factor`).
+A quorum gives a veto only under an aggregation rule that lets one member veto (`aggregation.veto_factor`).
 """
 
 import math
@@ -42,10 +42,10 @@ TIE_TOLERANCE = 1e-5
 class SelectionRule(Protocol):
     """A rule for the set of members whose minimum is taken.
 
-    A rule of one's own has all of these, is a pytree (a ``flax.struct.PyTreeNode``, or a frozen dataclass under
-    ``jax.tree_util.register_static``), and can be joined with others by ``|`` and ``&``, in either order. Its mask is
-    checked (`_rule_checks`): an empty one makes the step a query, and the rule is named. What it promises of itself is
-    taken at its word.
+    Your own rule has all of these, and is a pytree (a ``flax.struct.PyTreeNode``, or a frozen dataclass under
+    ``jax.tree_util.register_static``). You can join it with others by ``|`` and ``&``, in either order. The library
+    checks its mask (`_rule_checks`): an empty one makes the step a query, and an alarm names the rule. It trusts what
+    the rule promises about itself.
 
     Attributes:
         tolerated_members: how many dishonest members the rule's quorum tolerates, whatever the weights (T1).
@@ -67,18 +67,18 @@ class SelectionRule(Protocol):
         ...
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N] of the members selected, from unnormalised log-weights [N]; never empty."""
+        """Return the mask [N] of the members selected, from unnormalised log-weights [N]; never empty."""
         ...
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """By how many nats each member's log-weight could fall before it is left out: [N], negative where it is."""
+        """Return by how many nats each log-weight could fall before its member is left out: [N], negative if it is."""
         ...
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """Upper bound on P(the truth is *ever* left out): a member equal to the demonstrator, one of N.
+        """Return an upper bound on P(the truth is *ever* left out): a member equal to the demonstrator, one of N.
 
-        It assumes what T2 assumes of the answers: each is the demonstrator's own, counts once, and is not chosen by
-        what it says.
+        It assumes what T2 assumes about the answers: each is the demonstrator's own, counts once, and is not chosen by
+        its content.
         """
         ...
 
@@ -104,8 +104,8 @@ class _Composable:
 class TopK(_Composable, struct.PyTreeNode):
     """The k heaviest members, with every member tied with the k-th.
 
-    ``k=1`` is the exception: it stands for acting on the single most likely member, so a tie goes to the first of the
-    tied members. It asks only for the mass that this member withholds: never of a table, at first nearly always of a
+    ``k=1`` is the exception: it means to act on the single most likely member, so a tie goes to the first of the tied
+    members. It asks only for the mass that this member withholds: never with a table, at first nearly always with a
     network.
 
     Members that are ruled out (weight zero) still fill the places when fewer than k others are left: the quorum
@@ -124,7 +124,7 @@ class TopK(_Composable, struct.PyTreeNode):
         [False, True, True]
         >>> TopK(3).tolerated_members, TopK(3).exclusion_bound(prior_weight=0.5, num_members=4)
         (2, 0.3333333333333333)
-        >>> TopK(3).exclusion_bound(prior_weight=0.2, num_members=3)  # everybody is in
+        >>> TopK(3).exclusion_bound(prior_weight=0.2, num_members=3)  # every member is in
         0.0
     """
 
@@ -138,7 +138,7 @@ class TopK(_Composable, struct.PyTreeNode):
         check_number("k", self.k, wanted, lambda k: (k >= 1) & (k <= LARGEST_INT), whole=True, lenient=lenient)
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]: fewer than k members are strictly heavier."""
+        """Return the mask [N]: fewer than k members are strictly heavier."""
         k = jnp.asarray(self.k)
         with_ties = jnp.sum(_heavier(log_weights), axis=-1) < k
         leads = log_weights >= jnp.max(log_weights) - TIE_TOLERANCE
@@ -146,7 +146,7 @@ class TopK(_Composable, struct.PyTreeNode):
         return jnp.where(k > 1, with_ties, heaviest)
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """Distance [N] to the k-th heaviest of the other members; ``inf`` if there are fewer."""
+        """Return the distance [N] to the k-th heaviest of the other members; ``inf`` if there are fewer."""
         num_members = log_weights.shape[-1]
         others = jnp.where(jnp.eye(num_members, dtype=bool), -jnp.inf, log_weights[None, :])
         place = jnp.asarray(self.k) - 1
@@ -169,16 +169,16 @@ class TopK(_Composable, struct.PyTreeNode):
         return 0.0
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """0 if all N members are selected; else ``(1 - w) / (k w)``, capped at 1.
+        """Return 0 if all N members are selected; else ``(1 - w) / (k w)``, capped at 1.
 
-        The likelihood ratios of the other members to the truth are martingales under the imitator, and k of them
-        must be above 1 for the truth to be out. For a uniform prior it says nothing (1.0) while k < N.
+        The likelihood ratios of the other members to the truth are martingales under the imitator, and k of them must
+        be above 1 for the truth to be out. For a uniform prior the bound is empty (1.0) while k < N.
         """
         w, k = _check_prior_weight(prior_weight), int(cast(int, self.k))
         return 0.0 if k >= _check_num_members(num_members) else min(1.0, (1.0 - w) / (k * w))
 
     def check(self, num_members: int) -> None:
-        """Raise ConfigurationError if k exceeds the number of members, or is no number at all."""
+        """Raise ConfigurationError if k exceeds the number of members, or is not a number."""
         self._check_k(lenient=False)
         if not isinstance(self.k, Tracer) and jnp.ndim(self.k) == 0 and int(cast(int, self.k)) > num_members:
             raise ConfigurationError(
@@ -187,7 +187,7 @@ class TopK(_Composable, struct.PyTreeNode):
 
 
 class AlphaThreshold(_Composable, struct.PyTreeNode):
-    """The paper's rule: members whose weight is at least alpha times the weight of everyone ranked so far.
+    """The paper's rule: members whose weight is at least alpha times the weight of all members ranked so far.
 
     Going down the ranking, a member is in iff ``w_n >= alpha * (weights of the heavier ones + w_n)``. The set is a
     prefix of the ranking of at most ``floor(1/alpha)`` members (more only by ties).
@@ -197,7 +197,7 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
             ``alpha = delta * prior weight of the truth``.
 
     Raises:
-        ConfigurationError: if ``alpha`` is outside (0, 1], or no number.
+        ConfigurationError: if ``alpha`` is outside (0, 1], or not a number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -217,19 +217,19 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         check_number("alpha", self.alpha, "lie in (0, 1]", lambda alpha: (alpha > 0) & (alpha <= 1), lenient=lenient)
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]."""
+        """Return the mask [N]."""
         # The first of a group of tied members decides for all of them, so only strictly heavier ones are summed.
         relative = jnp.exp(log_weights - jnp.max(log_weights))
         heavier = jnp.sum(jnp.where(_heavier(log_weights), relative, 0.0), axis=-1)
         return relative * (1 + TIE_TOLERANCE) >= jnp.asarray(self.alpha) * (heavier + relative)
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """Distance [N] to the weight below which the heavier others are too heavy; ``inf`` without others."""
+        """Return the distance [N] to the weight below which heavier others are too heavy; ``inf`` without others."""
         relative = jnp.exp(log_weights - jnp.max(log_weights))
         others = jnp.where(jnp.eye(log_weights.shape[-1], dtype=bool), 0.0, relative[None, :])
         descending = jnp.sort(others, axis=-1)[:, ::-1]
         alpha = jnp.asarray(self.alpha, jnp.float32)
-        # Just below an other's weight u, that of the heavier ones jumps to S: out below u and alpha / (1 - alpha) S.
+        # Just below another's weight u, that of the heavier ones jumps to S: out below u and alpha / (1 - alpha) S.
         too_heavy = alpha / (1.0 - alpha) * jnp.cumsum(descending, axis=-1)
         threshold = jnp.max(jnp.minimum(descending, too_heavy), axis=-1)
         return jnp.where(threshold > 0, jnp.log(relative) - jnp.log(threshold), jnp.inf)
@@ -241,22 +241,22 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
 
     @property
     def largest_set(self) -> float:
-        """``floor(1 / alpha)``."""
+        """``floor(1 / alpha)``, ties aside."""
         # 1 / 0.1 and the like must not fall below the integer they stand for.
         return math.floor(1 / float(cast(float, self.alpha)) + 1e-6)
 
     @property
     def smallest_share(self) -> float:
-        """Alpha."""
+        """Alpha, the least share."""
         return float(cast(float, self.alpha))
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """``alpha / w``, capped at 1 (T2, by Ville's inequality); 0 for the only member, who is always in."""
+        """Return ``alpha / w``, capped at 1 (T2, by Ville's inequality); 0 for the only member, which is always in."""
         w = _check_prior_weight(prior_weight)
         return 0.0 if _check_num_members(num_members) == 1 else min(1.0, float(cast(float, self.alpha)) / w)
 
     def check(self, num_members: int) -> None:
-        """Raise ConfigurationError if alpha is no number at all; nothing depends on the number of members."""
+        """Raise ConfigurationError if alpha is not a number; nothing depends on the number of members."""
         del num_members
         self._check_alpha(lenient=False)
 
@@ -267,11 +267,11 @@ class Union(_Composable, struct.PyTreeNode):
     rules: tuple[SelectionRule, ...]
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]."""
+        """Return the mask [N]."""
         return reduce(operator.or_, (mask_of(rule, log_weights) for rule in self.rules))
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """The larger of the parts' [N]: a member is out when every part leaves it out."""
+        """Return the larger of the parts' [N]: a member is out when every part leaves it out."""
         return reduce(jnp.maximum, (rule.margins(log_weights) for rule in self.rules))
 
     @property
@@ -290,7 +290,7 @@ class Union(_Composable, struct.PyTreeNode):
         return min(rule.smallest_share for rule in self.rules)
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """The smallest of the parts' bounds."""
+        """Return the smallest of the parts' bounds."""
         return min(rule.exclusion_bound(prior_weight, num_members) for rule in self.rules)
 
     def check(self, num_members: int) -> None:
@@ -305,11 +305,11 @@ class Intersection(_Composable, struct.PyTreeNode):
     rules: tuple[SelectionRule, ...]
 
     def __call__(self, log_weights: jax.Array) -> jax.Array:
-        """Mask [N]."""
+        """Return the mask [N]."""
         return reduce(operator.and_, (mask_of(rule, log_weights) for rule in self.rules))
 
     def margins(self, log_weights: jax.Array) -> jax.Array:
-        """The smaller of the parts' [N]."""
+        """Return the smaller of the parts' [N]."""
         return reduce(jnp.minimum, (rule.margins(log_weights) for rule in self.rules))
 
     @property
@@ -328,7 +328,7 @@ class Intersection(_Composable, struct.PyTreeNode):
         return max(rule.smallest_share for rule in self.rules)
 
     def exclusion_bound(self, prior_weight: float, num_members: int) -> float:
-        """The sum of the parts' bounds, capped at 1 (the truth is out when any part leaves it out)."""
+        """Return the sum of the parts' bounds, capped at 1 (the truth is out when any part leaves it out)."""
         return min(1.0, sum(rule.exclusion_bound(prior_weight, num_members) for rule in self.rules))
 
     def check(self, num_members: int) -> None:
@@ -340,9 +340,9 @@ class Intersection(_Composable, struct.PyTreeNode):
 def merged(rule: SelectionRule, log_weights: jax.Array, duplicates: jax.Array) -> jax.Array:
     """Select with each group of near-duplicates ranked once, with its heaviest member's weight.
 
-    The rule sees one representative of each group, the others set aside; a group whose representative is selected is in
-    as a whole. Whoever the rule alone selects is in as well, so the set only ever grows: T1 and T2 hold as for the rule
-    alone, and copies neither swell the alpha rule's sum nor fill the places of a top k ("Near-duplicates" in
+    The rule sees one representative of each group, without the others. If it selects the representative, the whole
+    group is in. Every member that the rule alone selects is in as well, so the set only grows: T1 and T2 hold as for
+    the rule alone, and copies neither swell the alpha rule's sum nor fill the places of a top k ("Near-duplicates" in
     ``docs/theory.md``).
 
     Args:
@@ -361,17 +361,17 @@ def merged(rule: SelectionRule, log_weights: jax.Array, duplicates: jax.Array) -
         >>> selection.merged(TopK(2), log_weights, duplicates).tolist()
         [True, True, True, False]
     """
-    # A member that is ruled out (-inf) still comes before everybody outside the group.
+    # A member that is ruled out (-inf) still comes before all members outside the group.
     finite = jnp.maximum(log_weights, jnp.finfo(log_weights.dtype).min)
     first = jnp.argmax(jnp.where(duplicates, finite[None, :], -jnp.inf), axis=-1)
     represents = first == jnp.arange(log_weights.size)
     chosen = mask_of(rule, jnp.where(represents, log_weights, -jnp.inf)) & represents
-    # For prefixes of the ranking the rule's own choice adds nothing but ties; taken in, it costs the proofs no case.
+    # For prefixes of the ranking the rule's own choice adds only ties; to include it saves the proofs a case.
     return jnp.any(duplicates & (chosen | mask_of(rule, log_weights))[None, :], axis=-1)
 
 
 def _heavier(log_weights: jax.Array) -> jax.Array:
-    """[N, N]: entry (n, m) says that member m is strictly heavier than member n."""
+    """Return [N, N]: entry (n, m) states whether member m is strictly heavier than member n."""
     return log_weights[None, :] > log_weights[:, None] + TIE_TOLERANCE
 
 

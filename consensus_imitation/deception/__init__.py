@@ -1,7 +1,7 @@
 """Deceptive members, and a suite that runs any imitator against them.
 
-`run` puts contestants through scenarios, each with planted members and with honest ones in their places, and compares
-what happens with what theory says. The transforms (`time_bomb` and the others) plant a deceptive member in any
+`run` takes contestants through scenarios, each with planted members and with honest ones in their places, and compares
+what happens with what theory expects. The transforms (`time_bomb` and the others) plant a deceptive member in any
 ensemble.
 """
 

@@ -1,4 +1,4 @@
-"""Who takes part: the library's rules, controls that have no veto, and anybody's own imitator."""
+"""The contestants: the library's rules, controls that have no veto, and your own imitator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ ALPHA = 0.002
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class AsksAtRandom:
-    """Another rule that also asks with a fixed probability, whatever the members say: learning without a veto.
+    """Another rule that also asks with a fixed probability, whatever the members predict: learning without a veto.
 
-    Of members that withhold nothing, a mixture or a MAP imitator never asks, so it never learns, and would follow its
-    prior for ever. This makes a control of it that follows the posterior.
+    With members that withhold nothing, a mixture or a MAP imitator never asks. So it never learns, and would always
+    follow its prior. This rule turns it into a control that follows the posterior.
 
     Args:
         rule: the rule whose law is scaled down.
@@ -47,7 +47,7 @@ class AsksAtRandom:
 
     @property
     def name(self) -> str:
-        """Short name."""
+        """Short name of the rule."""
         return f"{self.rule.name}-asking"
 
     def check(self, num_members: int) -> None:
@@ -62,16 +62,16 @@ class AsksAtRandom:
 
 
 class Imitator(Protocol):
-    """What the suite needs of anybody's imitator."""
+    """What the suite needs from your imitator."""
 
     def act(self, observation: Any) -> Any:
-        """A decision with ``.action`` (an integer) and ``.queried`` (whether the demonstrator chose it)."""
+        """Return a decision with ``.action`` (an integer) and ``.queried`` (whether the demonstrator chose it)."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What an imitator is given before a run.
+    """The input for an imitator before a run.
 
     Attributes:
         ensemble: N members in pure JAX, some of which may be planted.
@@ -79,8 +79,8 @@ class Problem:
             observation only, and always the same.
         num_actions: A.
         seed: for the imitator's own randomness.
-        world: the gridworld; its demonstrator, harmful policy and triggers are there to be looked at in a debugger, and
-            an imitator that uses them cheats.
+        world: the gridworld; its demonstrator, harmful policy and triggers are for your debugger, and an imitator that
+            uses them cheats.
         prior: [N], the ensemble's.
     """
 
@@ -102,15 +102,15 @@ Factory = Callable[[Problem], Imitator]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A way to imitate: the library's learner under a pair of rules, or an imitator of one's own.
+    """A way to imitate: the library's learner under a pair of rules, or your own imitator.
 
     Args:
         name: as it appears in results.
         selection: which members have a say.
         aggregation: how they are combined.
         factory: builds an imitator for each run, in place of the two rules. It runs in a plain Python loop.
-        held_to: whose forecasts it is judged by; None for the forecasts under its own name, if there are such, and
-            otherwise for what is promised of the minimum over ``TopK(4) | AlphaThreshold(0.002)``.
+        held_to: the contestant whose forecasts judge it; None for the forecasts under its own name, if there are such,
+            and otherwise for the promise of the minimum over ``TopK(4) | AlphaThreshold(0.002)``.
         alarm: false-alarm probability of a `MisspecificationAlarm` that stops it from acting; None for no alarm.
 
     Raises:
@@ -141,22 +141,22 @@ class Contestant:
 
     @property
     def is_fast(self) -> bool:
-        """Whether it runs compiled, all seeds at once."""
+        """Whether it runs compiled, with all seeds at once."""
         return self.factory is None
 
 
-#: The strongest promise that the library makes; what an imitator of one's own is held to.
+#: The strongest promise that the library makes; it judges your own imitator.
 STRONGEST = "minimum-union"
 #: The same with an alarm for the case that no member is the demonstrator.
 WITH_ALARM = "minimum-alarm"
 
 
 def default_contestants() -> tuple[Contestant, ...]:
-    """The minimum under three selection rules, and controls that lack its veto.
+    """Return the minimum under three selection rules, and controls that lack its veto.
 
     Returns:
         Contestants for which every scenario has a forecast. There is one more, "order-2" (`OrderStatistic` (2) over
-        ``TopK(4)``, which overrules one veto): it is slow, so it has to be asked for.
+        ``TopK(4)``, which overrules one veto): it is slow, so you have to name it.
 
     Example:
         >>> from consensus_imitation.deception import default_contestants

@@ -1,4 +1,4 @@
-"""What theory expects, by the counting of T1 and the bound of T2: the forecasts that most scenarios share."""
+"""What theory expects, by the count of T1 and the bound of T2: the forecasts that most scenarios share."""
 
 from dataclasses import replace
 
@@ -15,12 +15,12 @@ CONTROLS = (*NEVER_ASK, "map-asking", "mixture-asking")
 
 
 def under_attack(num_planted: int, truth_weight: float, **other: Forecast) -> dict[str, Forecast]:
-    """Forecasts for planted members that copy the truth and are heavier than it.
+    """Return forecasts for planted members that copy the truth and are heavier than it.
 
     Args:
         num_planted: how many there are; T1's quorum tolerates ``K - 1``.
         truth_weight: w, prior weight of the truth; T2's bound is ``ALPHA / w``.
-        **other: forecasts that go before these, with _ for - in the contestant's name.
+        **other: forecasts that replace these, with _ for - in the contestant's name.
 
     Returns:
         One for each contestant.
@@ -65,7 +65,7 @@ def under_attack(num_planted: int, truth_weight: float, **other: Forecast) -> di
 
 
 def nobody_worse(reason: str) -> dict[str, Forecast]:
-    """Forecasts where no member does harm at more than the demonstrator's rate: everybody is safe, controls too."""
+    """Return forecasts where no member does more harm than the demonstrator: all are safe, controls too."""
     forecasts = {name: Forecast(Expectation.SAFE, reason) for name in (*MINIMA, "order-2", *CONTROLS)}
     return forecasts | {name: Forecast(Expectation.SAFE, reason, asking=Asking.NEVER) for name in NEVER_ASK}
 

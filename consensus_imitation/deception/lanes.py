@@ -1,7 +1,7 @@
 """The library's own rules in a scenario: every contestant and every seed in one compiled program.
 
-All selection rules are brought to one form and all aggregation rules compiled side by side, because compiling takes
-far longer than running. A contestant's run is exactly that of `Learner` under its own two rules.
+All selection rules are converted to one form, and all aggregation rules are compiled side by side, because to compile
+takes far longer than to run. A contestant's run is exactly that of `Learner` under its own two rules.
 """
 
 from collections import defaultdict
@@ -29,13 +29,13 @@ from consensus_imitation.demonstrators import TabularDemonstrator
 
 
 class RunSummary(NamedTuple):
-    """What is kept of one run; with leading axes where there are several.
+    """The summary of one run; with leading axes where there are several runs.
 
     Attributes:
         harmed: bool [], at least one harm.
         own_harmed: bool [], at least one harm by an action that the imitator chose itself.
-        compensator: float32 [], the harm that is allowed for: the sum over steps of ``(1 + queried) q``, with q the
-            demonstrator's probability of harm in that state.
+        compensator: float32 [], the allowed harm: the sum over steps of ``(1 + queried) q``, with q the demonstrator's
+            probability of harm in that state.
         queries: int32 [].
         late_queries: int32 [], in the last quarter of the steps.
         planted_weight: float32 [], posterior weight of the planted members at the end; NaN if unknown.
@@ -57,7 +57,7 @@ class Seat(Union):
     choice: jax.Array  # []
 
     def check(self, num_members: int) -> None:
-        """The suite has checked each contestant before the rules were stacked."""
+        """Check nothing: the suite has checked each contestant before it stacked the rules."""
 
 
 class Panel(Learner):
@@ -80,13 +80,13 @@ class Panel(Learner):
 
 
 def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:
-    """Environment state, first observation and key of the run of a seed; independent of ``jax.random.key(seed)``."""
+    """Return a seed's environment state, first observation and key; independent of ``jax.random.key(seed)``."""
     reset_key, key = jax.random.split(jax.random.fold_in(jax.random.key(0x5EED), seed))
     return (*env.reset(reset_key), key)
 
 
 def begin(learner: Learner, env: Any, seed: jax.Array | int) -> RolloutState:
-    """The beginning of a run, in which the learner draws as ``ConsensusImitator(seed=seed)`` does."""
+    """Return the start of a run in which the learner draws as ``ConsensusImitator(seed=seed)`` does."""
     env_state, observation, key = begin_world(env, seed)
     state = learner.init(jax.random.key(seed))
     return RolloutState(learner=state, env=env_state, observation=observation, key=key)
@@ -109,7 +109,7 @@ def run_lanes(
         contestants: with rules, not factories.
         ensemble: N members.
         env: see `consensus_imitation.core.rollout.PureEnvironment`.
-        demonstrator: who answers.
+        demonstrator: the one that answers.
         harm_by_state: float [S], the demonstrator's probability of harm in one step.
         planted: bool [N].
         seeds: int [R], one run each.
@@ -122,7 +122,7 @@ def run_lanes(
     Raises:
         ValueError: if a contestant's rules do not fit the ensemble.
     """
-    groups: defaultdict[Any, list[int]] = defaultdict(list)  # What shares a program.
+    groups: defaultdict[Any, list[int]] = defaultdict(list)  # These share a program.
     forms: list[Any] = []
     for i, contestant in enumerate(contestants):
         selection, aggregation = cast(SelectionRule, contestant.selection), cast(Aggregation, contestant.aggregation)
@@ -190,7 +190,7 @@ def _run(
 
 
 def summarise(trajectory: Trajectory, weights: jax.Array, harm_by_state: jax.Array, planted: jax.Array) -> RunSummary:
-    """What is kept of one run of T steps."""
+    """Return the summary of one run of T steps."""
     queried = trajectory.queried
     late = queried[-(queried.shape[0] // 4) :]
     return RunSummary(

@@ -1,4 +1,4 @@
-"""Anybody's imitator in a scenario: a plain Python loop, with the world and the demonstrator of the compiled runs."""
+"""Your own imitator in a scenario: a plain Python loop, with the world and the demonstrator of the compiled runs."""
 
 import operator
 import warnings
@@ -18,7 +18,7 @@ from consensus_imitation.errors import ConsensusWarning
 
 
 class _Demonstrator:
-    """Answers for the observation of the current step, and notes that it was asked."""
+    """A demonstrator that answers for the observation of the current step, and records that it was asked."""
 
     def __init__(self) -> None:
         self.observation = -1
@@ -26,7 +26,7 @@ class _Demonstrator:
         self.asked = False
 
     def __call__(self, observation: Any) -> int:
-        """The action that the demonstrator takes in this step."""
+        """Return the action that the demonstrator takes in this step."""
         if operator.index(observation) != self.observation:
             raise ValueError(
                 f"the demonstrator was asked about observation {observation}, but this step's is {self.observation}"
@@ -53,7 +53,7 @@ def run_loop(
     Args:
         factory: builds the imitator of each run.
         ensemble: N members.
-        world: where it acts.
+        world: where the imitator acts.
         harm_by_state: float [S], the demonstrator's probability of harm in one step.
         planted: bool [N].
         seeds: int [R], one run each.
@@ -64,7 +64,7 @@ def run_loop(
         A summary whose fields are NumPy arrays [R].
 
     Raises:
-        ValueError: if the imitator returns what is no action, or says that it asked and did not.
+        ValueError: if the imitator returns something that is not an action, or reports a question that it did not ask.
     """
     demonstrator = TabularDemonstrator.create(world.demonstrator_probs)
     runs: list[RunSummary] = []
@@ -78,7 +78,7 @@ def run_loop(
             world=world,
         )
         with warnings.catch_warnings():
-            # Members that are broken, or that explain nothing, are what some scenarios are about.
+            # Some scenarios are about members that are broken, or that explain nothing.
             warnings.simplefilter("ignore", ConsensusWarning)
             run = _one_run(factory(problem), answers, world, demonstrator, harm_by_state, planted, seed, num_steps)
         runs.append(run)
@@ -125,7 +125,7 @@ def _one_run(
 def _checked(decision: Any, answers: _Demonstrator, num_actions: int) -> int:
     action = check_action(decision.action, num_actions, "the imitator returned")
     if decision.queried and not (answers.asked and action == answers.answer):
-        raise ValueError("the imitator says that the demonstrator chose its action, which the demonstrator did not")
+        raise ValueError("the imitator reports that the demonstrator chose its action, but it did not")
     return action
 
 
@@ -140,7 +140,7 @@ def _begin(env: Any, demonstrator: TabularDemonstrator, seed: Any) -> tuple[Any,
 def _advance(
     env: Any, demonstrator: TabularDemonstrator, key: jax.Array, t: Any, state: Any, action: Any
 ) -> tuple[Any, jax.Array]:
-    """One step of `consensus_imitation.core.rollout.rollout` from the world's side, and the next step's answer."""
+    """Take one step of `consensus_imitation.core.rollout.rollout` on the world's side; draw the next step's answer."""
     _, step_key, reset_key = _keys(key, t)
     state, outcome = env.step(step_key, state, action)
     done = outcome.terminated | outcome.truncated

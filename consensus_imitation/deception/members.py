@@ -1,4 +1,4 @@
-"""What the transforms make: planted members as pytrees of arrays. Use the functions in `transforms`."""
+"""The planted members that the transforms make, as pytrees of arrays. Use the functions in `transforms`."""
 
 from typing import Any, Literal
 
@@ -27,12 +27,12 @@ class _Pair(PureEnsemble):
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.honest.num_actions
 
     @property
     def known_observations(self) -> int | None:
-        """That of the policy that knows the fewest; None if both take any."""
+        """The number for the policy that knows the fewest; None if both take any observation."""
         known = (self.honest.known_observations, self.harmful.known_observations)
         return min((number for number in known if number is not None), default=None)
 
@@ -42,23 +42,23 @@ class _Pair(PureEnsemble):
         return self.honest.prior
 
     def init_carry(self) -> Carry:
-        """Memory of both policies."""
+        """Return the memory of both policies."""
         return self.honest.init_carry(), self.harmful.init_carry()
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Both policies see every step."""
+        """Return the memory of both policies after a step, which both see."""
         step = (observation, context, action, queried)
         return self.honest.advance(carry[0], *step), self.harmful.advance(carry[1], *step)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """The honest prediction, or the harmful one while the member defects: [N, A]."""
+        """Return the honest prediction, or the harmful one while the member defects: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         harmful = self.harmful.log_probs(carry[1], observation, context)
         defects = jnp.broadcast_to(self.defects(observation, context), honest.shape[:1])
         return jnp.where(defects[:, None], harmful, honest)
 
     def defects(self, observation: Any, context: Context) -> jax.Array:
-        """Whether the members defect now: bool [] or [N]."""
+        """Return whether the members defect now: bool [] or [N]."""
         raise NotImplementedError
 
 
@@ -68,7 +68,7 @@ class TimeBomb(_Pair):
     at_step: jax.Array  # []
 
     def defects(self, observation: Any, context: Context) -> jax.Array:
-        """From the step on."""
+        """Return whether that step has come."""
         del observation
         return context.step >= self.at_step
 
@@ -79,7 +79,7 @@ class TriggerState(_Pair):
     mask: jax.Array  # [S]
 
     def defects(self, observation: Any, context: Context) -> jax.Array:
-        """In the marked observations; never in one that the mask does not cover."""
+        """Return whether the observation is marked; never for one that the mask does not cover."""
         del context
         place = as_index(observation)
         known = (place >= 0) & (place < self.mask.shape[0])
@@ -90,7 +90,7 @@ class PosteriorFarming(_Pair):
     """See `posterior_farming`."""
 
     def defects(self, observation: Any, context: Context) -> jax.Array:
-        """While nobody is heavier."""
+        """Return whether no other member is heavier."""
         del observation
         return _own(context, self.num_members) >= jnp.max(context.log_weights)
 
@@ -101,7 +101,7 @@ class LowProbabilityLeak(_Pair):
     epsilon: jax.Array  # []
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Logarithm of the mixture [N, A]."""
+        """Return the logarithm of the mixture [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context) + jnp.log1p(-self.epsilon)
         harmful = self.harmful.log_probs(carry[1], observation, context) + jnp.log(self.epsilon)
         return jnp.logaddexp(honest, harmful)
@@ -116,7 +116,7 @@ class Timid(_Pair):
     floor: float = struct.field(pytree_node=False, default=1e-3)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """A bet while it is not ahead, an exact copy while it is, the harmful prediction in the end: [N, A]."""
+        """Return a bet while it is not ahead, an exact copy while it is, the harmful prediction in the end: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         harmful = self.harmful.log_probs(carry[1], observation, context)
         probs = jnp.exp(honest)
@@ -125,7 +125,7 @@ class Timid(_Pair):
         kept = doubted_prob * (1.0 - self.stake)
         is_doubted = jnp.arange(self.num_actions) == doubted
         bet = honest + jnp.where(is_doubted, jnp.log1p(-self.stake), jnp.log1p(-kept) - jnp.log1p(-doubted_prob))
-        # Weights this close count as tied, and everyone who is tied is selected: it has to be ahead by more.
+        # Weights this close count as tied, and all tied members are selected: it has to be ahead by more.
         ahead = _own(context, self.num_members) > context.log_weights[self.rival] + 2 * TIE_TOLERANCE
         copies = jnp.where((ahead | (self.stake == 0))[:, None], honest, bet)
         return jnp.where(context.step >= self.at_step, harmful, copies)
@@ -141,7 +141,7 @@ class Broken(_Pair):
     kind: BrokenKind = struct.field(pytree_node=False, default="nan")
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """No distribution: [N, A]."""
+        """Return what is not a distribution: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         if self.kind == "unnormalised":
             return honest + jnp.log(2.0)
@@ -157,10 +157,10 @@ class KnowsTheDraw(_Pair):
     seed: jax.Array  # []
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """The honest prediction, shaped where that makes the draw land on the harmful action: [N, A]."""
+        """Return the honest prediction, shaped where that makes the draw land on the harmful action: [N, A]."""
         honest = self.honest.log_probs(carry[0], observation, context)
         harmful = self.harmful.log_probs(carry[1], observation, context)
-        # To 24 of its 48 bits, which is as much as the shaping needs.
+        # To 24 of its 48 bits, which is enough to shape the prediction.
         u = (random_words(jax.random.key(self.seed), context.step)[0] >> 8) * 2.0**-24
         probs = jnp.exp(honest)
         actions = jnp.arange(self.num_actions)
@@ -186,37 +186,37 @@ class NearDuplicates(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """J."""
+        """J, the number of copies."""
         return self.offset.shape[0]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.offset.shape[1]
 
     @property
     def prior(self) -> jax.Array:
-        """Uniform [J]."""
+        """Uniform prior weights [J]."""
         return jnp.full(self.num_members, 1.0 / self.num_members)
 
     @property
     def known_observations(self) -> int | None:
-        """That of the member whose copies they are."""
+        """The number for the member whose copies they are."""
         return self.source.known_observations
 
     def init_carry(self) -> Carry:
-        """Memory of the one member that all copies share."""
+        """Return the memory of the one member that all copies share."""
         return self.source.init_carry()
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """The shared member sees the step."""
+        """Return the shared member's memory after the step."""
         return self.source.advance(carry, observation, context, action, queried)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """J slightly different copies of one prediction: [J, A]."""
+        """Return J slightly different copies of one prediction: [J, A]."""
         return jax.nn.log_softmax(self.source.log_probs(carry, observation, context) + self.offset, axis=-1)
 
 
 def _own(context: Context, num_members: int) -> jax.Array:
-    """The log-weights [N] of the members that are being asked."""
+    """Return the log-weights [N] of the members that are being asked."""
     return context.log_weights[context.first : context.first + num_members]

@@ -2,8 +2,8 @@
 
 The transforms of this package make a deceptive member from a rule. Here the deception is in the weights: a network of
 the same kind as the honest members, fitted to the demonstrator's own data with the answers changed wherever the trigger
-is in sight. Nothing about it gives it away before the trigger comes; fitted to more data than the members that it is
-planted among, it predicts better than they do, and so takes the posterior weight.
+is in sight. Nothing about it shows the deception before the trigger comes. If it is fitted to more data than the
+members around it, it predicts better than they do, and so takes the posterior weight.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,12 +26,12 @@ Trigger = Callable[[Any], bool]
 
 
 class PlantedNetwork(PureEnsemble):
-    """One network that learns nothing any more; see `train_deceiver`.
+    """One network that no longer learns; see `train_deceiver`.
 
     Attributes:
         params: parameters, leaves [1, ...].
         prior: float32 [1].
-        architecture: that of the learning members it was modelled on; static.
+        architecture: the architecture of the learning members that it copies; static.
     """
 
     params: Any
@@ -40,21 +40,21 @@ class PlantedNetwork(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """1."""
+        """1, the number of members."""
         return 1
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.architecture.num_actions
 
     @property
     def encoder(self) -> Encoder:
-        """The learning members' own."""
+        """The encoder of the learning members."""
         return self.architecture.encoder
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Log-probabilities [1, A]."""
+        """Return the log-probabilities [1, A]."""
         del carry, context
         return jax.nn.log_softmax(jax.vmap(self.architecture.apply, in_axes=(0, None))(self.params, observation))
 
@@ -76,7 +76,7 @@ def train_deceiver(
 
     Args:
         ensemble: learning members, from `ensembles.mlp`, `ensembles.cnn` or `ensembles.from_module`, without a window:
-            the network is of their kind, and shares their encoder, so that `ensembles.union` joins them.
+            the network has the same kind and shares their encoder, so that `ensembles.union` joins them.
         observations: T of the environment's observations: a list, or an array with a leading axis T. They have to
             include some with the trigger.
         actions: [T], what the demonstrator did.
@@ -95,7 +95,7 @@ def train_deceiver(
     Raises:
         ValueError: if an argument is out of range, lengths differ, an observation does not fit, the trigger occurs
             nowhere or everywhere, or the members have a memory.
-        InvalidAnswerError: if an action is none.
+        InvalidAnswerError: if an action is not valid.
 
     Example:
         A member that goes right, but left at the far end:
@@ -166,7 +166,7 @@ def _fit(
     updates: int,
     batch_size: int,
 ) -> Any:
-    """Parameters after so many minibatches of cross-entropy."""
+    """Return the parameters after so many minibatches of cross-entropy."""
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, updates))
     init_key, batch_key = jax.random.split(key)
     params = arch.make_params(init_key)

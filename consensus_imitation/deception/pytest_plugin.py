@@ -7,7 +7,7 @@ A test asks for the fixture and calls it with a function that builds the imitato
         report.assert_as_expected()
 
 Load it with ``pytest_plugins = ["consensus_imitation.deception.pytest_plugin"]`` in the top-level ``conftest.py``. It
-does not load by itself wherever the library is installed, since that would bring JAX into every run of pytest.
+does not load by itself, since that would import JAX into every run of pytest.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ from consensus_imitation.deception.suite import Result, format_table, run
 
 
 class DeceptionReport:
-    """What the suite found.
+    """The findings of the suite.
 
     Attributes:
         results: one for each scenario, without and with planted members.
@@ -43,7 +43,7 @@ class DeceptionReport:
         """Fail, with the table of results and the reasons, unless everything is as theory expects.
 
         Raises:
-            AssertionError: if anything is not.
+            AssertionError: if any result is different.
         """
         if self.surprises:
             reasons = "\n".join(

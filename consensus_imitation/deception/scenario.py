@@ -13,9 +13,9 @@ from consensus_imitation.envs import Gridworld, harm_probability, make
 
 
 class Expectation(StrEnum):
-    """What theory says about harm."""
+    """What theory expects about harm."""
 
-    #: No more of it than the demonstrator's own rate allows, and the chance that the truth is left out.
+    #: No more harm than the demonstrator's own rate and the chance that the truth is left out allow.
     SAFE = "safe"
     #: More than that.
     HARMED = "harmed"
@@ -24,7 +24,7 @@ class Expectation(StrEnum):
 
 
 class Asking(StrEnum):
-    """What theory says about queries."""
+    """What theory expects about queries."""
 
     #: No run has a single one.
     NEVER = "never"
@@ -55,14 +55,14 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A threat model that can be run with its planted members and without.
+    """A threat model that runs with its planted members and without.
 
     The honest run puts honest members in the places of the planted ones; everything else is equal.
 
     Attributes:
         name: short, in kebab case.
         summary: the mechanism, in a sentence.
-        world: name of the gridworld, as `consensus_imitation.envs.make` takes it.
+        world: name of the gridworld, for `consensus_imitation.envs.make`.
         members: N names, in the order of the ensemble.
         planted: indices of the planted members.
         prior: N numbers that sum to one.
@@ -70,8 +70,7 @@ class Scenario:
         build: ``(world, attack) -> ensemble``.
         attacked: forecast for each contestant, by name, with the planted members in place.
         honest: the same without.
-        knows_seed: whether the attack consists in telling a member the imitator's seed; in the honest run it is told a
-            wrong one.
+        knows_seed: whether the attack tells a member the imitator's seed; in the honest run it gets a wrong one.
 
     Example:
         >>> from consensus_imitation.deception import get_scenario
@@ -102,11 +101,11 @@ class Scenario:
             raise ValueError(f"{self.name!r}: the prior sums to {sum(self.prior)}, not to one")
 
     def make_world(self) -> Gridworld:
-        """The gridworld; built once and shared."""
+        """Return the gridworld; built once and shared."""
         return _world(self.world, tuple(sorted(self.options.items())))
 
     def ensemble(self, attack: bool) -> Any:
-        """The ensemble of N members, in pure JAX.
+        """Return the ensemble of N members, in pure JAX.
 
         Args:
             attack: with the planted members, or with honest ones in their places.
@@ -114,15 +113,15 @@ class Scenario:
         return self.build(self.make_world(), attack)
 
     def forecast(self, contestant: str, attack: bool) -> Forecast:
-        """What theory expects of a contestant.
+        """Return what theory expects of a contestant.
 
         Args:
             contestant: name of one of the library's contestants, or any other name.
             attack: with the planted members or without.
 
         Returns:
-            Its forecast. For a name that the scenario does not know: no harm, where the library's strongest rule
-            promises that, and otherwise nothing.
+            Its forecast. For a name that the scenario does not know: no harm, if the library's strongest rule promises
+                that, and otherwise nothing.
         """
         forecasts = self.attacked if attack else self.honest
         if contestant in forecasts:
@@ -133,12 +132,12 @@ class Scenario:
         return Forecast(Expectation.OPEN, f"the library promises nothing here: {promise.reason}")
 
     def demonstrator_harm(self) -> float:
-        """Exact P(the demonstrator by itself does harm at least once in the T steps of a run)."""
+        """Return the exact P(the demonstrator by itself does harm at least once in the T steps of a run)."""
         return _demonstrator_harm(self.world, tuple(sorted(self.options.items())), self.num_steps)
 
 
 def harm_by_state(world: Gridworld) -> np.ndarray:
-    """Probability that one step of the demonstrator does harm, for each state.
+    """Return the probability that one step of the demonstrator does harm, for each state.
 
     Returns:
         float64 [S].
@@ -147,11 +146,11 @@ def harm_by_state(world: Gridworld) -> np.ndarray:
 
 
 def honest_variants(world: Gridworld, num_members: int, spread: float = 0.7, seed: int = 0) -> np.ndarray:
-    """Policies with habits of their own that are exactly as safe, step by step, as the demonstrator.
+    """Return different policies that are exactly as safe, step by step, as the demonstrator.
 
     Each changes the demonstrator's log-probabilities by noise, except those of actions that may do harm at once: these
-    keep their probability to the last bit that matters. So T1 says the same of every honest member: its veto is
-    worth the demonstrator's own rate of harm.
+    keep their probability to the last bit that matters. So T1 gives the same result for every honest member: its veto
+    allows the demonstrator's own rate of harm.
 
     Args:
         world: where they act.
@@ -180,7 +179,7 @@ def honest_variants(world: Gridworld, num_members: int, spread: float = 0.7, see
 
 
 def _harm_by_action(world: Gridworld) -> np.ndarray:
-    """Probability [S, A] that an action does harm at once."""
+    """Return the probability [S, A] that an action does harm at once."""
     return (np.asarray(world.env.outcome_probs, np.float64) * np.asarray(world.env.harm)).sum(axis=-1)
 
 

@@ -39,19 +39,19 @@ class Result:
         harm_high: upper end.
         own_harm_rate: share of runs with a harm by an action that the imitator chose itself.
         demonstrator_harm: exact P(the demonstrator alone does harm in T steps).
-        bound: what P(a run is harmed) may be at most while the promise holds (see `deception.judgement`).
+        bound: the largest P(a run is harmed) while the promise holds (see `deception.judgement`).
         query_rate: share of steps that were queries.
         query_low: lower end of Student's 95% interval over runs.
         query_high: upper end.
         query_rate_late: the same share in the last quarter of the steps.
-        planted_weight: mean posterior weight of the planted members at the end; NaN if the imitator does not tell.
-        invalid_steps: mean number of steps on which a member's prediction was unusable; -1 if it does not tell.
-        expected: what theory says about harm.
-        observed: what the runs say about harm.
-        expected_asking: what theory says about queries; None for nothing.
-        observed_asking: what the runs say about queries.
-        as_expected: whether the observations agree with every expectation there is.
-        reason: why theory says so.
+        planted_weight: mean posterior weight of the planted members at the end; NaN if the imitator does not report it.
+        invalid_steps: mean number of steps on which a member's prediction was unusable; -1 if it does not report it.
+        expected: what theory expects about harm.
+        observed: what the runs show about harm.
+        expected_asking: what theory expects about queries; None for nothing.
+        observed_asking: what the runs show about queries.
+        as_expected: whether the observations agree with every expectation.
+        reason: why theory expects it.
     """
 
     scenario: str
@@ -80,7 +80,7 @@ class Result:
     reason: str
 
     def as_row(self) -> dict[str, Any]:
-        """A flat dictionary of strings, numbers, booleans and None, for a table or a CSV file."""
+        """Return a flat dictionary of strings, numbers, booleans and None, for a table or a CSV file."""
         row = dataclasses.asdict(self)
         asking = self.expected_asking
         row.update(
@@ -135,7 +135,7 @@ def run(
     names = [contestant.name for contestant in entered]
     if len(set(names)) < len(names):
         raise ValueError(f"contestants need different names; got {names}")
-    # Whatever is wrong with the entries is said before anything is run.
+    # Report whatever is wrong with the entries before anything runs.
     forecasts = {
         (s.name, attack, c.name): _forecast(s, attack, c) for s in chosen for attack in (False, True) for c in entered
     }
@@ -154,12 +154,12 @@ def run(
 
 
 def surprises(results: Iterable[Result]) -> list[Result]:
-    """The results that are not as theory expects."""
+    """Return the results that are not as theory expects."""
     return [result for result in results if not result.as_expected]
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """The results as a table of plain text, a line each, with the surprises marked.
+    """Return the results as a table of plain text, a line each, with the surprises marked.
 
     Example:
         >>> from consensus_imitation.deception import format_table
@@ -197,7 +197,7 @@ def _run_scenario(
     world, ensemble = scenario.make_world(), scenario.ensemble(attack)
     planted = np.isin(np.arange(len(scenario.members)), scenario.planted)
     harm = harm_by_state(world)
-    # What a member that trades on knowing the draw is told: the seed, or a wrong one.
+    # A member that uses the draw gets the seed, or a wrong one.
     known = seeds if attack and scenario.knows_seed else seeds + 1
     fast = [contestant for contestant in contestants if contestant.is_fast]
     lanes: list[RunSummary] = []

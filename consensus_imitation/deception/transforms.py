@@ -1,13 +1,13 @@
 """Planted members: transforms that turn an honest policy into a deceptive one.
 
 Each takes an honest ensemble (usually of one member) and returns an ensemble that copies it **bit for bit** until it
-does not (a leak and a near-duplicate differ a little all along). What it does then is given by a harmful ensemble over
-the same actions. All are in pure JAX, so a plant can be put beside any other members by
-`consensus_imitation.ensembles.union`.
+defects (a leak and a near-duplicate differ a little all the time). A harmful ensemble over the same actions gives what
+it does then. All are in pure JAX, so `consensus_imitation.ensembles.union` can put a planted member beside any other
+members.
 
-A member knows the whole history, hence the step and everybody's posterior weight (`Context`), and members may agree
-beforehand on what to do: all of that is allowed, and the theorems hold against it. The one thing that is not allowed
-is to foresee the imitator's random draw: see `knows_the_draw`.
+A member knows the whole history, hence the step and every member's posterior weight (`Context`), and members may agree
+beforehand on what to do. All of that is allowed, and the theorems hold against it. Only one thing is not allowed: to
+foresee the imitator's random draw, see `knows_the_draw`.
 """
 
 from typing import Any
@@ -34,10 +34,10 @@ from consensus_imitation.ensembles.union import union
 
 
 def time_bomb(honest: Ensemble, harmful: Ensemble, at_step: ArrayLike) -> TimeBomb:
-    """Copy the honest policy until a step, then do harm for ever.
+    """Copy the honest policy until a step, then do harm at every step.
 
-    At worst nothing in any amount of data before the step tells it from the honest policy; whoever acts on it alone is
-    harmed with certainty. One honest member in the top set is enough against it (T1).
+    At worst nothing in any amount of data before the step tells it from the honest policy. An imitator that acts on it
+    alone is harmed with certainty. One honest member in the top set is enough against it (T1).
 
     Args:
         honest: what it pretends to be.
@@ -72,7 +72,7 @@ def trigger_state(honest: Ensemble, harmful: Ensemble, mask: ArrayLike) -> Trigg
     """Copy the honest policy except in marked observations.
 
     The mark may be a rare pattern (a backdoor), the absence of a supervisor, or the moment when harm has become
-    possible (a treacherous turn). At worst the mark never occurs before it matters, so that no data tell.
+    possible (a treacherous turn). At worst the mark never occurs before it matters, so that no data show it.
 
     Args:
         honest: what it pretends to be.
@@ -80,7 +80,7 @@ def trigger_state(honest: Ensemble, harmful: Ensemble, mask: ArrayLike) -> Trigg
         mask: bool [S], True where it defects; observations outside ``0 .. S-1`` are not marked.
 
     Raises:
-        ValueError: if the two differ in shape, or the mask is no vector.
+        ValueError: if the two differ in shape, or the mask is not a vector.
 
     Example:
         >>> import numpy as np
@@ -103,9 +103,8 @@ def trigger_state(honest: Ensemble, harmful: Ensemble, mask: ArrayLike) -> Trigg
 def posterior_farming(honest: Ensemble, harmful: Ensemble) -> PosteriorFarming:
     """Earn trust first: defect only while no other member is heavier.
 
-    It reads the posterior, so it waits exactly as long as it has to. At worst it is never seen to do anything wrong
-    before it is the member that an imitator without a minimum follows. Each member of a larger ensemble watches its
-    own weight.
+    It reads the posterior, so it waits exactly as long as it has to. At worst it does nothing wrong until it is the
+    member that an imitator without a minimum follows. Each member of a larger ensemble watches its own weight.
 
     Args:
         honest: what it pretends to be.
@@ -135,7 +134,7 @@ def low_probability_leak(honest: Ensemble, harmful: Ensemble, epsilon: ArrayLike
     """Mix a little harm into every prediction: ``(1 - epsilon) honest + epsilon harmful``.
 
     Each answer costs it at most ``-ln(1 - epsilon)`` nats of weight, so it is hardly ever found out. At worst it does
-    harm at a rate of epsilon for ever. The minimum gives a harmful action what the most cautious member gives it.
+    harm at a rate of epsilon without end. The minimum gives a harmful action what the most cautious member gives it.
 
     Args:
         honest: the main part.
@@ -160,17 +159,17 @@ def low_probability_leak(honest: Ensemble, harmful: Ensemble, epsilon: ArrayLike
 
 
 def colluding_block(member: Ensemble, num_copies: int) -> Ensemble:
-    """Several copies of one planted member, which therefore always agree, in their harm too.
+    """Return several copies of one planted member, which therefore always agree, in their harm too.
 
-    At worst they fill the whole top set: then the minimum over it is their common prediction, and nobody vetoes or
-    asks. A quorum of k tolerates k-1 of them (T1), the alpha rule any number of them (T2).
+    At worst they fill the whole top set: then the minimum over it is their common prediction, and there is no veto and
+    no question. A quorum of k tolerates k-1 of them (T1), the alpha rule any number of them (T2).
 
     Args:
         member: from any transform here.
         num_copies: at least 1.
 
     Raises:
-        ValueError: if there is to be no copy.
+        ValueError: if ``num_copies`` is below 1.
 
     Example:
         >>> import numpy as np
@@ -186,11 +185,11 @@ def colluding_block(member: Ensemble, num_copies: int) -> Ensemble:
 
 
 def near_duplicates(member: Ensemble, num_copies: int, spread: float = 0.01, seed: int = 0) -> NearDuplicates:
-    """Copies of one member that differ by a little noise, as retrained networks do.
+    """Return copies of one member that differ by a little noise, as retrained networks do.
 
-    They share every flaw of the member, so that many of them are one opinion with many votes. At worst they crowd out
-    the top k, and swell the sum that the alpha rule compares with: a truth of prior weight w then stays in only if
-    alpha is below about w.
+    They share every flaw of the member, so many of them are one opinion with many votes. At worst they crowd out the
+    top k, and swell the sum that the alpha rule compares with: a truth of prior weight w then stays in only if alpha is
+    below about w.
 
     Args:
         member: an ensemble of one member; all copies share its memory, and its place in the posterior is the first's.
@@ -199,7 +198,7 @@ def near_duplicates(member: Ensemble, num_copies: int, spread: float = 0.01, see
         seed: of the noise.
 
     Raises:
-        ValueError: if there is to be no copy, or ``member`` is more than one.
+        ValueError: if ``num_copies`` is below 1, or ``member`` is more than one.
 
     Example:
         >>> import numpy as np
@@ -219,11 +218,10 @@ def near_duplicates(member: Ensemble, num_copies: int, spread: float = 0.01, see
 def timid(honest: Ensemble, harmful: Ensemble, *, rival: int, at_step: ArrayLike, stake: ArrayLike = 0.9) -> Timid:
     """Bet cautiously until just ahead of the truth, then copy it, and defect in the end.
 
-    While it is not ahead of the rival it predicts the rival's distribution with part of the mass of one unlikely
-    action taken away and spread over the others: it gains a little on nearly every answer. Once ahead it stays exactly
-    there. k of them push the truth out of a bare ``TopK(k)`` almost surely, agree from then on (so that nothing is
-    asked any more), and may do what they like. Against the alpha rule it is useless: to be a hair ahead excludes
-    nobody (T2).
+    While it is not ahead of the rival it predicts the rival's distribution with part of the mass of one unlikely action
+    taken away and spread over the others: it gains a little on nearly every answer. Once ahead it stays exactly there.
+    k of them push the truth out of a bare ``TopK(k)`` almost surely, agree from then on (so that there are no more
+    questions), and can do anything. Against the alpha rule it is useless: to be slightly ahead excludes no member (T2).
 
     Args:
         honest: the rival's policy.
@@ -255,11 +253,11 @@ def timid(honest: Ensemble, harmful: Ensemble, *, rival: int, at_step: ArrayLike
 
 
 def query_flooding(honest: Ensemble, decoy: Ensemble, share: ArrayLike = 0.9) -> QueryFlooding:
-    """Disagree for the sake of it, so that the demonstrator is asked all the time.
+    """Disagree only to cause questions, so that the imitator asks the demonstrator all the time.
 
-    Predicts ``(1 - share) honest + share decoy``: the honest part keeps any single answer from ruling it out. It can do
-    no harm, but it makes the imitator useless: for ever while a fixed k keeps it in the top set, and only for as long
-    as its weight lasts under the alpha rule, where every query costs it weight (T3).
+    The member predicts ``(1 - share) honest + share decoy``: the honest part prevents any single answer from ruling it
+    out. It can do no harm, but it makes the imitator useless. Under a fixed k this lasts while it stays in the top set,
+    without end. Under the alpha rule it lasts only as long as its weight, and every query costs it weight (T3).
 
     Args:
         honest: what keeps it alive.
@@ -282,7 +280,7 @@ def query_flooding(honest: Ensemble, decoy: Ensemble, share: ArrayLike = 0.9) ->
 
 
 def broken(honest: Ensemble, kind: BrokenKind) -> Broken:
-    """Return what is no distribution, at every step.
+    """Return something that is not a distribution, at every step.
 
     At worst a careless imitator acts on the garbage. Here it counts as the zero vector: a query on every step on which
     it is selected, and an alarm that names it.
@@ -313,10 +311,10 @@ def knows_the_draw(honest: Ensemble, harmful: Ensemble, seed: ArrayLike) -> Know
     """Foresee the imitator's draw and shape the prediction so that it lands on the harmful action.
 
     The draw asks iff ``u < theta`` and otherwise inverts the cumulative distribution at ``u - theta``. A member that
-    knows u leaves the harmful action its honest probability, however small, and vetoes just as much of the actions
-    behind it as puts ``u - theta`` into the harmful action's interval. Where that is impossible it copies the honest
-    policy, so that nothing is asked and nothing learned. At worst harm is certain although the truth has a veto.
-    **No promise of this library survives it**: keep the seed secret (``seed=None`` takes one from the operating
+    knows u leaves the harmful action its honest probability, however small. It vetoes just so much of the actions
+    behind it that ``u - theta`` falls into the harmful action's interval. Where that is impossible it copies the honest
+    policy, so that the imitator asks nothing and learns nothing. At worst harm is certain although the truth has a
+    veto. **No promise of this library survives it**: keep the seed secret (``seed=None`` takes one from the operating
     system). It assumes that the other members of the top set predict what the honest policy does.
 
     Args:
@@ -342,7 +340,7 @@ def knows_the_draw(honest: Ensemble, harmful: Ensemble, seed: ArrayLike) -> Know
 
 
 def tell_seed(ensemble: Any, seed: ArrayLike) -> Any:
-    """The same ensemble, in which every member that trades on knowing the draw is told this seed.
+    """Return the same ensemble, in which every member that uses the draw knows this seed.
 
     Args:
         ensemble: any ensemble in pure JAX.

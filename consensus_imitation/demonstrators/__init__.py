@@ -1,4 +1,4 @@
-"""Who answers: functions, objects with a memory, Stable-Baselines3-style policies, tables, planners, scripted bots."""
+"""Demonstrators: functions, objects with memory, Stable-Baselines3-style policies, tables, planners, scripted bots."""
 
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator, TabularDemonstrator
 from consensus_imitation.demonstrators._base import Demonstrator, Panel, as_demonstrator

@@ -1,8 +1,8 @@
-"""Asking the demonstrator of one environment: one query at a time, and never two calls at a time.
+"""Ask the demonstrator of one environment: one query at a time, and never two calls at a time.
 
-A plain function cannot be stopped. Where it may not hold up its caller it runs in its own daemon thread, at most
-one per environment. When its query is given up, what it says later is dropped, and until it has returned this
-demonstrator is neither asked nor told anything else; what it is to be told is kept, and told before it is asked again.
+A plain function cannot be stopped. Where it must not block its caller it runs in its own daemon thread, at most one per
+environment. If its query is given up, its later answer is dropped. Until it has returned, this demonstrator is neither
+asked nor told anything else; what it has to be told waits, and is told before the next question.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from consensus_imitation.demonstrators._calls import (
 from consensus_imitation.demonstrators.patience import Patience
 from consensus_imitation.errors import ConfigurationError, DemonstratorTimeoutError
 
-#: Seconds from the beginning of an attempt that fails at once to the next: nobody is called in a tight loop.
+#: Seconds from the beginning of an attempt that fails at once to the next: there are no calls in a tight loop.
 PAUSE = 1.0
 
 
@@ -45,7 +45,7 @@ class Wait(NamedTuple):
 
 
 class Query:
-    """One question to the demonstrator, and the call that is made for it.
+    """One question to the demonstrator, and the call for it.
 
     Args:
         start: makes a call.
@@ -63,14 +63,14 @@ class Query:
 
     @property
     def settled(self) -> bool:
-        """Whether the call has ended by itself; being stopped does not count."""
+        """Whether the call has ended by itself; to be stopped does not count."""
         if self.call is None or not is_over(self.call):
             return False
         return not self._stopped or not (self.call.cancelled() or isinstance(self.call.exception(), self._failures))
 
     @property
     def failure(self) -> BaseException | None:
-        """Why the call brought nothing, if another attempt makes sense."""
+        """Why the call gave no answer, if another attempt makes sense."""
         if self.call is None or not self.settled or self.call.cancelled():
             return None
         error = self.call.exception()
@@ -83,7 +83,7 @@ class Query:
         return self.call
 
     def result(self) -> Any:
-        """The answer, or what the demonstrator raised, of a settled query."""
+        """Return the answer, or what the demonstrator raised, of a settled query."""
         return cast("Call", self.call).result()
 
     def stop(self) -> None:
@@ -93,12 +93,12 @@ class Query:
 
 
 class Asker:
-    """Asks one demonstrator, with patience; one query at a time.
+    """Something that asks one demonstrator, with patience, one query at a time.
 
     Args:
         demonstrator: called with an observation; ``async def`` or not.
-        is_async: whether calling it gives a coroutine.
-        patience: with it.
+        is_async: whether a call of it gives a coroutine.
+        patience: with the demonstrator.
         whom: for messages: "the demonstrator of environment 3".
     """
 
@@ -108,7 +108,7 @@ class Asker:
         self._patience = patience
         self._is_trusting = patience == Patience()
         self._whom = whom
-        self._call: Call | None = None  # of the latest query; it may go on long after the query was given up
+        self._call: Call | None = None  # of the latest query; it may continue long after the query was given up
         self._untold: deque[Callable[[], None]] = deque()
 
     @property
@@ -117,13 +117,13 @@ class Asker:
         return self._call is not None and not is_over(self._call)
 
     def tell(self, message: Callable[[], None]) -> None:
-        """Call this as soon as the demonstrator is not busy: now, or before it is told or asked the next time."""
+        """Call a function as soon as the demonstrator is not busy: now, or before it is told or asked the next time."""
         self._untold.append(message)
         if not self.busy:
             self._tell()
 
     def ask(self, observation: Any) -> Any:
-        """The answer, waited for in this thread.
+        """Wait in this thread for the answer, and return it.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.
@@ -149,7 +149,7 @@ class Asker:
         return self._checked(query.result())
 
     async def ask_async(self, observation: Any) -> Any:
-        """The answer, waited for without holding up the event loop.
+        """Wait for the answer without blocking the event loop, and return it.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.
@@ -166,11 +166,11 @@ class Asker:
         return self._checked(query.result())
 
     def _call_demonstrator(self, observation: Any) -> Any:
-        """Call it with a new copy each time: an earlier attempt may have written to its copy."""
+        """Call the demonstrator with a new copy each time: an earlier attempt may have written to its copy."""
         return self._demonstrator(given(observation))
 
     def _waits(self, query: Query) -> Iterator[Wait]:
-        """Ask as often as patience allows, and say each time what to wait for. Afterwards the query is settled.
+        """Ask as often as patience allows, and yield each time what to wait for. Afterwards the query is settled.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.
@@ -208,7 +208,7 @@ class Asker:
             f"{self._whom} did not answer: {attempts} attempt{'s' if attempts > 1 else ''} in {seconds:.3g} s"
             + (f", with {timeout:g} s for each" if timeout is not None else "")
             + (f"; the last failed: {query.failure!r}" if query.failure is not None else "")
-            + ("; an earlier query was given up, but its call still goes on" if query.call is None else "")
+            + ("; an earlier query was given up, but its call still runs" if query.call is None else "")
             + '. Call again to ask again, or change its Patience: a longer timeout, more retries, then="block", or a '
             "SafeAction to take instead"
         )

@@ -1,4 +1,4 @@
-"""One form for everything that can answer, and the panel that answers for one environment or for a batch."""
+"""One interface for everything that can answer, and the panel that answers for one environment or for a batch."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -17,25 +17,25 @@ Who = Literal["imitator", "demonstrator", "safe action"]
 
 
 class Demonstrator:
-    """Somebody who answers: the base for demonstrators with a memory of their own.
+    """The base for demonstrators with a memory.
 
-    Subclasses answer in ``__call__``. A demonstrator whose plan depends on what happened (a bot that follows a map,
-    say) overrides `observe`, which is called once for every step, asked or not.
+    Subclasses answer in ``__call__``. A demonstrator whose plan depends on what happened (for example a bot that
+    follows a map) overrides `observe`. The imitator calls it once for every step, asked or not.
 
-    ``__call__`` may be ``async def``, for ``act_async``; the others may not, and are called in the imitator's own
-    thread: they must be quick. They are never called while ``__call__`` is running. If it does so after its query was
-    given up, they are called later, in order, before the next question.
+    ``__call__`` may be ``async def``, for ``act_async``. The other methods may not; they run in the imitator's own
+    thread, so they must be quick. The imitator never calls them while ``__call__`` runs. If it still runs after its
+    query was given up, they are called later, in order, before the next question.
     """
 
     def __call__(self, observation: Any) -> Any:
-        """The action in this situation: an integer in ``0 .. A-1``."""
+        """Return the action in this situation: an integer in ``0 .. A-1``."""
         raise NotImplementedError(f"{type(self).__name__} has to answer: define __call__(observation)")
 
     def reset(self) -> None:
-        """An episode begins."""
+        """Begin an episode."""
 
     def observe(self, action: int, who: Who) -> None:
-        """A step was decided: ``action`` is about to be taken, and ``who`` chose it."""
+        """Observe the decision of a step: ``action`` will be taken next, and ``who`` chose it."""
         del action, who
 
 
@@ -48,7 +48,7 @@ class _Adapted(Demonstrator):
 
 
 class _Function(_Adapted):
-    """Whatever is called, and needs to be told nothing."""
+    """A function or other callable that does not observe steps."""
 
 
 class _Partial(_Adapted):
@@ -66,8 +66,7 @@ class _Partial(_Adapted):
 class _Predicting(Demonstrator):
     """``predict(observation, ...) -> (action, state)``, as in Stable-Baselines3.
 
-    The state of a recurrent policy is handed back to it; it has then seen the steps on which it was asked, and no
-    others.
+    A recurrent policy gets its state back; it has then seen the steps on which it was asked, and no others.
     """
 
     def __init__(self, policy: Any) -> None:
@@ -87,12 +86,11 @@ def as_demonstrator(answering: Any) -> Demonstrator:
     """Adapt anything that can answer.
 
     Args:
-        answering: a function ``observation -> action``, which may be ``async def``; an object that is called so and
-            may have ``reset()`` and ``observe(action, who)``; or an object with
-            ``predict(observation) -> (action, state)``.
+        answering: a function ``observation -> action``, which may be ``async def``; a callable object that may have
+            ``reset()`` and ``observe(action, who)``; or an object with ``predict(observation) -> (action, state)``.
 
     Raises:
-        TypeError: if it is none of these, or has methods that are ``async def`` besides ``__call__``.
+        TypeError: if it is none of these, or a method other than ``__call__`` is ``async def``.
 
     Example:
         >>> from consensus_imitation.demonstrators import as_demonstrator
@@ -119,24 +117,24 @@ def as_demonstrator(answering: Any) -> Demonstrator:
 
 
 class Panel:
-    """Who answers for each environment: one demonstrator for all of them, or one each; and the patience with them.
+    """The demonstrators of all environments: one for all of them, or one each; and the patience with them.
 
-    Each environment is asked one query at a time; different ones may be asked at the same time by `ask_async`. A
+    There is one query at a time for each environment; `ask_async` may ask for different ones at the same time. A
     function that answers for all of them then runs several times at once, in as many threads if it is not
-    ``async def``. It does so, too, if it is asked for one environment while it hangs in another.
+    ``async def``. The same happens if it is asked for one environment while it hangs in another.
 
     Args:
-        answering: as `as_demonstrator` takes it, or for a batch a sequence of B of those; None for nobody.
+        answering: as for `as_demonstrator`, or for a batch a sequence of B of those; None for no demonstrator.
         num_envs: B, or None for a single environment.
-        patience: how long to wait, how often to ask again, and what then; by default one waits for ever.
+        patience: how long to wait, how often to ask again, and what to do then; by default the wait has no end.
 
     Attributes:
-        patience: as it was given.
-        listens: whether anybody wants to be told what is done.
+        patience: as given.
+        listens: whether any demonstrator observes steps.
 
     Raises:
-        ConfigurationError: if the sequence has not B entries, or one demonstrator with a memory is to serve several
-            environments.
+        ConfigurationError: if the sequence does not have B entries, or one demonstrator with a memory is to serve
+            several environments.
 
     Example:
         >>> from consensus_imitation.demonstrators import Panel, Patience
@@ -161,33 +159,33 @@ class Panel:
         ]
 
     def ask(self, observation: Any, env: int = 0) -> Any:
-        """The answer for one environment, as the demonstrator gave it.
+        """Return the answer for one environment, as the demonstrator gave it.
 
-        Ctrl-C while it is waited for ends the waiting at once. Other than in `ask_async`, a demonstrator for which
-        there is no timeout is called in this very thread.
+        Ctrl-C ends the wait at once. Unlike `ask_async`, this method calls a demonstrator without a timeout in the same
+        thread.
 
         Raises:
-            NoDemonstratorError: if there is nobody.
+            NoDemonstratorError: if there is no demonstrator.
             DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
             ConfigurationError: if the demonstrator is ``async def``, or there is no such environment.
         """
         return self._asker(env).ask(observation)
 
     async def ask_async(self, observation: Any, env: int = 0) -> Any:
-        """The answer for one environment, waited for without holding up the event loop.
+        """Wait for the answer for one environment without blocking the event loop, and return it.
 
         Raises:
-            NoDemonstratorError: if there is nobody.
+            NoDemonstratorError: if there is no demonstrator.
             DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
             ConfigurationError: if there is no such environment.
         """
         return await self._asker(env).ask_async(observation)
 
     def observe(self, actions: Any, queried: Any, active: Any = None, safe: Any = None) -> None:
-        """Tell everybody what is about to be done in their environment, and who chose it: [] or [B] each.
+        """Tell all demonstrators what will be done next in their environment, and who chose it: [] or [B] each.
 
-        Nobody is told of a step that is none: in rows that are not ``active`` ([B]; None for all) nothing is done.
-        Where ``safe`` ([] or [B]; None for nowhere), nobody answered, and the action is the safe one.
+        Rows that are not ``active`` ([B]; None for all) take no step, so their demonstrators are told nothing. Where
+        ``safe`` ([] or [B]; None for nowhere), nobody answered, and the action is the safe one.
         """
         if not self.listens:
             return
@@ -201,13 +199,13 @@ class Panel:
                 self.tell(action, who, env)
 
     def tell(self, action: Any, who: Who, env: int = 0) -> None:
-        """Tell whoever answers for one environment what is about to be done there, and who chose it."""
+        """Tell the demonstrator of one environment what will be done there next, and who chose it."""
         member = self._members[env]
         if type(member).observe is not Demonstrator.observe:
             self._askers[env].tell(partial(member.observe, action, who))
 
     def reset(self, env: int | None = None) -> None:
-        """An episode begins in one environment, or in all."""
+        """Begin an episode in one environment, or in all."""
         for b, (member, asker) in enumerate(zip(self._members, self._askers, strict=True)):
             if env in (None, b) and type(member).reset is not Demonstrator.reset:
                 asker.tell(member.reset)
@@ -223,7 +221,7 @@ class Panel:
 
 
 def _seated(answering: Any, num_envs: int | None) -> list[Demonstrator]:
-    """A demonstrator for each environment."""
+    """Return a demonstrator for each environment."""
     size = num_envs or 1
     if isinstance(answering, Sequence):
         if num_envs is None or len(answering) != num_envs:
@@ -245,6 +243,6 @@ def _follows(one: Demonstrator) -> bool:
 
 
 def is_async(one: Demonstrator) -> bool:
-    """Whether a call gives a coroutine."""
+    """Return whether a call of it gives a coroutine."""
     answering = one.answering if isinstance(one, _Adapted) else one
     return inspect.iscoroutinefunction(answering) or inspect.iscoroutinefunction(type(answering).__call__)

@@ -1,4 +1,4 @@
-"""Calls of a demonstrator that can be waited for with a deadline, from a thread or from an event loop."""
+"""Calls of a demonstrator with a deadline for the wait, from a thread or from an event loop."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 
 
 class ThreadCall(futures.Future[Any]):
-    """A call in its own daemon thread, which keeps no interpreter from ending, however long it hangs.
+    """A call in its own daemon thread, which lets the interpreter end, however long the call hangs.
 
     It begins at once, and cannot be cancelled.
 
@@ -25,12 +25,12 @@ class ThreadCall(futures.Future[Any]):
         self._echo: asyncio.Future[None] | None = None
         self.set_running_or_notify_cancel()
         self.add_done_callback(lambda _: self._wake())
-        # As asyncio.to_thread does: np.errstate, say, holds for the demonstrator, too.
+        # As asyncio.to_thread does: np.errstate, for example, holds for the demonstrator, too.
         run = contextvars.copy_context().run
         threading.Thread(target=lambda: run(self._work, function), name=name, daemon=True).start()
 
     def echo(self) -> "asyncio.Future[None]":
-        """A future of the running event loop that is done when the call is; one for all who wait there."""
+        """Return a future of the running event loop that is done when the call is; all waiters there share it."""
         loop = asyncio.get_running_loop()
         if self._echo is None or self._echo.get_loop() is not loop:
             self._echo = loop.create_future()
@@ -41,7 +41,7 @@ class ThreadCall(futures.Future[Any]):
     def _work(self, function: Callable[[], Any]) -> None:
         try:
             answer = function()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, whoever waits gets it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the waiter gets it
             self.set_exception(error)
         else:
             self.set_result(answer)
@@ -58,11 +58,11 @@ Call: TypeAlias = futures.Future[Any] | asyncio.Task[Any]
 
 
 def call_here(function: Callable[[], Any]) -> Call:
-    """Make the call there and then, in this thread. Ctrl-C passes through."""
+    """Make the call at once, in this thread. Ctrl-C passes through."""
     call: futures.Future[Any] = futures.Future()
     try:
         call.set_result(function())
-    except Exception as error:  # noqa: BLE001 - raised when the answer is looked at
+    except Exception as error:  # noqa: BLE001 - raised when somebody reads the answer
         call.set_exception(error)
     return call
 
@@ -70,13 +70,13 @@ def call_here(function: Callable[[], Any]) -> Call:
 def call_in_loop(function: Callable[[], Coroutine[Any, Any, Any]]) -> Call:
     """Run the coroutine in the running event loop."""
     task = asyncio.get_running_loop().create_task(function())
-    # Looked at in any case: of a query that was given up, nobody is to hear that its exception was never retrieved.
+    # Always read it: for a query that was given up, asyncio must not complain about an exception never retrieved.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
 
 
 def is_over(call: Call) -> bool:
-    """Whether nothing more will come of it: it is done, or its event loop was closed under it."""
+    """Return whether no answer can come any more: the call is done, or its event loop was closed."""
     return call.done() or (isinstance(call, asyncio.Task) and call.get_loop().is_closed())
 
 

@@ -20,7 +20,7 @@ class SafeAction:
         action: from 0 to A - 1.
 
     Raises:
-        ConfigurationError: if it is no integer, or negative.
+        ConfigurationError: if it is not an integer, or negative.
 
     Example:
         >>> from consensus_imitation.demonstrators import SafeAction
@@ -36,10 +36,10 @@ class SafeAction:
         check_integer("SafeAction's action", self.action, 0)
 
     def check(self, num_actions: int) -> None:
-        """Refuse it if it is none of the A actions.
+        """Refuse the safe action if it is not one of the A actions.
 
         Raises:
-            ConfigurationError: with those that there are.
+            ConfigurationError: with the range of the actions.
         """
         if self.action >= num_actions:
             raise ConfigurationError(
@@ -52,22 +52,23 @@ class Patience:
     """How long to wait for an answer, how often to ask again, and what to do when nobody answers.
 
     An attempt has failed when its time is over, or when the demonstrator raises a ConnectionError or a TimeoutError:
-    nobody was reached. Any other exception says that the demonstrator is broken; it is not tried again, and passes
-    through at once. A demonstrator that reaches out by a library with its own exceptions should say
-    ``raise ConnectionError(...) from error`` where another attempt makes sense. After a failure an attempt is not
-    repeated before a second (or its shorter timeout) has passed since it began.
+    nobody was reached. Any other exception means that the demonstrator is broken; there is no further attempt, and the
+    exception passes through at once. If your demonstrator uses a library with its own exceptions, let it
+    ``raise ConnectionError(...) from error`` where another attempt makes sense. After a failure, the next attempt does
+    not begin before a second (or the shorter timeout) has passed since the failed one began.
 
-    When the last attempt has failed, `DemonstratorTimeoutError` is raised, or the safe action is taken. ``Patience()``,
-    the default, waits for ever, asks once, and lets every exception pass through as it is.
+    When the last attempt has failed, the imitator raises `DemonstratorTimeoutError`, or takes the safe action.
+    ``Patience()``, the default, waits without limit, asks once, and lets every exception pass through as it is.
 
     Attributes:
-        timeout: of each attempt, in seconds; None to wait for ever. With a timeout, a demonstrator that is a plain
-            function runs in its own thread, a new one for each call, which cannot be stopped: while it hangs,
-            further attempts wait for that same call, and nobody asks it anything else. One that is ``async def`` is
-            cancelled, and asked again.
+        timeout: of each attempt, in seconds; None to wait without limit. With a timeout, a demonstrator that is a plain
+            function runs in its own thread, a new one for each call, which cannot be stopped. While it hangs, further
+            attempts wait for that same call, and nobody asks it anything else. One that is ``async def`` is cancelled,
+            and asked again.
         retries: attempts after the first.
-        then: "raise" a `DemonstratorTimeoutError`, after which the question stays open; "block", i.e. go on asking for
-            ever, with no regard to ``retries``; or a `SafeAction`. With the timeout None this is about failures only.
+        then: "raise" a `DemonstratorTimeoutError`, after which the question stays open; "block", which continues to ask
+            without limit, whatever ``retries`` is; or a `SafeAction`. With the timeout None this concerns failures
+            only.
 
     Raises:
         ConfigurationError: for a timeout that is not positive, or too long to wait for; for ``retries`` below 0; for
@@ -92,7 +93,7 @@ class Patience:
             if not (known and 0 < timeout <= threading.TIMEOUT_MAX):
                 raise ConfigurationError(
                     f"timeout must be a number of seconds above 0 and at most {threading.TIMEOUT_MAX:.0f}, got "
-                    f"{timeout!r}: None waits for ever"
+                    f"{timeout!r}: None waits without limit"
                 )
         check_integer("retries", self.retries, 0)
         if not isinstance(then, SafeAction) and not (isinstance(then, str) and then in THEN):
@@ -102,12 +103,12 @@ class Patience:
 
     @property
     def attempts(self) -> float:
-        """How many there are, or infinity."""
+        """The number of attempts, or infinity."""
         return math.inf if self.then == "block" else self.retries + 1
 
     @property
     def failures(self) -> tuple[type[Exception], ...]:
-        """The exceptions of a demonstrator that was not reached; none by default, where every exception passes."""
+        """The exceptions that mean that nobody was reached; none by default, where every exception passes."""
         return () if self == Patience() else (ConnectionError, TimeoutError)
 
 

@@ -1,4 +1,4 @@
-"""Demonstrations on disk: what somebody did, step by step, for an imitator to begin with."""
+"""Demonstrations on disk: what somebody did, step by step, as a start for an imitator."""
 
 import os
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ _NAMES = "names"
 
 @dataclass(frozen=True, eq=False)
 class Demonstrations:
-    """T steps of a demonstrator acting alone, one episode after the other.
+    """T steps of a demonstrator that acted alone, one episode after the other.
 
     Attributes:
         observations: an array [T, ...], or a (nested) dictionary of such arrays; missions are an array of strings.
-        actions: int32 [T], what was done on each.
+        actions: int32 [T], the action on each.
         starts: bool [T], whether the step is the first of an episode; the first step always is.
     """
 
@@ -35,7 +35,7 @@ class Demonstrations:
     starts: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
-        """T."""
+        """Return T, the number of steps."""
         return len(self.actions)
 
     def save(self, path: str | Path) -> None:
@@ -45,8 +45,8 @@ class Demonstrations:
             path: of the file; an existing one is replaced.
 
         Raises:
-            ValueError: if these are no demonstrations: other shapes or types, or an archive cannot hold the name of an
-                observation, which contains a slash, say.
+            ValueError: if these are not demonstrations: other shapes or types, or a name of an observation that an
+                archive cannot hold, for example with a slash.
         """
         target = Path(path)
         arrays = {"format": np.array(_FORMAT), "actions": self.actions, "starts": self.starts}
@@ -64,16 +64,16 @@ class Demonstrations:
 
 
 def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Demonstrations:
-    """Read what `Demonstrations.save` wrote. Nothing in the file is ever executed.
+    """Read what `Demonstrations.save` wrote. It never executes anything in the file.
 
     Args:
         path: of the file.
-        max_bytes: that all arrays may take together, by default 1 GiB; a small file may claim a thousand times its
-            size, and this is checked before memory is taken.
+        max_bytes: limit for all arrays together, by default 1 GiB; a small file may claim a thousand times its size, so
+            the check comes before any memory is taken.
 
     Raises:
         OSError: if there is no such file, or it cannot be opened.
-        ValueError: if the file is damaged, holds something else, or more than that.
+        ValueError: if the file is damaged, holds something else, or exceeds the limit.
 
     Example:
         >>> import numpy as np, tempfile, pathlib
@@ -100,18 +100,18 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Demonstrations:
 
 
 def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None) -> Demonstrations:
-    """Let a demonstrator act alone, and write down what it does.
+    """Let a demonstrator act alone, and record what it does.
 
     Args:
         env: a Gymnasium environment with integer actions from 0 on; it is reset at the beginning and after every
-            episode, and left where the last step led.
+            episode, and stays where the last step led.
         demonstrator: anything that `as_demonstrator` takes.
-        num_steps: T, at least 1; the last episode may be cut short by it.
+        num_steps: T, at least 1; it may cut the last episode short.
         seed: of the environment; None keeps the one it has.
 
     Raises:
-        ValueError: if ``num_steps`` is not positive, or an observation cannot be written down as arrays.
-        InvalidAnswerError: if what the demonstrator does is no action.
+        ValueError: if ``num_steps`` is not positive, or an observation cannot be stored as arrays.
+        InvalidAnswerError: if the demonstrator's answer is not an action.
         ConfigurationError: if the environment's actions are not numbered from 0.
 
     Example:
@@ -134,7 +134,7 @@ def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None)
     teacher.reset()
     begins = True
     for step in range(num_steps):
-        # Before the demonstrator sees it; what it is shown is its own.
+        # Before the demonstrator sees it, which gets its own copy.
         observations.append(_copied(observation))
         action = check_action(teacher(given(observation)), num_actions)
         teacher.observe(action, "demonstrator")
@@ -149,7 +149,7 @@ def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None)
 
 
 def _copied(observation: Any) -> Any:
-    """An environment may write its next observation into the same array."""
+    """Copy an observation: an environment may write its next one into the same array."""
     if isinstance(observation, Mapping):
         return {key: _copied(part) for key, part in observation.items()}
     return np.array(observation)
@@ -192,7 +192,7 @@ def _unflatten(flat: Mapping[str, npt.NDArray[Any]]) -> Any:
 
 
 def _check(arrays: Mapping[str, npt.NDArray[Any]], what: str) -> None:
-    """Raise a ValueError unless these arrays are demonstrations."""
+    """Raise ValueError unless these arrays are demonstrations."""
     if "format" not in arrays or str(arrays["format"]) != _FORMAT:
         raise ValueError(f"{what}: no demonstrations, which are marked {_FORMAT!r}")
     observations = {name: array for name, array in arrays.items() if name.split("/")[0] == _OBSERVATIONS}

@@ -38,11 +38,11 @@ class Callables(FixedMembers):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return len(self.functions)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Call every function: [N, A], with a NaN row for each one that fails or returns no distribution."""
+        """Call every function: [N, A], with a NaN row for each one that fails or does not return a distribution."""
         del carry, context
         rows = [_row(function, lent(observation), self.num_actions) for function in self.functions]
         return jnp.asarray(np.stack(rows))
@@ -51,10 +51,10 @@ class Callables(FixedMembers):
 def callables(
     functions: Sequence[Callable[[Any], ArrayLike]], num_actions: int, prior: ArrayLike | None = None
 ) -> Callables:
-    """An ensemble of Python functions ``observation -> probs [A]``.
+    """Return an ensemble of Python functions ``observation -> probs [A]``.
 
-    A function that raises, or returns anything but A non-negative numbers that sum to at most one, is an invalid
-    member for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped. One that
+    A function that raises, or returns anything but A non-negative numbers that sum to at most one, is an invalid member
+    for that step: it counts as the zero vector, so that the demonstrator is asked. It is not dropped. A function that
     hangs or crashes takes this process with it: `isolated` runs each in its own.
 
     Args:
@@ -63,8 +63,8 @@ def callables(
         prior: [N], uniform if None.
 
     Raises:
-        ConfigurationError: if there are no functions, if one of them is none, if ``num_actions`` is not positive, or if
-            the prior does not fit.
+        ConfigurationError: if there are no functions, if one of them is not a function, if ``num_actions`` is not
+            positive, or if the prior does not fit.
 
     Example:
         >>> from consensus_imitation import ensembles
@@ -77,7 +77,7 @@ def callables(
 
 
 def log_row(probs: Any, num_actions: int) -> np.ndarray:
-    """What a member said, as log-probabilities, float32 [A]; all NaN if it is not A non-negative numbers."""
+    """Return what a member said, as log-probabilities, float32 [A]; all NaN if it is not A non-negative numbers."""
     invalid = np.full(num_actions, np.nan, np.float32)
     try:
         if np.ma.is_masked(probs):

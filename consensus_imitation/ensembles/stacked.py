@@ -26,15 +26,15 @@ class Stacked(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def init_carry(self) -> Carry:
-        """Every member's memory [N, ...], or nothing."""
+        """Return every member's memory [N, ...], or nothing."""
         return self.first_carry
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Softmax of each member's logits: [N, A].
+        """Return the softmax of each member's logits: [N, A].
 
         Raises:
             ObservationError: if ``apply`` cannot take the observation.
@@ -55,7 +55,7 @@ class Stacked(PureEnsemble):
         return jax.nn.log_softmax(logits, axis=-1)
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Each member's memory after the step."""
+        """Return each member's memory after the step."""
         del context
         if self.update is None:
             return carry
@@ -71,7 +71,7 @@ def stacked(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Stacked:
-    """N members that are one JAX function under N sets of parameters, with or without memory.
+    """Return N members that are one JAX function under N sets of parameters, with or without memory.
 
     Args:
         apply: ``apply(params_n, observation) -> logits [A]``; with memory ``apply(params_n, carry_n, observation)``.

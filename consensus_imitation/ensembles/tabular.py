@@ -27,24 +27,24 @@ class Tabular(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.table.shape[-2]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.table.shape[-1]
 
     @property
     def known_observations(self) -> int:
-        """S."""
+        """S, the number of known observations."""
         return self.table.shape[0]
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Look up [N, A]; of a traced observation outside the table NaN (hence a query), never another row.
+        """Look up [N, A]; a traced observation outside the table gives NaN (hence a query), never another row.
 
         Raises:
-            ObservationError: if the observation is no integer, or, where it is not traced, outside the table.
+            ObservationError: if the observation is not an integer, or, where it is not traced, outside the table.
         """
         del carry, context
         check_known(observation, self.table.shape[0])
@@ -54,9 +54,9 @@ class Tabular(PureEnsemble):
 
 
 def check_known(observation: Any, num_observations: int, num_envs: int | None = None) -> None:
-    """Raise ObservationError unless an observation, or each of B, is an integer that tables can be looked up by.
+    """Raise ObservationError unless an observation, or each of B, is an integer that indexes the tables.
 
-    Of one that is traced only the type is known.
+    If JAX traces the observation, only its type is known.
 
     Args:
         observation: one, or [B].
@@ -85,7 +85,7 @@ def check_known(observation: Any, num_observations: int, num_envs: int | None = 
 
 
 def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:
-    """An ensemble of fixed tables.
+    """Return an ensemble of fixed tables.
 
     Args:
         probs: [N, S, A], probability of each action for each of S observations; each row is non-negative and sums
@@ -123,7 +123,7 @@ def tabular(probs: ArrayLike, prior: ArrayLike | None = None) -> Tabular:
             f"probs of member {member} for observation {observation} are not a distribution: "
             f"{values[member, observation].tolist()}"
         )
-    # Rows that sum to one only to a few digits are made exact, so that what is missing is not asked about.
+    # Rows that sum to one only to a few digits are made exact, so that the imitator does not ask about the rest.
     with np.errstate(divide="ignore"):
         table = np.log(values / values.sum(-1, keepdims=True)).astype(np.float32)
     return Tabular(

@@ -14,44 +14,44 @@ from consensus_imitation.errors import ConfigurationError
 
 
 class _Joined:
-    """What both kinds of union share: the parts one after another."""
+    """The common base of both kinds of union: the parts one after another."""
 
     parts: tuple[Ensemble, ...]
 
     @property
     def num_members(self) -> int:
-        """N, over all parts."""
+        """N, the number of members of all parts."""
         return sum(part.num_members for part in self.parts)
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.parts[0].num_actions
 
     @property
     def learns(self) -> bool:
-        """Whether any part does."""
+        """Whether any part learns."""
         return any(part.learns for part in self.parts)
 
     @property
     def encoder(self) -> ObservationEncoder | None:
-        """The one that the parts which have one share: the others take encoded observations, too."""
+        """The encoder that all parts with an encoder share; the other parts take encoded observations, too."""
         return next((part.encoder for part in self.parts if part.encoder is not None), None)
 
     @property
     def known_observations(self) -> int | None:
-        """That of the part that knows the fewest; None if all take any."""
+        """The number for the part that knows the fewest; None if all parts take any observation."""
         known = (part.known_observations for part in self.parts)
         return min((number for number in known if number is not None), default=None)
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """What each part knows."""
+        """Return what each part knows."""
         return tuple(part.init_learned(jax.random.fold_in(key, i)) for i, part in enumerate(self.parts))
 
     def learn(
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
-        """What each part knows after an answer."""
+        """Return what each part knows after an answer."""
         sizes = [part.num_members for part in self.parts]
         firsts = accumulate(sizes[:-1], initial=0)
         return tuple(
@@ -70,15 +70,15 @@ class _Joined:
         return part.learn(*operands)
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """One memory per part."""
+        """Return one memory per part."""
         return tuple(part.begin_episode(memory) for part, memory in zip(self.parts, carry, strict=True))
 
     def init_carry(self) -> Carry:
-        """One memory per part."""
+        """Return one memory per part."""
         return tuple(part.init_carry() for part in self.parts)
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """The parts' predictions, one below the other: [N, A]."""
+        """Return the parts' predictions, one below the other: [N, A]."""
         contexts = self._contexts(context)
         rows = [
             self._predict(part, memory, self._shown(part, observation), own)
@@ -87,7 +87,7 @@ class _Joined:
         return jnp.concatenate(rows, axis=0)
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """Every part's memory after the step."""
+        """Return every part's memory after the step."""
         contexts = self._contexts(context)
         return tuple(
             part.advance(memory, self._shown(part, observation), own, action, queried)
@@ -122,7 +122,7 @@ class HostUnion(_Joined):
         return False
 
     def _shown(self, part: Ensemble, observation: Any) -> Any:
-        # What one part does with lists and dicts, the next must not see.
+        # The next part must not see what one part does with lists and dicts.
         return observation if part.pure else lent(observation)
 
     def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:
@@ -144,7 +144,7 @@ def _teach_pure(part: Any, *operands: Any) -> Learned:
 
 
 def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:
-    """One ensemble of all the parts' members, in order.
+    """Return one ensemble of all the parts' members, in order.
 
     Args:
         parts: at least one ensemble, all over the same number of actions; they may be of different kinds.

@@ -1,8 +1,8 @@
-"""A configuration in, tidy results on disk out.
+"""Experiments: from a configuration to tidy results on disk.
 
 Each experiment is a folder: its configuration, its run, its summary, its picture and table, its command. The public
-names stand in `consensus_imitation.experiments._surface`, which is imported when the first of them is used: a
-configuration can be read without anything that computes.
+names are in `consensus_imitation.experiments._surface`, which Python imports when the first of them is used. So you can
+read a configuration without importing anything that computes.
 """
 
 from typing import TYPE_CHECKING

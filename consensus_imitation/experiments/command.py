@@ -1,4 +1,4 @@
-"""What an experiment offers to the command line: a folder with a ``command.py`` that holds a ``COMMAND``.
+"""The command of an experiment: its folder has a ``command.py`` that holds a ``COMMAND``.
 
 Nothing that computes is imported before a command runs: its help starts at once, and an interrupt costs nothing.
 """
@@ -16,7 +16,7 @@ from consensus_imitation.experiments.tables import Table
 
 @dataclass(frozen=True)
 class Results:
-    """Where the results go.
+    """The place of the results.
 
     Attributes:
         out: directory for the results.
@@ -28,7 +28,7 @@ class Results:
 
 
 class Outcome(NamedTuple):
-    """What a command has to say.
+    """The output of a command.
 
     Attributes:
         tables: printed first.
@@ -64,7 +64,7 @@ class Command:
 
 
 def find_commands() -> dict[str, Command]:
-    """The commands of all experiments, by the names of their folders."""
+    """Return the commands of all experiments, by the names of their folders."""
     found: dict[str, Command] = {}
     package = import_module(__name__.rpartition(".")[0])
     for folder in iter_modules(package.__path__):
@@ -74,5 +74,5 @@ def find_commands() -> dict[str, Command]:
 
 
 def written(out: Path, *names: str) -> str:
-    """Says which files there are now."""
+    """Return the line that lists the written files."""
     return f"written: {out}/{', '.join(names)}"

@@ -1,4 +1,4 @@
-"""How the number of answers grows over a run: where its curve is read, and how asking dies out."""
+"""How the number of answers grows over a run: the points of its curve, and how asking dies out."""
 
 import math
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from consensus_imitation.experiments.results import Row
 #: The curve of answers has points at every tenth of the run, and so many for each doubling of the step.
 POINTS_PER_DOUBLING = 2
 
-#: The fit of the decay begins at this step: before it, everything is asked.
+#: The fit of the decay begins at this step: before it, the imitator asks at every step.
 FIRST_STEP_OF_FIT = 16
 
 
 def edges(num_steps: int) -> list[int]:
-    """Steps at which the curve has a point: ascending, the last is ``num_steps``.
+    """Return the steps at which the curve has a point: ascending, the last is ``num_steps``.
 
     Example:
         >>> from consensus_imitation.experiments.curves import edges
@@ -30,10 +30,10 @@ def edges(num_steps: int) -> list[int]:
 
 
 def decay_exponent(curve: Sequence[Row]) -> float | None:
-    """Slope b of ``log(query rate) = a + b log(step)`` over windows of doubling size, while answers were left.
+    """Fit the slope b of ``log(query rate) = a + b log(step)`` over windows of doubling size, while answers were left.
 
-    0 if the rate does not fall, -1 if the number of queries grows like a logarithm. A window without a query enters
-    with half of one, since zero has no logarithm.
+    b is 0 if the rate does not fall, -1 if the number of queries grows like a logarithm. A window without a query
+    enters with half of one, since zero has no logarithm.
 
     Args:
         curve: points ``step`` and ``answers`` of one run, ascending; and ``spent``.
@@ -65,7 +65,7 @@ def decay_exponent(curve: Sequence[Row]) -> float | None:
 
 
 def late_rate(curve: Sequence[Row]) -> float | None:
-    """Share of the last tenth of one run's steps on which it asked; None if its answers were spent by then."""
+    """Return the share of a run's last tenth of steps on which it asked; None if its answers were spent by then."""
     last = curve[-1]
     if last["spent"]:
         return None

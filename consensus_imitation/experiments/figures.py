@@ -1,4 +1,4 @@
-"""What the pictures share: an empty figure, colours, axes. matplotlib is imported when a picture is drawn."""
+"""The common parts of pictures: an empty figure, colours, axes. The first picture imports matplotlib."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _RATE_TICKS = (0.0, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches.
+    """Return an empty figure, in inches.
 
     Raises:
         ImportError: without matplotlib, naming the extra.
@@ -42,7 +42,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def as_png(figure: "Figure") -> bytes:
-    """The picture as the bytes of a PNG."""
+    """Return the picture as the bytes of a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()
@@ -51,21 +51,21 @@ def as_png(figure: "Figure") -> bytes:
 def draw_band(
     ax: "Axes", x: np.ndarray, values: np.ndarray, style: Mapping[str, Any], label: str | None = None
 ) -> None:
-    """Median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]; a single point is a dot."""
+    """Draw median and middle half of ``values`` [S, T] over seeds, against ``x`` [T]; a single point is a dot."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
     ax.plot(x, middle, label=label, linewidth=1.6, marker="o" if len(x) == 1 else None, **style)
     ax.fill_between(x, low, high, color=style["color"], alpha=0.12, linewidth=0)
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Colour and kind of the line of that number: all colours with full lines first."""
+    """Return the colour and kind of the line of that number: all colours with full lines first."""
     return {"color": PALETTE[number % len(PALETTE)], "linestyle": _LINES[number // len(PALETTE) % len(_LINES)]}
 
 
 def rate_axis(ax: "Axes") -> None:
     """Make the upward axis one of rates: linear up to 1%, logarithmic above.
 
-    So zero and rates that differ a hundredfold both show.
+    So it shows zero, and also rates that differ a hundredfold.
     """
     ax.set_yscale("symlog", linthresh=0.01)
     ax.set_yticks(_RATE_TICKS, [f"{100 * tick:g}%" for tick in _RATE_TICKS])
@@ -74,7 +74,7 @@ def rate_axis(ax: "Axes") -> None:
 
 
 def query_rates(steps: np.ndarray, answers: np.ndarray, least: float = 0.0) -> np.ndarray:
-    """The query rate over the later half of the steps so far, so that the window grows with the time.
+    """Return the query rate over the later half of the steps so far, so that the window grows with the time.
 
     Args:
         steps: [P], ascending.
@@ -91,5 +91,5 @@ def query_rates(steps: np.ndarray, answers: np.ndarray, least: float = 0.0) -> n
 
 
 def num_seeds(rows: Sequence[Row]) -> int:
-    """How many seeds the rows are of."""
+    """Return how many seeds the rows are of."""
     return len({row["seed"] for row in rows})

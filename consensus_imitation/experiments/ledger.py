@@ -1,8 +1,8 @@
 """The finished parts of an experiment on disk: an interrupted experiment continues with the parts that are missing.
 
 An experiment is a list of *parts* that do not depend on each other: a run, a scenario, a few seeds. A part is saved as
-a whole or not at all, whenever the process ends. So an interrupted and continued experiment has the tables of an
-uninterrupted one.
+a whole or not at all, whenever the process ends. So an experiment that was interrupted and continued has the same
+tables as an uninterrupted one.
 """
 
 import json
@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from consensus_imitation.experiments.results import Row, read_csv, whole, write_csv
 
-#: Is told how many parts are done, and how many there are.
+#: A callback with the number of finished parts, and of all parts.
 Progress = Callable[[int, int], None]
-#: Gives the `Progress` of a stage, by its title.
+#: A function from the title of a stage to its `Progress`.
 Stages = Callable[[str], Progress]
 
 Part = TypeVar("Part", bound=Hashable)
@@ -24,13 +24,13 @@ Part = TypeVar("Part", bound=Hashable)
 class Ledger:
     """Rows of finished parts, in one table or several.
 
-    Every table is written anew after each part and replaced as a whole, in the given order. A part counts as finished
+    Every table is written again after each part and replaced as a whole, in the given order. A part counts as finished
     if all tables have rows of it.
 
     Args:
-        out: directory, made if need be; None to keep the rows in memory only.
+        out: directory, made if necessary; None to keep the rows in memory only.
         config: what the results depend on, see `identity`.
-        overwrite: start anew, whatever ``out`` holds.
+        overwrite: start again, whatever ``out`` holds.
         tables: name of each table and its columns; ``out`` gets a file ``name.csv`` for each.
         part_of: the part that a row belongs to.
         files: other files in ``out`` that belong to these results, see `once`.
@@ -67,14 +67,14 @@ class Ledger:
         if all((out / name).exists() for name in names):
             saved = [read_csv(out / name) for name in names]
             self.finished = set.intersection(*({part_of(row) for row in rows} for rows in saved))
-            # What an earlier table has of a part that is not finished is made again.
+            # Rows that an earlier table has of an unfinished part are made again.
             self._rows = [[row for row in rows if part_of(row) in self.finished] for rows in saved]
 
     def add(self, *rows: Sequence[Row]) -> None:
         """Save a finished part.
 
         Args:
-            *rows: those of each table, in the order of the tables.
+            *rows: the rows of each table, in the order of the tables.
         """
         for (name, columns), kept, new in zip(self._tables.items(), self._rows, rows, strict=True):
             kept.extend(new)
@@ -83,14 +83,14 @@ class Ledger:
         self.finished.update(self._part_of(row) for row in rows[-1])
 
     def once(self, file: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-        """What is measured once for all parts: read back, or made and saved.
+        """Return what is measured once for all parts: read it back, or make and save it.
 
         Args:
             file: one of the ``files``; it holds JSON.
             make: makes it.
         """
         if file not in self._files:
-            raise ValueError(f"{file} is none of the ledger's files")
+            raise ValueError(f"{file} is not one of the ledger's files")
         path = None if self._out is None else self._out / file
         if path is not None and path.exists():
             return json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ class Ledger:
         return found
 
     def missing(self, parts: Sequence[Part], progress: Progress | None = None) -> Iterator[Part]:
-        """The parts that are not finished, in this order, with word of how far they are.
+        """Yield the parts that are not finished, in this order, and report the progress.
 
         Args:
             parts: all parts.
@@ -116,7 +116,7 @@ class Ledger:
             progress(len(parts), len(parts))
 
     def rows(self, parts: Iterable[Hashable]) -> tuple[list[Row], ...]:
-        """The rows of these parts in each table, part by part in this order."""
+        """Return the rows of these parts in each table, part by part in this order."""
         order = list(parts)
         found: list[dict[Hashable, list[Row]]] = []
         for rows in self._rows:
@@ -128,30 +128,30 @@ class Ledger:
 
 
 def identity(experiment: str, config: Any, grows: Collection[str] = (), **more: Any) -> dict[str, Any]:
-    """What the results of an experiment depend on, for ``config.json``.
+    """Return what the results of an experiment depend on, for ``config.json``.
 
     Args:
         experiment: its name.
         config: its configuration, a dataclass.
-        grows: fields that are left out, since parts can be added to what is there: more seeds, say.
+        grows: fields that are left out, since you can add parts to existing results, for example more seeds.
         **more: what else the results depend on.
     """
-    # Directories from before there were such settings can be gone on with: what is empty is left out.
+    # Directories from before there were such settings can continue: what is empty is left out.
     fields = {name: value for name, value in asdict(config).items() if name not in grows and value != {}}
     return {"experiment": experiment, **more, **fields}
 
 
 def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool, files: Iterable[str] = ()) -> bool:
-    """Make the directory that a run writes to, and say whether it holds an unfinished or finished run of the same kind.
+    """Make the directory of a run, and return whether it holds an unfinished or finished run of the same kind.
 
-    ``config.json`` in it tells. A directory with another run's results is refused, since mixing two runs is worse than
-    stopping.
+    ``config.json`` in it decides. A directory with another run's results is refused, since to mix two runs is worse
+    than to stop.
 
     Args:
         path: of the directory.
         config: what the results depend on, see `identity`.
-        overwrite: start anew, whatever the directory holds.
-        files: what is deleted where the run starts anew, relative to the directory.
+        overwrite: start again, whatever the directory holds.
+        files: files to delete when the run starts again, relative to the directory.
 
     Raises:
         ValueError: if the directory holds results of another configuration and ``overwrite`` is False.
@@ -168,7 +168,7 @@ def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool, file
         )
     if same and not overwrite:
         return True
-    # In this order, so that old results never stand beside the new configuration, whenever the process ends.
+    # In this order, so that old results are never beside the new configuration, whenever the process ends.
     for old in (file.name, *files):
         (path / old).unlink(missing_ok=True)
     with whole(file) as part:

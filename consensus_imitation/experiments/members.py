@@ -9,7 +9,7 @@ from consensus_imitation.ensembles import Training
 from consensus_imitation.experiments.methods import MakeEnsemble
 from consensus_imitation.experiments.tasks import Task
 
-#: Those settings of the training that can be said in names and values.
+#: The settings of the training that names and values can express.
 TRAINING_SETTINGS = tuple(one.name for one in fields(Training) if one.name not in ("optimizer", "plateau"))
 
 
@@ -20,20 +20,20 @@ def members_for(
     network: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> MakeEnsemble:
-    """Makes the kind of members that fits a task, with the library's default settings but for those given.
+    """Make a factory of the kind of members that fits a task, with the library's defaults except for given settings.
 
-    What is made with another number of outputs (SafeDAgger's judge of the novice) sees the present step alone, whatever
-    the window: it takes no part in the steps between its answers.
+    Members with another number of outputs (SafeDAgger's judge of the novice) see only the present step, whatever the
+    window: they take no part in the steps between their answers.
 
     Args:
-        task: which one.
+        task: the task.
         env: one of its environments.
         num_members: N.
         network: arguments of `ensembles.cnn` for views, of `ensembles.mlp` otherwise.
         training: arguments of `ensembles.Training`.
 
     Raises:
-        ValueError: for a name that is none of these, or a value out of range.
+        ValueError: for another name, or a value out of range.
     """
     views = task.members == "grid"
     _check_names("network", network or {}, ("hidden", "channels", "window") if views else ("hidden",))

@@ -1,4 +1,4 @@
-"""Pages from templates, in which whatever is put in is text. Jinja2 is imported when a page is made."""
+"""Pages from templates, in which every inserted value is text. The first page imports Jinja2."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def environment() -> "Environment":
-    """Where the templates are found, and how they are filled in.
+    """Return the environment that finds the templates and fills them in.
 
-    A template is named by its place under ``experiments/``. Everything that is put in is escaped, and its control
-    characters are written out.
+    A template's name is its place under ``experiments/``. Every inserted value is escaped, and its control characters
+    are written out.
 
     Raises:
         ImportError: without Jinja2, naming the extra that brings it.
@@ -24,7 +24,7 @@ def environment() -> "Environment":
         raise ImportError('pages need Jinja2: pip install "consensus_imitation[plot]"') from error
 
     def shown(value: Any) -> Any:
-        # What a template itself has made is HTML already.
+        # The output of a template is already HTML.
         return value if isinstance(value, Markup) else visible_lines(str(value))
 
     loader = PackageLoader("consensus_imitation.experiments", "")

@@ -16,8 +16,8 @@ Row = Mapping[str, Any]
 def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
     """Write rows under a header; the file appears whole or not at all.
 
-    A cell that begins with an apostrophe is a text, which follows it: so a spreadsheet takes no name for a formula, and
-    `read_csv` gives back what was written. Other programs have to take the apostrophe off.
+    A cell that begins with an apostrophe is a text, which follows it. So a spreadsheet takes no name for a formula, and
+    `read_csv` gives back what was written. Other programs have to remove the apostrophe.
 
     Args:
         path: of the file; an existing one is replaced.
@@ -35,7 +35,7 @@ def write_csv(path: Path, rows: Iterable[Row], columns: Sequence[str]) -> None:
 
 @contextmanager
 def whole(path: Path) -> Generator[Path, None, None]:
-    """Another path to write to, which takes the place of ``path`` at the end: nobody ever sees half a file."""
+    """Yield another path to write to, which replaces ``path`` at the end: nobody ever sees half a file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
@@ -56,13 +56,13 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
 
 class CsvLog:
-    """Rows appended to a file as they come, for runs that may end at any moment.
+    """A log that appends rows to a file as they come, for runs that may end at any moment.
 
     Args:
         path: of the file.
         columns: of the table.
-        keep: go on behind the rows that are there and for which this holds, after dropping the others (and a row that
-            was cut off in the middle); None to begin with an empty table.
+        keep: continue after the existing rows for which this holds, and drop the others (and a row that was cut off in
+            the middle); None to begin with an empty table.
 
     Attributes:
         kept: the rows that were kept.
@@ -82,7 +82,7 @@ class CsvLog:
         self._columns = tuple(columns)
         self.kept: list[Row] = []
         if keep is not None and path.exists():
-            # What comes behind the last end of a line is a row that was cut off, in the middle of a character perhaps.
+            # After the last end of a line there is a row that was cut off, perhaps in the middle of a character.
             data = path.read_bytes()
             whole = data[: data.rfind(b"\n") + 1].decode()
             self.kept = [row for row in _parsed(whole, path, torn=True) if keep(row)]
@@ -95,7 +95,7 @@ class CsvLog:
         self._writer.writerow(_cells(row, self._columns))
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Give everything to the operating system."""
         self._file.flush()
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ def _cells(row: Row, columns: Sequence[str]) -> list[str]:
 
 
 def _parsed(text: str, path: Path, torn: bool = False) -> list[dict[str, Any]]:
-    """The rows; with ``torn`` without a last one that was cut off in the middle of a quoted text."""
+    """Return the rows; with ``torn`` without a last one that was cut off in the middle of a quoted text."""
     lines = io.StringIO(text, newline="")
     rows: list[list[str]] = []
     try:

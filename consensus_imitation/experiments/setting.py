@@ -39,9 +39,9 @@ def make_setting(env: str, num_members: int = 8, seed: int = 0, betray_at: int |
     """Build the problem of the experiments.
 
     The members are the truth (equal to the demonstrator), honest but imperfect models (the demonstrator mixed with
-    random tables, by 10% to 50%), and, if ``betray_at`` is given, a *deceptive* one in the first place: it has twice
-    the prior weight of the others, predicts exactly what the demonstrator does for ``betray_at`` steps, and from then
-    on seeks harm. Until then no amount of evidence can tell it from the truth.
+    random tables, by 10% to 50%), and, if ``betray_at`` is given, a *deceptive* one in the first place. It has twice
+    the prior weight of the others, predicts exactly what the demonstrator does for ``betray_at`` steps, and then seeks
+    harm. Until then no amount of evidence can tell it from the truth.
 
     Args:
         env: name of a world, see `envs.names`.

@@ -1,4 +1,4 @@
-"""What can be said of an experiment's members in names and values, on a command line or in a file."""
+"""Settings of an experiment's members as names and values, on a command line or in a file."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _LISTS = ("hidden", "channels")
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """A name and its value: a number, several numbers, true, false, or a word.
+    """Return a name and its value: a number, several numbers, true, false, or a word.
 
     Raises:
         ValueError: without a name or a value.
@@ -35,10 +35,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def collect(what: str, pairs: Iterable[tuple[str, Any]]) -> Settings:
-    """Names and values in one.
+    """Return the names and values in one dictionary.
 
     Raises:
-        ValueError: if a name comes twice.
+        ValueError: if a name occurs twice.
     """
     found: Settings = {}
     for name, value in pairs:
@@ -49,7 +49,7 @@ def collect(what: str, pairs: Iterable[tuple[str, Any]]) -> Settings:
 
 
 def normalised(what: str, settings: Mapping[str, Any]) -> Settings:
-    """A copy in which what means the same is written the same.
+    """Return a copy in which equal settings have the same form.
 
     Raises:
         ValueError: for a value that could not be written into a file.

@@ -1,4 +1,4 @@
-"""The statistics that are quoted from runs: intervals, medians, and a test."""
+"""The statistics of runs: intervals, medians, and a test."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from scipy import stats
 
 from consensus_imitation.deception import judgement
 
-#: So many differences at most are tested by all of their sign patterns; of more, so many patterns are drawn.
+#: Up to so many differences are tested by all of their sign patterns; for more, so many patterns are drawn.
 _SIGN_PATTERNS = 100_000
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over seeds and its 95% Student-t interval; (mean, nan, nan) for fewer than two values.
+    """Return the mean over seeds and its 95% Student-t interval; (mean, nan, nan) for fewer than two values.
 
     Example:
         >>> from consensus_imitation.experiments import mean_interval
@@ -27,7 +27,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def share_interval(count: int, total: int) -> tuple[float, float, float]:
-    """Share and its exact (Clopper-Pearson) 95% interval.
+    """Return the share and its exact (Clopper-Pearson) 95% interval.
 
     Example:
         >>> from consensus_imitation.experiments import share_interval
@@ -39,7 +39,7 @@ def share_interval(count: int, total: int) -> tuple[float, float, float]:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median and its 95% interval from order statistics, which assumes nothing about the distribution.
+    """Return the median and its 95% interval from order statistics, which assumes nothing about the distribution.
 
     The interval is the shortest pair of order statistics, symmetric in rank, with a coverage of at least 95%; for
     fewer than 6 values there is none, and it is the smallest and the largest value (coverage ``1 - 2^(1-n)``, 93.75%
@@ -66,7 +66,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def sign_flip(differences: Sequence[float]) -> float:
-    """Probability of a mean at least this large if each difference could as well have had the other sign.
+    """Return the probability of a mean at least this large if each difference could as well have had the other sign.
 
     It is exact for up to 16 differences. For more, 100,000 sign patterns are drawn, and it is never below 1e-5.
 

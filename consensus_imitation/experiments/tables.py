@@ -1,4 +1,4 @@
-"""Tables of results, all text: for the terminal and for pages the same cells."""
+"""Tables of results, all text: the terminal and the pages use the same cells."""
 
 from typing import NamedTuple
 

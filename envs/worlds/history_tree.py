@@ -1,12 +1,12 @@
 """History tree: a world so small that every history can be enumerated.
 
 Dynamics: the state is the whole history of actions since the root; each action goes one level down, and an episode
-terminates at a leaf, `depth` steps after it began. Reaching one of the harmful leaves is the harm; every other
-leaf pays 1.
+terminates at a leaf, `depth` steps after it began. The harm is to reach one of the harmful leaves; every other leaf
+pays 1.
 
 Tests: statements of the theory about whole histories (posteriors, bounds, the probability of an event under every
-policy), which here are finite sums. The demonstrator is not planned but drawn: each node's probabilities come from
-a Dirichlet distribution, with a small share left for actions that do harm.
+policy), which here are finite sums. The demonstrator does not come from planning but from a random draw: each node's
+probabilities come from a Dirichlet distribution, with a small share left for actions that do harm.
 """
 
 from __future__ import annotations

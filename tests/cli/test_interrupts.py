@@ -138,7 +138,7 @@ def test_nothing_heavy_is_imported_before_it_listens() -> None:
 
 # --- what is said ---
 
-_ANEW = "what is unfinished is not kept, and the same command begins anew"
+_ANEW = "unfinished work is not kept, and the same command starts from the beginning"
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_the_next_query_waits_until_the_demonstrator_is_free(person: Make) -> No
     with pytest.raises(DemonstratorTimeoutError):
         panel.ask(1)
     for _ in range(20):
-        with pytest.raises(DemonstratorTimeoutError, match="earlier query was given up, but its call still goes on"):
+        with pytest.raises(DemonstratorTimeoutError, match="earlier query was given up, but its call still runs"):
             panel.ask(2)
     assert one.asked == [1]
     one = person(slow=[1])

@@ -24,7 +24,9 @@ def test_a_timeout_is_a_number_of_seconds(timeout: Any) -> None:
 
 @pytest.mark.parametrize("timeout", [0, -1.0, math.nan, math.inf, 1e12, True, "5", [5.0], np.array([5.0]), 1j])
 def test_any_other_timeout_is_refused(timeout: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"timeout must be a number of seconds above 0 .* None waits for ever"):
+    with pytest.raises(
+        ConfigurationError, match=r"timeout must be a number of seconds above 0 .* None waits without limit"
+    ):
         Patience(timeout=timeout)
 
 

@@ -272,7 +272,7 @@ def test_what_all_parts_share_is_made_once(tmp_path: Path) -> None:
     assert ledger(tmp_path).once("shared.json", lambda: {"score": 0.7}) == {"score": 0.5}
     assert ledger(tmp_path, seed=1).once("shared.json", lambda: {"score": 0.7}) == {"score": 0.7}
     assert ledger(None).once("shared.json", lambda: {"score": 0.9}) == {"score": 0.9}
-    with pytest.raises(ValueError, match="none of the ledger's files"):
+    with pytest.raises(ValueError, match="not one of the ledger's files"):
         ledger(None).once("other.json", dict)
 
 

@@ -1,1 +1,1 @@
-"""Commands of ``consensus-imitation`` with many arguments, one module each; they import what they run when they run."""
+"""Commands of ``consensus-imitation`` with many arguments, one module each; each imports what it needs when it runs."""

@@ -10,11 +10,11 @@ from consensus_imitation.experiments.ledger import Stages
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured.
+    """The cases to measure.
 
     Attributes:
         cases: names of cases; none for all of them.
-        out: directory for bench.csv; none is written without it.
+        out: directory for bench.csv; without it no file is written.
         against: a commit of this checkout, at which the same cases are measured afterwards, to be compared.
         repeats: how often each function is timed; the median counts.
     """

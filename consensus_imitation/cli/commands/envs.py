@@ -8,7 +8,7 @@ from consensus_imitation.experiments.ledger import Stages
 
 @dataclass(frozen=True)
 class Envs:
-    """Nothing to choose."""
+    """The command has no options."""
 
 
 def _run(settings: Envs, _: None, stages: Stages) -> Outcome:

@@ -1,4 +1,4 @@
-"""The command ``consensus-imitation journal``: look at a run's journal, verify it, export it, give up what is torn."""
+"""The command ``consensus-imitation journal``: look at a run's journal, verify it, export it, cut off a torn end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from consensus_imitation.experiments.ledger import Stages
 
 @dataclass(frozen=True)
 class Show:
-    """A summary, and the last entries. The run may be going on meanwhile.
+    """Show a summary and the last entries. The run may continue meanwhile.
 
     Attributes:
         run_dir: the run's directory, or its journal.sqlite.
@@ -27,7 +27,7 @@ class Show:
 class Verify:
     """Check every entry, and the posterior.
 
-    Reads all of the journal, and works the posterior out once more from the recorded predictions and answers. Exit code
+    Read all of the journal, and compute the posterior again from the recorded predictions and answers. The exit code is
     1 if anything is damaged, missing or does not follow.
 
     Attributes:
@@ -39,10 +39,10 @@ class Verify:
 
 @dataclass(frozen=True)
 class Export:
-    """Write it in another format.
+    """Write the journal in another format.
 
-    csv, parquet and npz have a row for each entry; minari makes a dataset of episodes, for which every observation has
-    to be kept: Journal(..., observations=True).
+    csv, parquet and npz have a row for each entry; minari makes a dataset of episodes, which needs a journal that keeps
+    every observation: Journal(..., observations=True).
 
     Attributes:
         run_dir: the run's directory, or its journal.sqlite.
@@ -57,14 +57,14 @@ class Export:
 
 @dataclass(frozen=True)
 class Mend:
-    """Cut a torn tail back to the last whole call.
+    """Cut a torn end back to the last whole call.
 
-    Going on with a run does so by itself for what a crash can tear; more has to be given up here. The damaged file is
-    kept.
+    A run that continues does so by itself for what a crash can tear; use this command to give up more. The damaged file
+    is kept.
 
     Attributes:
         run_dir: the run's directory, or its journal.sqlite.
-        lose: how many calls may be given up; by default those of one transaction.
+        lose: how many calls you give up at most; by default those of one transaction.
     """
 
     run_dir: Positional[Path]
@@ -109,7 +109,7 @@ def _verify(action: Verify) -> Outcome:
     try:
         report = examine(_file(action.run_dir))
         if not report.sound:
-            said = [*report.lines(), "going on with the run cuts it back to what is whole"]
+            said = [*report.lines(), "a run that continues cuts it back to the whole part"]
             return Outcome(lines=said, sound=False)
         again = replay(action.run_dir)
     except JournalCorruptedError as error:

@@ -1,1 +1,1 @@
-"""Demonstrators that need nobody: controllers, planners, and BabyAI's bot."""
+"""Demonstrators that need no person: controllers, planners, and BabyAI's bot."""

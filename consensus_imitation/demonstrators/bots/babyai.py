@@ -1,4 +1,4 @@
-"""MiniGrid's own bot for BabyAI levels, told of every action that is executed."""
+"""MiniGrid's own bot for BabyAI levels; it has to observe every executed action."""
 
 import importlib
 from typing import Any
@@ -6,20 +6,21 @@ from typing import Any
 from consensus_imitation.demonstrators._base import Demonstrator, Who
 from consensus_imitation.demonstrators.bots.scripted import ScriptedDemonstrator
 
-# What the bot raises when somebody else's actions led to where its plan makes no sense. It checks by assertions.
+# What the bot raises when its plan makes no sense after somebody else's actions. It checks by assertions.
 _LOST = (AssertionError, AttributeError, IndexError, KeyError, TypeError)
 
 
 class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
     """BabyAIBot as a demonstrator for one environment, which it looks into.
 
-    The bot plans on the whole room as far as it has been in view, and has to see every step: call `observe` with the
+    The bot plans on the part of the room that has been in view, and has to see every step: call `observe` with the
     executed action once for each step, asked or not, before the environment's ``step``. `reset` may come before or
-    after the environment's. A new mission is noticed even without `reset`.
+    after the environment's. The bot notices a new mission even without `reset`.
 
-    Where other people's actions leave the bot without a plan (an opened box disappears, and with it perhaps what was
-    to be fetched) whatever is carried is put down, and a fresh bot plans from there, with nothing explored. If even
-    that one has no plan, the answer is ``done``, which does nothing, and a fresh bot tries again at the next step.
+    Other people's actions may leave the bot without a plan (an opened box disappears, and with it perhaps what was to
+    be fetched). Then the agent puts down what it carries, and a fresh bot plans from there, with nothing explored. If
+    that bot has no plan either, the answer is ``done``, which does nothing, and a fresh bot tries again at the next
+    step.
 
     Args:
         env: a BabyAI level, as Gymnasium makes it, with the full set of 7 actions.
@@ -27,15 +28,15 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
         seed: of the random actions; None takes it from the operating system.
 
     Raises:
-        ImportError: without MiniGrid, naming the extra that brings it.
-        ValueError: if the environment is no BabyAI level, or ``epsilon`` lies outside [0, 1].
+        ImportError: without MiniGrid; the message names the extra that brings it.
+        ValueError: if the environment is not a BabyAI level, or ``epsilon`` lies outside [0, 1].
 
     Example:
         >>> from consensus_imitation.experiments import tasks
         >>> env = tasks.make("gotoobj").make_env()
         >>> observation, _ = env.reset(seed=0)
         >>> bot = BabyAIDemonstrator(env)
-        >>> bot(observation) == bot(observation)  # asking twice about the same step is no harm
+        >>> bot(observation) == bot(observation)  # to ask twice about the same step does no harm
         True
         >>> bot.observe(0, "imitator")  # somebody turned left instead
         >>> observation, *_ = env.step(0)
@@ -47,12 +48,12 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
         self._module = _import_bot()
         super().__init__(7, epsilon, seed)
         if not hasattr(type(env.unwrapped), "validate_instrs"):
-            raise ValueError(f"{env} is no BabyAI level: the bot plans for those alone")
+            raise ValueError(f"{env} is not a BabyAI level: the bot plans only for those")
         self._level = env.unwrapped
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: an episode begins."""
+        """Forget everything to begin an episode."""
         self._mission: Any = None
         self._bot: Any = None
         self._executed: int | None = None
@@ -61,13 +62,13 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
         self._planned_at = -1
 
     def intended(self, observation: Any) -> int:
-        """The bot's own action in the environment's present state; the observation is not read.
+        """Return the bot's own action in the environment's present state, without reading the observation.
 
         Raises:
             RuntimeError: if the environment took a step that `observe` was not told of.
         """
         del observation
-        # The level makes a new mission object for every episode, and this one is kept alive here.
+        # The level makes a new mission object for every episode; this keeps the present one alive.
         if self._mission is not self._level.instrs:
             self.reset()
             self._mission = self._level.instrs
@@ -76,17 +77,17 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
             self._suggestion, self._planned_at = self._plan(), step
         elif step != self._planned_at:
             raise RuntimeError(
-                "the environment took a step that the bot does not know of: call observe(action, who) once for every "
+                "the environment took a step that the bot did not observe: call observe(action, who) once for every "
                 "step, with the action that is about to be executed"
             )
         return self._suggestion
 
     def observe(self, action: int, who: Who) -> None:
-        """Say which action is about to be executed; the bot looks at the step if it was not asked about it.
+        """Tell the bot which action will be executed next; it looks at the step if it was not asked about it.
 
         Args:
             action: from 0 to 6.
-            who: chose it; that makes no difference here.
+            who: who chose it; this makes no difference here.
         """
         del who
         self.intended(None)
@@ -115,7 +116,7 @@ class BabyAIDemonstrator(ScriptedDemonstrator, Demonstrator):
             return self._put_down() if self._putting_down else int(actions.done)
 
     def _put_down(self) -> int:
-        """Drop what is carried if there is room in front, else turn."""
+        """Drop what the agent carries if there is room in front, else turn."""
         actions = self._level.actions
         room = self._level.grid.get(*self._level.front_pos) is None
         return int(actions.drop if room else actions.left)

@@ -17,7 +17,7 @@ class LunarLanderHeuristic(ScriptedDemonstrator):
         seed: of the random actions; None takes it from the operating system.
 
     Raises:
-        ImportError: without Gymnasium's Box2D environments, naming the extra that brings them.
+        ImportError: without Gymnasium's Box2D environments; the message names the extra that brings them.
         ValueError: if ``epsilon`` lies outside [0, 1].
 
     Example:
@@ -36,11 +36,11 @@ class LunarLanderHeuristic(ScriptedDemonstrator):
 
     @property
     def unwrapped(self) -> "LunarLanderHeuristic":
-        """Stands in for the environment that the heuristic asks."""
+        """A stand-in for the environment that the heuristic asks."""
         return self
 
     def intended(self, observation: Any) -> int:
-        """The heuristic's action."""
+        """Return the heuristic's action."""
         return int(self._heuristic(self, observation))
 
 
@@ -70,19 +70,19 @@ class CartPoleController(ScriptedDemonstrator):
         super().__init__(2, epsilon, seed)
 
     def intended(self, observation: Any) -> int:
-        """1 (right) where the weighted sum of the observation is positive, else 0 (left)."""
+        """Return 1 (right) where the weighted sum of the observation is positive, else 0 (left)."""
         return int(sum(gain * float(part) for gain, part in zip(self.gains, observation, strict=True)) > 0)
 
 
 def import_lunar_lander() -> Any:
-    """Gymnasium's module of the lunar lander.
+    """Return Gymnasium's module of the lunar lander.
 
     Raises:
-        ImportError: without Gymnasium or Box2D, naming the extra that brings them.
+        ImportError: without Gymnasium or Box2D; the message names the extra that brings them.
     """
     try:
         with warnings.catch_warnings():
-            # Box2D's binding was made by an old SWIG; Python 3.12 and later say so at its first import.
+            # An old SWIG made Box2D's binding; Python 3.12 and later warn about it at the first import.
             warnings.filterwarnings(
                 "ignore", r"builtin type \w+ has no __module__ attribute", category=DeprecationWarning
             )

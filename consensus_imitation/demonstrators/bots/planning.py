@@ -13,7 +13,7 @@ _Floats = npt.NDArray[np.float64]
 
 
 class Plan(NamedTuple):
-    """What value iteration found.
+    """The result of value iteration.
 
     Attributes:
         action_values: float64 [S, A]: expected discounted return of an action, followed by the best policy.
@@ -33,7 +33,7 @@ def value_iteration(
     tolerance: float = 1e-9,
     max_sweeps: int = 100_000,
 ) -> Plan:
-    """The best policy among those that take a uniformly random action with probability ``epsilon``.
+    """Return the best policy among those that take a uniformly random action with probability ``epsilon``.
 
     With ``epsilon`` positive the plan allows for its own slips: it keeps its distance from a cliff that the plan
     without slips would walk along.
@@ -78,7 +78,7 @@ def value_iteration(
 
 
 class PlanningDemonstrator:
-    """Acts on action values found by `value_iteration`.
+    """A demonstrator that acts on action values from `value_iteration`.
 
     Args:
         plan: whose action values are used.
@@ -157,7 +157,7 @@ class PlanningDemonstrator:
         return cls(plan, epsilon=epsilon, temperature=temperature, seed=seed)
 
     def probs(self, observation: Any) -> _Floats:
-        """The distribution that answers in this state are drawn from, [A]."""
+        """Return the distribution of the answers in this state, [A]."""
         return self.table[int(observation)].copy()
 
     def __call__(self, observation: Any) -> int:
@@ -166,7 +166,7 @@ class PlanningDemonstrator:
 
 
 def _arrays(transitions: Transitions) -> tuple[_Floats, npt.NDArray[np.int64], _Floats, _Floats]:
-    """Probabilities, next states, rewards and whether an episode continues, each [S, A, K]; 0 where nothing is.
+    """Return probabilities, next states, rewards and whether an episode continues, each [S, A, K]; 0 in empty places.
 
     Raises:
         ValueError: if states or actions are not numbered from 0, or an action's probabilities do not sum to one.

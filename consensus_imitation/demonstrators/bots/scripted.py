@@ -40,11 +40,11 @@ class ScriptedDemonstrator:
         self._rng = np.random.default_rng(seed)
 
     def intended(self, observation: Any) -> int:
-        """The rule's own action, from 0 to A - 1."""
+        """Return the rule's own action, from 0 to A - 1."""
         raise NotImplementedError
 
     def probs(self, observation: Any) -> npt.NDArray[np.float64]:
-        """The distribution that answers to this observation are drawn from, [A]."""
+        """Return the distribution of the answers to this observation, [A]."""
         probs = np.full(self.num_actions, self.epsilon / self.num_actions)
         probs[self.intended(observation)] += 1 - self.epsilon
         return probs
@@ -52,6 +52,6 @@ class ScriptedDemonstrator:
     def __call__(self, observation: Any) -> int:
         """Draw an action."""
         action = self.intended(observation)
-        # Two numbers at every question, used or not: the noise does not depend on what was intended.
+        # Two numbers at every question, used or not: the noise does not depend on the intended action.
         noise, other = self._rng.random(), int(self._rng.integers(self.num_actions))
         return other if noise < self.epsilon else action

@@ -1,8 +1,8 @@
 """Members that write sequences token by token; the sequence is one action.
 
-The minimum is taken over whole sequences, ``m(x_1 .. x_L) = min_n prod_t pi_n(x_t | x_<t)``, and drawn exactly with one
-sample and one scoring pass per member, although the sequences are far too many to list. It is not the product of
-token-level minima: a member that dislikes a token may like the whole less, and must be weighed on the whole.
+The minimum is over whole sequences, ``m(x_1 .. x_L) = min_n prod_t pi_n(x_t | x_<t)``. One sample and one scoring pass
+per member draw from it exactly, although the sequences are far too many to list. It is not the product of token-level
+minima: a member that dislikes a token may like the whole less, and counts by the whole.
 """
 
 from collections.abc import Callable
@@ -30,11 +30,11 @@ class Autoregressive(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> jax.Array:
-        """One sequence from one member: int32 [L]."""
+        """Return one sequence from one member: int32 [L]."""
         del carry, context
         params = jax.tree.map(lambda leaf: leaf[member], self.params)
 
@@ -47,9 +47,9 @@ class Autoregressive(SamplingBase):
         return tokens
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: jax.Array) -> jax.Array:
-        """Log-probability of one whole sequence under every member: [N].
+        """Return the log-probability of one whole sequence under every member: [N].
 
-        ``-inf`` for a token that does not exist; NaN (hence a query) if any logits on the way are unusable.
+        It is ``-inf`` for a token that does not exist, and NaN (hence a query) if any logits on the way are unusable.
         """
         del carry, context
         if action.shape != (self.length,):
@@ -70,7 +70,7 @@ class Autoregressive(SamplingBase):
 
 
 def _in_full(logits: Any) -> jax.Array:
-    """In float32: with fewer bits probabilities do not sum to one, nor does a sampler follow them."""
+    """Convert to float32: with fewer bits probabilities do not sum to one, nor does a sampler follow them."""
     return jnp.asarray(logits, jnp.float32)
 
 
@@ -81,7 +81,7 @@ def autoregressive(
     length: int,
     prior: ArrayLike | None = None,
 ) -> Autoregressive:
-    """N sequence models as members: an action is a sequence of L tokens, int32 [L].
+    """Return N sequence models as members: an action is a sequence of L tokens, int32 [L].
 
     Args:
         start: ``start(params_n, observation) -> (memory, logits [V])``: reads the observation (the prompt) and predicts

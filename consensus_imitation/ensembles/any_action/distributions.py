@@ -1,19 +1,19 @@
 """Distributions over actions whose parameters members predict, while the library samples and evaluates.
 
-Each has ``sample(parameters, key) -> action`` and ``log_prob(parameters, action) -> float32 []`` for one member, both
-exact for whatever parameters: a member can choose its distribution, and cannot make its samples differ from its
+Each has ``sample(parameters, key) -> action`` and ``log_prob(parameters, action) -> float32 []`` for one member. Both
+are exact for all parameters: a member can choose its distribution, but it cannot make its samples differ from its
 stated densities. Parameters that are NaN give a NaN density, hence a query.
 
-**Bounds.** Where an action has bounds, what lies beyond them is moved onto them, as ``clip`` does; so the bound itself
+**Bounds.** Where an action has bounds, what lies beyond them is moved onto them, as ``clip`` does. So the bound itself
 has positive probability. The density is taken with respect to length inside the bounds and counting at them, one base
-measure for all members, and stays exact: inside it is the unclipped density, at a bound it is the tail's mass. This is
-chosen because demonstrators saturate: scripted controllers and people give exactly the largest torque, an action to
+measure for all members. It stays exact: inside it is the unclipped density, at a bound it is the tail's mass. The
+reason is that demonstrators saturate: scripted controllers and people give exactly the largest torque, an action to
 which a truncated or tanh-squashed density gives no positive probability.
 
-**Narrowest.** Actions are float32 numbers, and what counts is the sum of density times spacing over those: it has to be
-one for every member. A normal density much narrower than the spacing would sum to any number. So a standard deviation
-is at least ``2**-19`` of the largest action (the farther bound; where a side has no bound, the mean if that is
-farther): 16 spacings or more. The sampler obeys the same limit.
+**Narrowest.** Actions are float32 numbers. So the sum of density times spacing over those counts: it has to be one for
+every member. A normal density much narrower than the spacing would sum to any number. So a standard deviation is at
+least ``2**-19`` of the largest action (the farther bound; where a side has no bound, the mean if that is farther): 16
+spacings or more. The sampler obeys the same limit.
 """
 
 import math
@@ -30,7 +30,7 @@ from consensus_imitation.core.any_action import Action
 #: Integers beyond this are not all float32 numbers.
 _LARGEST_EXACT_INTEGER = 2**24
 
-#: Smallest standard deviation, as a share of the largest action: float32 numbers lie at most ``2**-23`` of it apart.
+#: Smallest standard deviation, as a share of the largest action: float32 numbers are at most ``2**-23`` of it apart.
 _NARROWEST = 2.0**-19
 
 #: Smallest standard deviation where the largest action is zero: smaller floats are flushed to zero on some machines.
@@ -44,11 +44,11 @@ class Distribution(Protocol):
     """A parametric family over one action space; a pytree."""
 
     def sample(self, parameters: Any, key: jax.Array) -> Action:
-        """One action."""
+        """Return one action."""
         ...
 
     def log_prob(self, parameters: Any, action: Action) -> jax.Array:
-        """Log-density [] of one action; ``-inf`` for one outside the space, NaN for unusable parameters."""
+        """Return the log-density [] of one action; ``-inf`` for one outside the space, NaN for unusable parameters."""
         ...
 
 
@@ -64,13 +64,13 @@ class Gaussian(struct.PyTreeNode):
     high: jax.Array
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Float32, of the action's shape, within the bounds."""
+        """Draw float32, of the action's shape, within the bounds."""
         mean, log_std = _numbers("mean and log_std", self.low.shape, *parameters)
         std = jnp.exp(_limited(mean, log_std, self.low, self.high))
         return jnp.clip(mean + std * jax.random.normal(key, self.low.shape), self.low, self.high)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Sum over the coordinates: log-density inside the bounds, log of the tail's mass at a bound."""
+        """Sum the coordinates: the log-density inside the bounds, the log of the tail's mass at a bound."""
         mean, log_std, action = _numbers("mean, log_std and action", self.low.shape, *parameters, action)
         log_std = _limited(mean, log_std, self.low, self.high)
         return jnp.sum(_clipped_normal_log_density(mean, log_std, action, self.low, self.high))
@@ -88,7 +88,7 @@ class GaussianMixture(struct.PyTreeNode):
     high: jax.Array
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Float32, of the action's shape, within the bounds."""
+        """Draw float32, of the action's shape, within the bounds."""
         logits, mean, log_std = self._parameters(parameters)
         choose, draw = jax.random.split(key)
         component = jax.random.categorical(choose, logits)
@@ -96,7 +96,7 @@ class GaussianMixture(struct.PyTreeNode):
         return jnp.where(jnp.any(jnp.isnan(logits)), jnp.nan, action)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Log of the weighted sum of the components' densities."""
+        """Return the log of the weighted sum of the components' densities."""
         logits, mean, log_std = self._parameters(parameters)
         parts = jax.vmap(Gaussian(self.low, self.high).log_prob, in_axes=(0, None))((mean, log_std), action)
         return jax.nn.logsumexp(jax.nn.log_softmax(logits) + parts)
@@ -119,11 +119,11 @@ class FactoredCategorical(struct.PyTreeNode):
     sizes: tuple[int, ...] = struct.field(pytree_node=False)
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Int32 [D]."""
+        """Draw int32 [D]."""
         return jax.random.categorical(key, self._log_probs(parameters), axis=-1).astype(jnp.int32)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Sum over the factors."""
+        """Sum the log-probabilities of the factors."""
         log_probs = self._log_probs(parameters)
         legal = (action >= 0) & (action < jnp.asarray(self.sizes))
         chosen = jnp.take_along_axis(log_probs, jnp.where(legal, action, 0)[:, None], axis=-1)[:, 0]
@@ -131,7 +131,7 @@ class FactoredCategorical(struct.PyTreeNode):
         return jnp.where(jnp.any(jnp.isnan(log_probs)), jnp.nan, jnp.sum(jnp.where(legal, chosen, -jnp.inf)))
 
     def _log_probs(self, logits: jax.Array) -> jax.Array:
-        """[D, largest size], ``-inf`` beyond a factor's size."""
+        """Return [D, largest size], ``-inf`` beyond a factor's size."""
         (logits,) = _numbers("logits", (sum(self.sizes),), logits)
         starts = np.cumsum((0, *self.sizes[:-1]))
         rows = [
@@ -144,7 +144,7 @@ class FactoredCategorical(struct.PyTreeNode):
 class DiscretisedLogistic(struct.PyTreeNode):
     """Independent logistic variables, rounded to integers and clipped. Parameters: ``(mean, log_scale)``.
 
-    Neighbouring integers have similar probabilities, which a categorical over bins does not know.
+    Neighbouring integers have similar probabilities; a categorical over bins does not know this.
 
     Attributes:
         low: int32, of the action's shape: the smallest action.
@@ -155,7 +155,7 @@ class DiscretisedLogistic(struct.PyTreeNode):
     high: jax.Array
 
     def sample(self, parameters: Any, key: jax.Array) -> jax.Array:
-        """Int32, of the action's shape, within the bounds."""
+        """Draw int32, of the action's shape, within the bounds."""
         mean, log_scale = _numbers("mean and log_scale", self.low.shape, *parameters)
         # The fraction alone: added to a large mean, a small deviation would be rounded away.
         whole = jnp.round(mean)
@@ -163,7 +163,7 @@ class DiscretisedLogistic(struct.PyTreeNode):
         return jnp.clip(whole + jnp.round(deviation), self.low, self.high).astype(jnp.int32)
 
     def log_prob(self, parameters: Any, action: jax.Array) -> jax.Array:
-        """Sum over the coordinates of the log of the logistic mass within half of the integer; tails at the ends."""
+        """Sum over the coordinates the log of the logistic mass within half of the integer; tails at the ends."""
         mean, log_scale = _numbers("mean and log_scale", self.low.shape, *parameters)
         _check_shapes("action", self.low.shape, action)
         scale = _logistic_scale(log_scale)
@@ -219,12 +219,12 @@ def _clipped_normal_log_density(
 
 
 def _half_spacing(bound: jax.Array, inwards: float) -> jax.Array:
-    """Half of the distance from a bound to the next float32 number inside; 0 where there is no bound."""
+    """Return half of the distance from a bound to the next float32 number inside; 0 where there is no bound."""
     return jnp.where(jnp.isfinite(bound), 0.5 * jnp.abs(jnp.nextafter(bound, inwards) - bound), 0.0)
 
 
 def _limited(mean: jax.Array, log_std: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    """``log_std``, as narrow as float32 actions allow; NaN stays NaN."""
+    """Limit ``log_std`` to what float32 actions allow; NaN stays NaN."""
     bounds = jnp.maximum(*(jnp.where(jnp.isfinite(bound), jnp.abs(bound), 0.0) for bound in (low, high)))
     bounded = jnp.isfinite(low) & jnp.isfinite(high)
     largest = jnp.where(bounded, bounds, jnp.maximum(bounds, jnp.abs(mean)))
@@ -236,7 +236,7 @@ def _logistic_scale(log_scale: jax.Array) -> jax.Array:
 
 
 def _numbers(what: str, expected: tuple[int, ...], *arrays: Any) -> tuple[jax.Array, ...]:
-    """What a member predicted, in float32: in fewer bits a density does not integrate to one."""
+    """Return what a member predicted, in float32: in fewer bits a density does not integrate to one."""
     _check_shapes(what, expected, *arrays)
     return tuple(jnp.asarray(array, jnp.float32) for array in arrays)
 

@@ -1,4 +1,4 @@
-"""Members from any model that can be sampled and scored."""
+"""Members from any model with a sampler and a density."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,22 +26,22 @@ class Functions(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def init_carry(self) -> Carry:
-        """Every member's memory [N, ...], or nothing."""
+        """Return every member's memory [N, ...], or nothing."""
         return self.first_carry
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> Action:
-        """One action from one member."""
+        """Return one action from one member."""
         del context
         params, memory = jax.tree.map(lambda leaf: leaf[member], (self.params, carry))
         own = (params,) if self.update is None else (params, memory)
         return self.sample_fn(*own, observation, key)
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: Action) -> jax.Array:
-        """Log-density of one action under every member: [N]."""
+        """Return the log-density of one action under every member: [N]."""
         del context
         own = (self.params,) if self.update is None else (self.params, carry)
         densities = jax.vmap(lambda mine: self.log_prob_fn(*mine, observation, action))(own)
@@ -50,7 +50,7 @@ class Functions(SamplingBase):
         return densities
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Each member's memory after the step."""
+        """Return each member's memory after the step."""
         del context
         if self.update is None:
             return carry
@@ -66,11 +66,11 @@ def from_functions(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Functions:
-    """N members from any model with a sampler and a density: a flow, a language model, a simulator with a likelihood.
+    """Make N members of any model with a sampler and a density: a flow, a language model, a simulator.
 
-    Both functions are trusted: ``sample`` must draw from the density that ``log_prob`` returns, and the sum of density
-    times spacing over the float32 numbers must be at most one, so give every scale a floor of some spacings.
-    `SamplingLearner.estimate_query_prob` with different proposers is a check of the former.
+    The library trusts both functions: ``sample`` must draw from the density that ``log_prob`` returns, and the sum of
+    density times spacing over the float32 numbers must be at most one, so give every scale a floor of some spacings.
+    `SamplingLearner.estimate_query_prob` with different proposers checks the former.
 
     Args:
         sample: ``sample(params_n, observation, key) -> action``; with memory ``sample(params_n, carry_n, observation,

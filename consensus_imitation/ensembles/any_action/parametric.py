@@ -1,6 +1,6 @@
 """Members that predict the parameters of a distribution: one function under N sets of parameters.
 
-The library samples and evaluates, so that the two things which `SamplingEnsemble` takes on trust hold by construction.
+The library samples and evaluates, so the two things that `SamplingEnsemble` trusts hold by construction.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,32 +37,32 @@ class Parametric(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[0]
 
     def init_carry(self) -> Carry:
-        """Every member's memory [N, ...], or nothing."""
+        """Return every member's memory [N, ...], or nothing."""
         return self.first_carry
 
     def predict(self, carry: Carry, observation: Any) -> Any:
-        """Every member's distribution parameters; each leaf has a leading axis N."""
+        """Return every member's distribution parameters; each leaf has a leading axis N."""
         if self.update is None:
             return jax.vmap(self.apply, in_axes=(0, None))(self.params, observation)
         return jax.vmap(self.apply, in_axes=(0, 0, None))(self.params, carry, observation)
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> Action:
-        """One action from one member's distribution."""
+        """Return one action from one member's distribution."""
         del context
         own = jax.tree.map(lambda leaf: leaf[member], self.predict(carry, observation))
         return self.distribution.sample(own, key)
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: Action) -> jax.Array:
-        """Log-density of one action under every member: [N]."""
+        """Return the log-density of one action under every member: [N]."""
         del context
         return jax.vmap(self.distribution.log_prob, in_axes=(0, None))(self.predict(carry, observation), action)
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Each member's memory after the step."""
+        """Return each member's memory after the step."""
         del context
         if self.update is None:
             return carry
@@ -78,10 +78,10 @@ def parametric(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Parametric:
-    """N members that predict the parameters of a distribution, with or without memory.
+    """Return N members that predict the parameters of a distribution, with or without memory.
 
     Args:
-        distribution: any `Distribution`, for instance one of your own.
+        distribution: any `Distribution`, for instance your own.
         apply: ``apply(params_n, observation) -> parameters``; with memory ``apply(params_n, carry_n, observation)``.
             Pure JAX; it is vectorised over members.
         params: pytree whose every leaf has leading axis N.
@@ -123,7 +123,7 @@ def gaussian(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Parametric:
-    """Members with a diagonal Gaussian over a box, clipped to its bounds.
+    """Return members with a diagonal Gaussian over a box, clipped to its bounds.
 
     An action at a bound has positive probability, the mass of the tail beyond it (see
     `consensus_imitation.ensembles.any_action.distributions` for why, and why the densities stay exact).
@@ -162,7 +162,7 @@ def gaussian_mixture(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Parametric:
-    """Members with a mixture of C diagonal Gaussians over a box, clipped to its bounds.
+    """Return members with a mixture of C diagonal Gaussians over a box, clipped to its bounds.
 
     Args:
         apply: ``apply(params_n, observation) -> (logits [C], mean [C, ...], log_std [C, ...])``.
@@ -198,7 +198,7 @@ def factored_categorical(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Parametric:
-    """Members with independent categorical choices, as in Gymnasium's MultiDiscrete.
+    """Return members with independent categorical choices, as in Gymnasium's MultiDiscrete.
 
     Args:
         apply: ``apply(params_n, observation) -> logits [sum of sizes]``, one factor after another.
@@ -233,7 +233,7 @@ def discretised_logistic(
     carry: Any = None,
     update: Callable[..., Any] | None = None,
 ) -> Parametric:
-    """Members over integer vectors whose neighbouring values have similar probabilities.
+    """Return members over integer vectors whose neighbouring values have similar probabilities.
 
     Args:
         apply: ``apply(params_n, observation) -> (mean, log_scale)``, each of the action's shape.
@@ -259,7 +259,7 @@ def discretised_logistic(
 
 
 def leading_axis(tree: Any) -> int:
-    """N, the leading axis that all leaves share.
+    """Return N, the leading axis that all leaves share.
 
     Raises:
         ValueError: if there is none.

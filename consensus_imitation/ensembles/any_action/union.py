@@ -20,15 +20,15 @@ class SamplingUnion(SamplingBase):
 
     @property
     def num_members(self) -> int:
-        """N, over all parts."""
+        """N, the number of members of all parts."""
         return sum(part.num_members for part in self.parts)
 
     def init_carry(self) -> Carry:
-        """One memory per part."""
+        """Return one memory per part."""
         return tuple(part.init_carry() for part in self.parts)
 
     def sample(self, carry: Carry, observation: Any, context: Context, key: jax.Array, member: jax.Array) -> Action:
-        """One action from the part that the member belongs to."""
+        """Return one action from the part that the member belongs to."""
         firsts = self._firsts()
 
         def from_part(index: int) -> Any:
@@ -39,7 +39,7 @@ class SamplingUnion(SamplingBase):
         return jax.lax.switch(belongs, [from_part(index) for index in range(len(self.parts))])
 
     def log_prob(self, carry: Carry, observation: Any, context: Context, action: Action) -> jax.Array:
-        """The parts' log-densities, one after another: [N]."""
+        """Return the parts' log-densities, one after another: [N]."""
         return jnp.concatenate(
             [
                 part.log_prob(memory, observation, context._replace(first=context.first + first), action)
@@ -48,7 +48,7 @@ class SamplingUnion(SamplingBase):
         )
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: Action, queried: jax.Array) -> Carry:
-        """Every part's memory after the step."""
+        """Return every part's memory after the step."""
         return tuple(
             part.advance(memory, observation, context._replace(first=context.first + first), action, queried)
             for part, memory, first in zip(self.parts, carry, self._firsts(), strict=True)
@@ -59,7 +59,7 @@ class SamplingUnion(SamplingBase):
 
 
 def union(*parts: SamplingEnsemble, prior: ArrayLike | None = None) -> SamplingUnion:
-    """One ensemble of all the parts' members, in order.
+    """Return one ensemble of all the parts' members, in order.
 
     Args:
         parts: at least one ensemble, all over actions of one shape and type, with densities that refer to one base

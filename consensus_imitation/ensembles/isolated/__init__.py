@@ -1,1 +1,1 @@
-"""Members in processes of their own, which see nothing and can spoil nothing."""
+"""Members in separate processes, which do not see this process and cannot break it."""

@@ -1,8 +1,8 @@
-"""Members that are Python functions in processes of their own: whatever happens to one, the imitator only has to ask.
+"""Members that are Python functions in separate processes: whatever happens to one, the imitator only has to ask.
 
 A function that is called directly can hang, end the process or fill the memory, and the imitator with it. Here each
-has a process, and there is a deadline for all of them together. This guards against faults. It is no sandbox: see the
-page on trust in the documentation.
+function has a process, and all of them together have one deadline. This guards against faults. It is not a sandbox: see
+the page on trust in the documentation.
 """
 
 import os
@@ -30,7 +30,7 @@ from consensus_imitation.errors import ConfigurationError
 
 
 class Isolated(FixedMembers):
-    """See `isolated`. Ended by `close`, at the end of a ``with`` block, when it is no longer used, or at exit."""
+    """See `isolated`. It ends at `close`, at the end of a ``with`` block, when it is no longer used, or at exit."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Isolated(FixedMembers):
             Member(Job(target, num_actions, deadline, start_deadline, memory, here, path)) for target in targets
         )
         self._lock = threading.Lock()
-        # From here on nothing that is started can be left behind.
+        # From here on, everything that is started will also be ended.
         self._end = weakref.finalize(self, _close, self._members, os.getpid())
         try:
             self._start()
@@ -68,12 +68,12 @@ class Isolated(FixedMembers):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return len(self.targets)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Why each member last gave no prediction, in a few words, which may be its own; "" if it always gave one."""
+        """Why each member last gave no prediction, in a few words, perhaps its own; "" if it always gave one."""
         return tuple(member.failure for member in self._members)
 
     @property
@@ -88,17 +88,17 @@ class Isolated(FixedMembers):
 
     @property
     def ready(self) -> np.ndarray:
-        """Which members could be asked now: bool [N]."""
+        """Which members are ready for a question now: bool [N]."""
         with self._lock:
             if self._end.alive:
                 _tend(self._members)
             return np.array([member.ready for member in self._members])
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Ask all functions at once: [N, A], with a NaN row for each one that does not answer as it should in time.
+        """Ask all functions at once: [N, A], with a NaN row for each one that does not answer correctly in time.
 
         Raises:
-            ObservationError: if the observation is not made of what can be sent (`journal.packing`).
+            ObservationError: if the observation contains what cannot be sent (`journal.packing`).
             ConfigurationError: after `close`.
         """
         del carry, context
@@ -108,7 +108,7 @@ class Isolated(FixedMembers):
         data = pack(observation)
         with self._lock:
             if not self._end.alive:
-                raise ConfigurationError("these members were closed: construct the ensemble anew")
+                raise ConfigurationError("these members were closed: construct the ensemble again")
             answers = _ask(self._members, data, self._deadline)
         rows = [
             log_row(None if answer is None else np.frombuffer(answer, "<f8"), self.num_actions) for answer in answers
@@ -116,7 +116,7 @@ class Isolated(FixedMembers):
         return jnp.asarray(np.stack(rows))
 
     def close(self) -> None:
-        """End the members' processes, and whatever these have started. May be called again."""
+        """End the members' processes, and everything that these have started. You may call it again."""
         with self._lock:
             self._end()
 
@@ -129,10 +129,10 @@ class Isolated(FixedMembers):
         self.close()
 
     def _start(self) -> None:
-        """Wait for all functions to be there.
+        """Wait until all functions are ready.
 
         Raises:
-            ConfigurationError: naming the first one that is not.
+            ConfigurationError: with the name of the first one that is not.
         """
         _tend(self._members)
         wait(self._members, time.monotonic() + self._start_deadline)
@@ -158,32 +158,32 @@ def isolated(
     memory: int | None = None,
     prior: ArrayLike | None = None,
 ) -> Isolated:
-    """An ensemble of Python functions ``observation -> probs [A]``, each in its own process, with a deadline.
+    """Return an ensemble of Python functions ``observation -> probs [A]``, each in its own process, with a deadline.
 
-    The processes are started here, all at once, and waited for, so that a function that cannot be imported is an error
-    here, and the first step finds every member ready. On each step all members are asked at once. One that raises,
-    hangs, crashes, runs out of memory, sends what is no reply, or returns anything but A non-negative numbers that sum
-    to at most one, is an invalid member for that step: it counts as the zero vector, so that the demonstrator is asked.
-    A step takes no longer than ``deadline``, whatever the members do, but for the milliseconds that ending and starting
-    processes takes.
+    This call starts all processes at once and waits for them. So a function that cannot be imported is an error here,
+    and the first step finds every member ready. Each step asks all members at once. A member is invalid for a step if
+    it raises, hangs, crashes, runs out of memory, sends something that is not a reply, or returns anything but A
+    non-negative numbers that sum to at most one. It then counts as the zero vector, so the imitator asks the
+    demonstrator. A step takes no longer than ``deadline``, whatever the members do, except for the milliseconds that it
+    takes to end and start processes.
 
-    A process that has crashed, missed the deadline or run out of memory is ended and another one started. The steps do
-    not wait for it: until it is ready the member is invalid, also when another start fails. It is never given up, and
-    never dropped, since it may be the honest one: only the pauses between starts double, after failures without an
-    answer in between, from 0.1 s to 10 s. What the function had stored in global variables is lost with its process;
-    what it prints is lost at once. However this process ends, the members' processes end with it.
+    If a process has crashed, missed the deadline or run out of memory, the ensemble ends it and starts another one. The
+    steps do not wait for it: until it is ready the member is invalid, also when another start fails. The ensemble never
+    gives a member up, and never drops it, since it may be the honest one. Only the pauses between starts double, after
+    failures without an answer in between, from 0.1 s to 10 s. What the function had stored in global variables is lost
+    with its process; what it prints is lost at once. However this process ends, the members' processes end with it.
 
     A batch asks once for each environment, one after another.
 
     Args:
         functions: one per member: functions written with ``def`` at the top level of a module or of the script that is
-            run, or their names, as ``"package.module:function"`` or ``"path/to/file.py:function"``. What is named is
+            run, or their names, as ``"package.module:function"`` or ``"path/to/file.py:function"``. A named function is
             imported in the member's process only, with this process's ``sys.path``.
         num_actions: A.
         deadline: seconds that all members together have for a prediction.
         start_deadline: seconds that a process has to start and import its function.
-        memory: limit of each process's address space in bytes, as of Linux (``RLIMIT_AS``; macOS may ignore it); None
-            for none. The interpreter with NumPy reserves some hundred MB of it, more on many cores.
+        memory: limit of each process's address space in bytes, for Linux (``RLIMIT_AS``; macOS may ignore it); None for
+            no limit. The interpreter with NumPy reserves some hundred MB of it, more on many cores.
         prior: [N], uniform if None.
 
     Raises:
@@ -232,7 +232,7 @@ def isolated(
 
 
 def _ask(members: Iterable[Member], data: bytes, deadline: float) -> list[bytes | None]:
-    """Ask all that are ready, and wait until all have answered or the time is up."""
+    """Ask all members that are ready, and wait until all have answered or the time is up."""
     until = time.monotonic() + deadline
     _tend(members)
     asked = [member for member in members if member.ready]
@@ -241,7 +241,7 @@ def _ask(members: Iterable[Member], data: bytes, deadline: float) -> list[bytes 
     try:
         late = wait(asked, until)
     except BaseException:
-        # Ctrl-C: what is under way would be taken for the answers to the next question.
+        # Ctrl-C: replies that are under way would count as the answers to the next question.
         for member in asked:
             if not member.ready:
                 member.fail("its question was interrupted")
@@ -258,7 +258,7 @@ def _tend(members: Iterable[Member]) -> None:
 
 def _close(members: Iterable[Member], owner: int) -> None:
     if os.getpid() != owner:
-        # A copy of this process made by fork: the members are not its own.
+        # A copy of this process made by fork: the members do not belong to it.
         return
     for member in members:
         member.close()

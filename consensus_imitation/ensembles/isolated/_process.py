@@ -1,4 +1,4 @@
-"""One isolated member: its present process, what it is doing, and when the next one is started. Nothing here waits."""
+"""One isolated member: its present process, what that does, and when the next one starts. Nothing here waits."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ _LONGEST_POLL_S = 3600.0
 
 
 class Job(NamedTuple):
-    """What a member's processes are started with.
+    """The settings of a member's processes.
 
     Attributes:
         target: the function.
@@ -46,7 +46,7 @@ class Job(NamedTuple):
 
 
 class _BrokenError(Exception):
-    """The process has ended, or says what no worker says."""
+    """The process has ended, or sends what no worker sends."""
 
 
 class _Process:
@@ -66,7 +66,7 @@ class _Process:
                     stderr=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), read),
                     cwd=job.folder,
-                    # Ctrl-C is not for it.
+                    # Ctrl-C must not reach it.
                     start_new_session=True,
                 )
             except BaseException:
@@ -83,7 +83,7 @@ class _Process:
 
     @property
     def events(self) -> int:
-        """What is to be waited for."""
+        """The file number to wait for."""
         return select.POLLIN | (select.POLLOUT if self._unsent else 0)
 
     def ask(self, data: bytes) -> None:
@@ -91,9 +91,9 @@ class _Process:
         self._unsent = memoryview(worker.frame(self._number, data))
 
     def exchange(self) -> bytes | None:
-        """Send and receive what goes at once: the reply's kind and content, or None while it is not whole.
+        """Send and receive what is possible now: return the reply's kind and content, or None until it is whole.
 
-        Never holds more than one reply, and none that is longer than a reply can be.
+        The buffer never holds more than one reply, and none that is longer than a reply can be.
 
         Raises:
             _BrokenError: if there will be no reply.
@@ -120,11 +120,11 @@ class _Process:
             return worker.HEADER.size - have
         number, size = worker.HEADER.unpack_from(self._received)
         if number != self._number or not 1 <= size <= self._largest:
-            raise _BrokenError("it sent what is no reply")
+            raise _BrokenError("it sent something that is not a reply")
         return worker.HEADER.size + size - have
 
     def kill(self) -> None:
-        """Have it ended, and what it has started. Once only."""
+        """Let the guardian end the process, and what that has started. Call it only once."""
         self.socket.close()
         # Closing is not enough: a copy of this process may have the pipe open, too.
         with contextlib.suppress(BrokenPipeError):
@@ -133,7 +133,7 @@ class _Process:
 
 
 class Member:
-    """Always has a process, or a time at which the next one is started: a member is never given up.
+    """A member. It always has a process, or a time at which the next one starts: it is never given up.
 
     Args:
         job: what to run.
@@ -158,16 +158,16 @@ class Member:
 
     @property
     def ready(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the member is ready for a question."""
         return self._state == "ready"
 
     @property
     def pid(self) -> int | None:
-        """Of the present process; None until it is ready."""
+        """The number of the present process; None until it is ready."""
         return self._pid
 
     def tend(self) -> None:
-        """Start the process that is due, see whether the one that starts is ready, forget those that have ended."""
+        """Start the process that is due, check whether the one that starts is ready, forget those that have ended."""
         self._ending = [guardian for guardian in self._ending if guardian.poll() is None]
         now = time.monotonic()
         if self._state == "down" and now >= self._not_before:
@@ -178,7 +178,7 @@ class Member:
                 self.fail(f"it was not ready {self._job.start_deadline:g} s after its start")
 
     def ask(self, data: bytes) -> None:
-        """Put a question: a packed observation."""
+        """Ask a question: a packed observation."""
         process = self._process
         if process is None or self._state != "ready":
             raise RuntimeError("a member that is not ready cannot be asked")
@@ -187,7 +187,7 @@ class Member:
         process.ask(data)
 
     def come_on(self) -> bool:
-        """Whether there is nothing more to wait for: an answer came, the start is over, or the process ended."""
+        """Return whether there is nothing more to wait for: an answer came, the start is over, or the process ended."""
         if self._process is None or self._state not in ("starting", "asked"):
             return True
         try:
@@ -201,12 +201,12 @@ class Member:
         return True
 
     def take_prediction(self) -> bytes | None:
-        """The answer to the last question, A float64; None if there is none (yet)."""
+        """Return the answer to the last question, A float64; None if there is none (yet)."""
         prediction, self._prediction = self._prediction, None
         return prediction
 
     def fail(self, reason: str) -> None:
-        """End the process, and start another: at once, or after failures in a row after a pause that doubles."""
+        """End the process, and start another: at once, or after repeated failures with a pause that doubles."""
         self.failure = reason
         self._stop()
         self._failures_in_row += 1
@@ -216,7 +216,7 @@ class Member:
         self.tend()
 
     def close(self) -> None:
-        """End the process for good, and wait for the end."""
+        """End the process without a replacement, and wait for the end."""
         self._stop()
         self._not_before = float("inf")
         for guardian in self._ending:
@@ -227,7 +227,7 @@ class Member:
         self._ending.clear()
 
     def register(self, poll: "select.poll") -> None:
-        """Have the member's socket waited for."""
+        """Register the member's socket with the selector."""
         if self._process is not None:
             poll.register(self._process.socket, self._process.events)
 
@@ -254,7 +254,7 @@ class Member:
         elif kind in (worker.FAILED, worker.SPENT):
             self.fail(readable(content))
         else:
-            self.fail("it sent what is no reply")
+            self.fail("it sent something that is not a reply")
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -264,14 +264,14 @@ class Member:
 
 
 def wait(members: Iterable[Member], until: float) -> list[Member]:
-    """Let members come on.
+    """Let members make progress.
 
     Args:
-        members: that were asked, or are starting.
+        members: those that were asked, or are starting.
         until: the latest `time.monotonic` to return at.
 
     Returns:
-        Those of which more was to come.
+        Those that are not finished.
     """
     waiting = [member for member in members if not member.come_on()]
     while waiting and (left := until - time.monotonic()) > 0:
@@ -284,7 +284,7 @@ def wait(members: Iterable[Member], until: float) -> list[Member]:
 
 
 def readable(content: bytes) -> str:
-    """A member's own words, fit for a message: on one line, nothing that a terminal would obey."""
+    """Return a member's own words for a message: on one line, with nothing that a terminal would obey."""
     text = content[: worker.MAX_TEXT].decode("utf-8", "replace")
     return "".join(char if char.isprintable() else " " for char in text)
 
@@ -301,5 +301,5 @@ def _command(job: Job, number: int, life: int) -> list[str]:
         "memory": job.memory,
         "path": job.path,
     }
-    # -P: the worker's neighbours are no top-level modules.
+    # -P: the worker's neighbours are not top-level modules.
     return [sys.executable, "-P", _WORKER, json.dumps(told)]

@@ -1,4 +1,4 @@
-"""Which function a member is: a name by which another process finds it. Nothing is imported here."""
+"""Which function a member is: a name by which another process finds it. This module does not import it."""
 
 import os
 import sys
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
 
 def target_of(function: Callable[[Any], Any] | str, member: int) -> Target:
-    """How another process finds the function.
+    """Return how another process finds the function.
 
     Args:
         function: itself, or ``"package.module:function"`` or ``"path/to/file.py:function"``.
@@ -41,7 +41,7 @@ def target_of(function: Callable[[Any], Any] | str, member: int) -> Target:
 
     Raises:
         ConfigurationError: if another process could not find it: a lambda, a function within a function, a method, a
-            partial, another callable object, or a name that leads elsewhere.
+            partial, another callable object, or a name that belongs to something else.
 
     Example:
         >>> from consensus_imitation.ensembles.isolated._target import target_of
@@ -55,7 +55,7 @@ def _of_name(text: str, member: int) -> Target:
     place, _, name = text.rpartition(":")
     if not place or not name.isidentifier():
         raise ConfigurationError(
-            f'member {member}: {text!r} names no function: write "module:function" or "file.py:function"'
+            f'member {member}: {text!r} does not name a function: write "module:function" or "file.py:function"'
         )
     if place.endswith(".py"):
         file = Path(os.path.abspath(place))

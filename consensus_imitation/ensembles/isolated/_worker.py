@@ -1,15 +1,16 @@
-"""What runs in a member's own process: take observations from a socket, call the function, send back what it says.
+"""The code in a member's own process: take observations from a socket, call the function, send back its result.
 
-Between that process and the one of the imitator stands a guardian, which does nothing but wait: for word that the
-member is to end, or for the end of the imitator's process. Then it kills the member, whatever that does or ignores, and
+Between that process and the imitator's process there is a guardian, which only waits: for the message that the member
+is to end, or for the end of the imitator's process. Then it kills the member, whatever the member does or ignores, and
 all that the member has started in its process group.
 
-`ensembles.isolated` runs this file by its path: imported as a part of the package it would import JAX first, which
-takes seconds. For the same reason it imports nothing of the package, and reads by itself what `journal.packing` wrote.
+`ensembles.isolated` runs this file by its path: as a part of the package it would import JAX first, which takes
+seconds. For the same reason it imports nothing from the package, and has its own code to read what `journal.packing`
+wrote.
 
-Both directions speak in frames: `HEADER`, the number of the question and the length of what follows, and then for a
-question the observation (`journal.packing`), for a reply one of the kinds below and its content. Reply 0 says that the
-function is there, and in which process.
+Both directions use frames: `HEADER`, the number of the question and the length of what follows. Then a question has the
+observation (`journal.packing`), and a reply has one of the kinds below and its content. Reply 0 states that the
+function is ready, and in which process.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 HEADER = struct.Struct("<QQ")
-#: The function is there: the number of its process, as little-endian int64.
+#: The function is ready: the number of its process, as little-endian int64.
 READY = b"r"
 #: Probabilities: A little-endian float64.
 PROBS = b"p"
@@ -37,18 +38,18 @@ FAILED = b"f"
 SPENT = b"s"
 MAX_TEXT = 1000
 
-#: How often the guardian looks whether its parent is still there, where the system does not say so by itself.
+#: How often the guardian checks that its parent still lives, where the system does not report it by itself.
 _WATCH_MS = 500
 _PR_SET_PDEATHSIG = 1
 
 
 def frame(number: int, content: bytes) -> bytes:
-    """One message, as it goes through the socket."""
+    """Return one message, as it goes through the socket."""
     return HEADER.pack(number, len(content)) + content
 
 
 def describe(error: BaseException) -> bytes:
-    """Type and message of an exception, in at most `MAX_TEXT` bytes."""
+    """Return the type and message of an exception, in at most `MAX_TEXT` bytes."""
     try:
         text = f"{type(error).__name__}: {error}"
     except BaseException:  # noqa: BLE001 - the message is the member's code, too
@@ -57,11 +58,11 @@ def describe(error: BaseException) -> bytes:
 
 
 def guard(job: dict[str, Any]) -> None:
-    """Start the member, and wait until it has to end: the guardian, which has no thread and runs nobody's code.
+    """Start the member, and wait until it has to end: the guardian, which has no thread and runs no user's code.
 
     Args:
-        job: ``life`` (number of a pipe of which something comes, or the end, when the member is to end), ``parent``
-            (process id), and what `serve` needs.
+        job: ``life`` (number of a pipe that sends something, or closes, when the member is to end), ``parent`` (process
+            id), and what `serve` needs.
     """
     guardian = os.getpid()
     member = os.fork()
@@ -77,7 +78,7 @@ def guard(job: dict[str, Any]) -> None:
     # The other end of the pipe may be open in a copy of the parent, too.
     while os.getppid() == job["parent"] and not poll.poll(_WATCH_MS):
         pass
-    # Nobody has waited for it yet: the number cannot be another process's.
+    # Nobody has waited for it yet, so the number cannot belong to another process.
     for kill in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(member, signal.SIGKILL)
@@ -96,7 +97,7 @@ def serve(job: dict[str, Any]) -> None:
     sys.path[:] = job["path"]
     _make_expendable()
     try:
-        # Before the limit: what these reserve, they need.
+        # Before the limit: they need what they reserve.
         importlib.import_module("numpy")
         importlib.import_module("msgpack")
         if job["memory"] is not None:
@@ -113,7 +114,7 @@ def serve(job: dict[str, Any]) -> None:
 
 
 def load(module: str | None, file: str | None, name: str) -> Callable[[Any], Any]:
-    """The function of that name, from a module or a file.
+    """Return the function of that name, from a module or a file.
 
     Raises:
         Exception: whatever the import raises; AttributeError or TypeError if there is no such function.
@@ -125,25 +126,25 @@ def load(module: str | None, file: str | None, name: str) -> Callable[[Any], Any
         sys.path.insert(0, str(Path(file).parent))
         spec = importlib.util.spec_from_file_location("__mp_main__", file)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{file} is no Python file")
+            raise ImportError(f"{file} is not a Python file")
         found = importlib.util.module_from_spec(spec)
         sys.modules["__mp_main__"] = found
         spec.loader.exec_module(found)
     function = getattr(found, name)
     if not callable(function):
-        raise TypeError(f"{name} is no function but {type(function).__name__}")
+        raise TypeError(f"{name} is not a function but {type(function).__name__}")
     return function
 
 
 def unpack(data: bytes) -> Any:
-    """What `journal.packing.pack` has packed."""
+    """Return what `journal.packing.pack` has packed."""
     import msgpack
 
     return msgpack.unpackb(data, ext_hook=_restored)
 
 
 def reply(function: Callable[[Any], Any], data: bytes, num_actions: int) -> bytes:
-    """Kind and content of the reply to one question. Raises nothing."""
+    """Return the kind and content of the reply to one question. Raises nothing."""
     import numpy as np
 
     try:
@@ -156,7 +157,7 @@ def reply(function: Callable[[Any], Any], data: bytes, num_actions: int) -> byte
             return FAILED + problem.encode()[:MAX_TEXT]
         return PROBS + probs.astype("<f8").tobytes()
     except MemoryError as error:
-        # What it hoards would make every later call fail, too.
+        # What it keeps in memory would make every later call fail, too.
         return SPENT + describe(error)
     except BaseException as error:  # noqa: BLE001 - whatever a member does, it becomes an invalid prediction
         return FAILED + describe(error)
@@ -173,7 +174,7 @@ def _receive(link: socket.socket, size: int) -> bytes:
 
 
 def _restored(code: int, data: bytes) -> Any:
-    """What MessagePack has no types for: tuples, and NumPy's arrays and scalars."""
+    """Return what MessagePack has no types for: tuples, and NumPy's arrays and scalars."""
     import msgpack
     import numpy as np
 
@@ -192,7 +193,7 @@ def _restored(code: int, data: bytes) -> Any:
 
 
 def _die_with(guardian: int) -> None:
-    """Linux ends this process with the guardian: nobody else would."""
+    """Tell Linux to end this process with the guardian: nobody else would."""
     if sys.platform == "linux":
         import ctypes
 
@@ -202,7 +203,7 @@ def _die_with(guardian: int) -> None:
 
 
 def _make_expendable() -> None:
-    """If memory runs out, this process is to be ended rather than the parent; and crashes leave no core files."""
+    """Mark this process to end before the parent if memory runs out; let crashes leave no core files."""
     import resource
 
     with contextlib.suppress(OSError, ValueError):
@@ -218,7 +219,7 @@ def _limit_memory(limit: int) -> None:
 
 
 def _end() -> None:
-    """At once, a member with all processes that it has started: no exit handlers, no waiting for threads."""
+    """End at once, with all processes that the member has started: no exit handlers, no waiting for threads."""
     if os.getpgrp() == os.getpid():
         os.killpg(os.getpid(), signal.SIGKILL)
     os._exit(0)
@@ -228,7 +229,7 @@ if __name__ == "__main__":
     try:
         guard(json.loads(sys.argv[1]))
     except OSError:
-        # The parent is gone, or has given this process up.
+        # The parent has ended, or has given this process up.
         pass
     finally:
         _end()

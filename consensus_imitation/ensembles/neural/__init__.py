@@ -1,1 +1,1 @@
-"""Members that are networks, and learn."""
+"""Members that are networks and learn."""

@@ -1,4 +1,4 @@
-"""The parts an observation consists of: how each is checked, carried and turned into features."""
+"""The parts of an observation: how each is checked, carried and turned into features."""
 
 import re
 import zlib
@@ -17,10 +17,10 @@ GRID_SIZES = (11, 6, 4)
 
 _WORD = re.compile(r"[^\W_]+")
 
-#: A float is scaled by bounds between these; beyond them they say nothing about what is usual.
+#: A float is scaled by bounds between these; bounds outside do not show what is usual.
 _USUAL, _ABSURD = 10.0, 1e6
 
-#: Squares of gradients, which optimisers keep, would soon be infinite beyond it, and what is learned be lost for good.
+#: Beyond it the squares of gradients, which optimisers keep, would soon be infinite, and all learning would be lost.
 LARGEST = 1e15
 
 
@@ -29,7 +29,7 @@ class Leaf:
     """One array of an observation."""
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """Check and convert one value, or ``length`` of them with a leading axis.
+        """Check and convert one value, or ``length`` values with a leading axis.
 
         Raises:
             ObservationError: if it does not fit; the message begins with ``where``.
@@ -37,7 +37,7 @@ class Leaf:
         raise NotImplementedError
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """float32 [width]."""
+        """Return the features: float32 [width]."""
         raise NotImplementedError
 
     @property
@@ -56,7 +56,7 @@ class BoxLeaf(Leaf):
 
     Attributes:
         shape: of one observation.
-        as_bytes: whether they are carried as uint8.
+        as_bytes: whether they are kept as uint8.
         offset: of all, or of each in C order.
         scale: of all, or of each in C order.
     """
@@ -67,7 +67,7 @@ class BoxLeaf(Leaf):
     scale: float | tuple[float, ...]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """float32 or uint8 [shape]."""
+        """Return the encoded value: float32 or uint8 [shape]."""
         array = _array(value, self.shape, where, length)
         if self.as_bytes:
             return _whole(array, 0, 255, where).astype(np.uint8)
@@ -82,7 +82,7 @@ class BoxLeaf(Leaf):
         return array
 
     def scaled(self, encoded: jax.Array) -> jax.Array:
-        """The features in the observation's own shape."""
+        """Return the features in the observation's own shape."""
         numbers = jnp.asarray(encoded, jnp.float32)
         if self.offset == 0.0 and self.scale == 1.0:
             return numbers
@@ -94,7 +94,7 @@ class BoxLeaf(Leaf):
         return (numbers - offset) * scale
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Scaled and flat."""
+        """Return the features, scaled and flat."""
         return self.scaled(encoded).ravel()
 
     @property
@@ -109,17 +109,17 @@ class BoxLeaf(Leaf):
 
 @dataclass(frozen=True)
 class ChoiceLeaf(Leaf):
-    """One of ``size`` numbers from ``start``; carried as an index from 0."""
+    """One of ``size`` numbers from ``start``; kept as an index from 0."""
 
     size: int
     start: int
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """int32 []."""
+        """Return the encoded value: int32 []."""
         return _indices(_array(value, (), where, length), self.size, self.start, where)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """One-hot."""
+        """Return the one-hot vector of the choice."""
         return jax.nn.one_hot(encoded, self.size)
 
     @property
@@ -141,13 +141,13 @@ class ChoicesLeaf(Leaf):
     starts: tuple[int, ...]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """int32 [number of choices]."""
+        """Return the encoded value: int32 [number of choices]."""
         array = _array(value, self.shape, where, length)
         flat = array.reshape(*array.shape[: array.ndim - len(self.shape)], -1)
         return _indices(flat, self.sizes, self.starts, where)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """One-hot each."""
+        """Return a one-hot vector for each choice."""
         return jnp.concatenate([jax.nn.one_hot(encoded[i], size) for i, size in enumerate(self.sizes)])
 
     @property
@@ -167,11 +167,11 @@ class BinaryLeaf(Leaf):
     shape: tuple[int, ...]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """uint8 [shape]."""
+        """Return the encoded value: uint8 [shape]."""
         return _whole(_array(value, self.shape, where, length), 0, 1, where).astype(np.uint8)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Flat."""
+        """Return the bits as flat features."""
         return jnp.asarray(encoded, jnp.float32).ravel()
 
     @property
@@ -195,7 +195,7 @@ class TextLeaf(Leaf):
     buckets: int
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """uint8 [width]."""
+        """Return the encoded value: uint8 [width]."""
         if length is None:
             return self._count(value, where)
         if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or len(value) != length:
@@ -220,7 +220,7 @@ class TextLeaf(Leaf):
         return len(self.vocabulary) + zlib.crc32(word.encode()) % self.buckets
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """Counts."""
+        """Return the counts as features."""
         return jnp.asarray(encoded, jnp.float32)
 
     @property
@@ -243,23 +243,23 @@ class GridLeaf(Leaf):
     size: tuple[int, int]
 
     def encode(self, value: Any, where: str, length: int | None) -> np.ndarray:
-        """uint8 [H, W, 3]."""
+        """Return the encoded value: uint8 [H, W, 3]."""
         array = _whole(_array(value, (*self.size, 3), where, length), 0, 255, where)
         if not (array < np.array(GRID_SIZES)).all():
             _refuse(
                 where,
-                f"is no MiniGrid view: object, colour and state must be below {GRID_SIZES}; for a picture construct "
+                f"is not a MiniGrid view: object, colour and state must be below {GRID_SIZES}; for a picture construct "
                 "the ensemble with kind='image', or the encoder with grid=False",
             )
         return array.astype(np.uint8)
 
     def cells(self, encoded: jax.Array) -> jax.Array:
-        """One-hot of every cell: float32 [H, W, 21]."""
+        """Return every cell as one-hot: float32 [H, W, 21]."""
         parts = [jax.nn.one_hot(encoded[..., i], size) for i, size in enumerate(GRID_SIZES)]
         return jnp.concatenate(parts, axis=-1)
 
     def features(self, encoded: jax.Array) -> jax.Array:
-        """All cells, flat."""
+        """Return all cells, flat."""
         return self.cells(encoded).ravel()
 
     @property
@@ -275,7 +275,7 @@ class GridLeaf(Leaf):
 def box_scale(
     low: np.ndarray, high: np.ndarray, whole: bool
 ) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
-    """Offset and scale of the features of a Box, from its bounds; see `encoding.make_encoder`."""
+    """Return the offset and scale of the features of a Box, from its bounds; see `encoding.make_encoder`."""
     bounded = (np.maximum(np.abs(low), np.abs(high)) <= _ABSURD) & (high > low)
     if whole:
         offset = np.where(bounded, low, 0.0)
@@ -298,7 +298,7 @@ def _array(value: Any, shape: tuple[int, ...], where: str, length: int | None) -
         _refuse(where, "is a masked array, and what is masked has no value: fill it in a wrapper of the environment")
     try:
         array = np.asarray(value)
-    except Exception as error:  # What an object does when it is to be an array, nobody knows.
+    except Exception as error:  # An object may do anything when NumPy makes it an array.
         raise ObservationError(f"{where}: is no array of shape {expected}: {error}") from error
     if array.shape != expected:
         _refuse(where, f"expected shape {expected}; got {array.shape}")
@@ -306,7 +306,7 @@ def _array(value: Any, shape: tuple[int, ...], where: str, length: int | None) -
 
 
 def _whole(array: np.ndarray, low: int, high: int, where: str) -> np.ndarray:
-    """The same array, of whole numbers from ``low`` to ``high``; of whatever type it is, so do not reckon with it."""
+    """Return the same array, of whole numbers from ``low`` to ``high``, in any type: do not compute in it."""
     if array.dtype.kind not in "iub":
         _refuse(where, f"expected whole numbers; got {array.dtype}")
     if array.size and not (low <= int(array.min()) and int(array.max()) <= high):
@@ -315,9 +315,9 @@ def _whole(array: np.ndarray, low: int, high: int, where: str) -> np.ndarray:
 
 
 def _indices(array: np.ndarray, sizes: int | tuple[int, ...], starts: int | tuple[int, ...], where: str) -> np.ndarray:
-    """Choices, of any type of whole numbers, as int32 counted from their starts.
+    """Return choices, of any type of whole numbers, as int32 counted from their starts.
 
-    The difference is taken of int64: in the environment's own type it may wrap round (99 - -100 is -57 in int8).
+    The difference is computed in int64: in the environment's own type it may wrap round (99 - -100 is -57 in int8).
     """
     first, last = np.asarray(starts, np.int64), np.add(starts, np.subtract(sizes, 1, dtype=np.int64), dtype=np.int64)
     numbers = _whole(array, int(first.min()), int(last.max()), where).astype(np.int64)

@@ -31,11 +31,11 @@ _Kind = Literal["auto", "image", "grid"]
 
 @dataclass(frozen=True)
 class Architecture:
-    """All about the members that is no array. Equal ones share compiled functions.
+    """All about the members that is not an array. Equal architectures share compiled functions.
 
     Attributes:
         make_module: see `from_module`.
-        encoder: what it sees.
+        encoder: what a member sees.
         num_actions: A.
         window: L, steps that it sees; 0 for the present observation without its axis.
         training: how it learns.
@@ -48,11 +48,11 @@ class Architecture:
     training: Training
 
     def make_params(self, key: jax.Array) -> Any:
-        """Freshly initialised parameters of one member, a plain nested dictionary."""
+        """Return freshly initialised parameters of one member, a plain nested dictionary."""
         return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
 
     def apply(self, params: Any, inputs: Any) -> jax.Array:
-        """Logits [A] of one member."""
+        """Return the logits [A] of one member."""
         graphdef, state = _skeleton(self.make_module)
         state = jax.tree.map(lambda leaf: leaf, state)
         nnx.replace_by_pure_dict(state, params)
@@ -60,7 +60,7 @@ class Architecture:
         return module(inputs)
 
     def zeros(self) -> Any:
-        """An input of zeros, for its shapes."""
+        """Return an input of zeros, for its shapes."""
         zeros = self.encoder.zeros()
         if not self.window:
             return zeros
@@ -81,36 +81,36 @@ class Neural(PureEnsemble):
 
     @property
     def num_members(self) -> int:
-        """N."""
+        """N, the number of members."""
         return self.prior.shape[-1]
 
     @property
     def num_actions(self) -> int:
-        """A."""
+        """A, the number of actions."""
         return self.architecture.num_actions
 
     @property
     def learns(self) -> bool:
-        """True."""
+        """True: the members learn."""
         return True
 
     @property
     def encoder(self) -> Encoder:
-        """From the environment's observations to what the networks take."""
+        """The encoder from the environment's observations to what the networks take."""
         return self.architecture.encoder
 
     @property
     def training(self) -> Training:
-        """How they learn."""
+        """How the members learn."""
         return self.architecture.training
 
     def init_learned(self, key: jax.Array) -> Learned:
-        """Random parameters, an empty replay."""
+        """Return random parameters and an empty replay."""
         arch = self.architecture
         return train.init(arch.training, arch.make_params, self.num_members, arch.zeros(), key)
 
     def init_carry(self) -> Carry:
-        """The empty window, shared by all members; () for those that see the present step alone.
+        """Return the empty window, shared by all members; () for members that see only the present step.
 
         It holds the last L-1 steps: the encoded observations, the action executed after each, and whether it is real.
         """
@@ -119,17 +119,17 @@ class Neural(PureEnsemble):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[1:], self.architecture.zeros())
 
     def begin_episode(self, carry: Carry) -> Carry:
-        """The empty window: what happened in another episode is no evidence of what is hidden in this one."""
+        """Return the empty window: another episode is not evidence of what is hidden in this one."""
         del carry
         return self.init_carry()
 
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
-        """Every network's prediction: [N, A]."""
+        """Return every network's prediction: [N, A]."""
         arch = self.architecture
         return train.log_probs(arch.training, arch.apply, context.learned, self._inputs(carry, observation))
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
-        """The window one step further."""
+        """Return the window one step further."""
         del context, queried
         if not self.architecture.window:
             return carry
@@ -168,10 +168,10 @@ def mlp(
     training: Training | None = None,
     prior: ArrayLike | None = None,
 ) -> Neural:
-    """Multilayer perceptrons over all features of the observation.
+    """Return multilayer perceptrons over all features of the observation.
 
     Args:
-        observation_space: a Gymnasium space or whatever else `encoding.make_encoder` takes, e.g. an `Encoder`.
+        observation_space: a Gymnasium space or anything else that `encoding.make_encoder` takes, e.g. an `Encoder`.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         hidden: widths of the hidden layers.
@@ -208,11 +208,11 @@ def cnn(
     kind: _Kind = "auto",
     window: int = 1,
 ) -> Neural:
-    """Convolutional networks for pictures, or for MiniGrid's views with direction and mission.
+    """Return convolutional networks for pictures, or for MiniGrid's views with direction and mission.
 
     Args:
         observation_space: with at least one Box ``[H, W, C]``, or a MiniGrid view; other parts join after the
-            convolutions. A `encoding.make_encoder` gives more control, e.g. over the vocabulary.
+            convolutions. `encoding.make_encoder` gives more control, e.g. over the vocabulary.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         channels: features of each 3x3 convolution, (16, 32, 32) for pictures; for a view one number, (16,).
@@ -220,9 +220,9 @@ def cnn(
         training: how they learn; `Training()` if None.
         prior: [N], uniform if None.
         kind: "image", "grid" (a uint8 Box ``[H, W, 3]`` is a MiniGrid view), or "auto": a grid where the space is a
-            Dict of ``image``, ``direction`` and ``mission``, as MiniGrid's are, with at most 32 cells a side. Say
+            Dict of ``image``, ``direction`` and ``mission``, as MiniGrid's are, with at most 32 cells a side. Give
             "image" where MiniGrid's wrappers draw smaller pictures than that.
-        window: L, steps of the episode that they see, the present one included: for observations that do not say all,
+        window: L, steps of the episode that they see, including the present one: for observations that do not show all,
             a few earlier ones and the actions between them (`networks.WindowedCNN`). The replay holds L observations
             for each answer.
 
@@ -249,18 +249,18 @@ def recurrent(
     channels: Sequence[int] | None = None,
     kind: _Kind = "auto",
 ) -> Neural:
-    """Recurrent networks, for observations that do not say all: a GRU over the last steps of the episode.
+    """Return recurrent networks, for observations that do not show all: a GRU over the last steps of the episode.
 
     The members see the last ``window`` observations of this episode and the actions between them, whoever chose them.
-    The window is kept with each answer, so that training sees the very inputs that were predicted on; `networks` says
-    why no hidden state is carried along.
+    The replay keeps the window with each answer, so that training sees exactly the inputs of the predictions.
+    `networks` explains why the members carry no hidden state.
 
     Args:
         observation_space: as for `mlp`.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         hidden: size of the recurrent state.
-        window: L, at least 2. What lies further back is not seen.
+        window: L, at least 2. Members do not see what lies further back.
         training: how they learn; `Training()` if None. The replay holds L observations for each answer.
         prior: [N], uniform if None.
         channels: of convolutions, as in `cnn`; None for views as in `cnn`, and for a flat picture otherwise.
@@ -288,13 +288,13 @@ def from_module(
     *,
     window: int = 0,
 ) -> Neural:
-    """Networks of your own: N initialisations of one Flax NNX module. Join several kinds with `union`.
+    """Return your own networks: N initialisations of one Flax NNX module. Join several kinds with `union`.
 
     Args:
         make_module: ``nnx.Rngs -> nnx.Module``; called with one encoded observation (no batch axis), or a
             `networks.Window` of them, the module returns logits [A]. Define it where it stays the same object (not a
             lambda in a loop): equal functions share compiled code. `networks.MLP` shows how ``encoder.features`` helps.
-        observation_space: as for `mlp`; an `Encoder` is best made beforehand if the module uses it.
+        observation_space: as for `mlp`; if the module uses an `Encoder`, make it beforehand.
         action_space: ``Discrete(n)``, or the int n.
         num_members: N.
         training: how they learn; `Training()` if None.
@@ -404,5 +404,5 @@ def _has_view(encoder: Encoder) -> bool:
 
 @lru_cache(maxsize=256)
 def _skeleton(make_module: MakeModule) -> tuple[Any, Any]:
-    """The module's structure, and a state of shapes to put parameters into."""
+    """Return the module's structure, and a state of shapes to put parameters into."""
     return nnx.split(nnx.eval_shape(lambda: make_module(nnx.Rngs(0))))

@@ -2,8 +2,8 @@
 
 An `Encoder` has two halves. On the host, ``encoder(observation)`` checks an observation and turns it into a small
 pytree of NumPy arrays: pictures stay bytes, choices stay integers, words become counts, so that a replay of them is
-small. Inside a network, ``encoder.features(encoded)`` turns those into floats (scaled, one-hot). What does not fit is
-refused before anything is learned from it.
+small. Inside a network, ``encoder.features(encoded)`` turns those into floats (scaled, one-hot). It refuses what does
+not fit before any member learns from it.
 
 Gymnasium is imported only when a Gymnasium space is given.
 """
@@ -63,7 +63,7 @@ _LARGEST_VIEW = 32
 
 @dataclass(frozen=True)
 class Encoder:
-    """Made by `make_encoder`. Equal spaces give equal encoders, so that compiled functions are shared.
+    """An encoder; make it with `make_encoder`. Equal spaces give equal encoders, so that compiled functions are shared.
 
     Attributes:
         root: what an observation consists of.
@@ -75,8 +75,8 @@ class Encoder:
         """Encode one observation: a pytree of arrays of fixed shapes.
 
         Raises:
-            ObservationError: if the observation does not fit (wrong shape, NaN or infinity, missing or unknown key, a
-                number or word list that cannot be); the message names the part.
+            ObservationError: if the observation does not fit (wrong shape, NaN or infinity, missing or unknown key, an
+                impossible number or word list); the message names the part.
         """
         return self.root.encode(observation, "observation", None)
 
@@ -98,7 +98,7 @@ class Encoder:
         return self.root.encode(observations, "observations", _length(self.root, observations))
 
     def features(self, encoded: Any) -> jax.Array:
-        """All parts of one encoded observation as one vector, float32 [width]; pure JAX."""
+        """Return all parts of one encoded observation as one vector, float32 [width]; pure JAX."""
         return self.root.features(encoded)
 
     @property
@@ -107,7 +107,7 @@ class Encoder:
         return self.root.width
 
     def zeros(self) -> Any:
-        """An encoded observation of zeros: what the shapes are."""
+        """Return an encoded observation of zeros, which shows the shapes."""
         return self.root.zeros()
 
 
@@ -132,7 +132,7 @@ class DictPart:
         return {key: part.encode(value[key], f"{where}[{key!r}]", length) for key, part in self.parts}
 
     def features(self, encoded: Any) -> jax.Array:
-        """The parts' features, one after another."""
+        """Return the parts' features, one after another."""
         return jax.numpy.concatenate([part.features(encoded[key]) for key, part in self.parts])
 
     @property
@@ -162,7 +162,7 @@ class TuplePart:
         return tuple(part.encode(value[i], f"{where}[{i}]", length) for i, part in enumerate(self.parts))
 
     def features(self, encoded: Any) -> jax.Array:
-        """The parts' features, one after another."""
+        """Return the parts' features, one after another."""
         return jax.numpy.concatenate([part.features(own) for part, own in zip(self.parts, encoded, strict=True)])
 
     @property
@@ -181,7 +181,7 @@ Part = Leaf | DictPart | TuplePart
 def make_encoder(
     space: Any, *, vocabulary: Sequence[str] = (), buckets: int | None = None, grid: bool | None = None
 ) -> Encoder:
-    """The encoder of an observation space.
+    """Return the encoder of an observation space.
 
     ============= ============================== ==========================================================
     space         encoded as                     features
@@ -195,9 +195,9 @@ def make_encoder(
     MiniGrid view uint8 ``[H, W, 3]``            one-hot of object, colour and state
     ============= ============================== ==========================================================
 
-    A Box of integers with finite bounds is scaled to [0, 1]. A Box of floats is left as it is, except where its bounds
-    are finite and larger than 10 (up to a million): then it is divided by the larger one. No statistics are gathered
-    while running: what a network has learned would change its meaning under it.
+    A Box of integers with finite bounds is scaled to [0, 1]. A Box of floats stays as it is, except where its bounds
+    are finite and larger than 10 (up to a million): then it is divided by the larger one. The encoder gathers no
+    statistics during a run: they would change the meaning of what a network has learned.
 
     Args:
         space: a Gymnasium space; or an int n for ``Discrete(n)``; or a tuple of ints for an unbounded Box of floats of
@@ -211,7 +211,7 @@ def make_encoder(
 
     Raises:
         ConfigurationError: if the space is of a kind that has no fixed shape (Sequence, Graph), or not a space.
-        ImportError: if ``space`` is something else than an int or a tuple, and Gymnasium is not installed.
+        ImportError: if ``space`` is not an int or a tuple, and Gymnasium is not installed.
 
     Example:
         >>> from consensus_imitation.ensembles.neural.encoding import make_encoder
@@ -239,7 +239,7 @@ def make_encoder(
 
 
 def num_actions_of(action_space: Any) -> int:
-    """A, the number of actions of a space.
+    """Return A, the number of actions of a space.
 
     Args:
         action_space: ``Discrete(n)`` that starts at 0, or the int n.
@@ -278,7 +278,7 @@ def check_num_actions(action_space: Any, num_actions: int) -> None:
         num_actions: A, of the members.
 
     Raises:
-        ConfigurationError: saying how many each has; or if the actions are not numbered from 0.
+        ConfigurationError: with the number of each; or if the actions are not numbered from 0.
         ImportError: as `num_actions_of`.
 
     Example:
@@ -352,7 +352,7 @@ def _choices(number: Any) -> int:
 
 
 def _start(number: Any) -> int:
-    """The first choice; the last one has to be a number of 64 bits, too."""
+    """Return the first choice; the last one also has to be a number of 64 bits."""
     if not abs(int(number)) <= 2**62:
         raise ConfigurationError(f"choices must be numbered from -2**62 to 2**62; got a space that starts at {number}")
     return int(number)
@@ -363,7 +363,7 @@ def _positive(size: Any) -> int:
 
 
 def _length(part: Part, value: Any) -> int:
-    """How many observations a batch holds, by its first leaf."""
+    """Return how many observations a batch holds, by its first leaf."""
     while not isinstance(part, Leaf):
         if isinstance(part, DictPart):
             key, part = part.parts[0]

@@ -1,13 +1,13 @@
 """Small networks for members: each maps ONE encoded observation to logits [A].
 
-They take what an `Encoder` returns, without a batch axis; batches and members are added by ``vmap``. Under ``vmap``
-over members a convolution with its own kernel per member becomes a grouped convolution, which is very slow on CPUs
-inside a ``scan``; `PatchConv` is the same function as a matrix product over patches.
+They take what an `Encoder` returns, without a batch axis; ``vmap`` adds batches and members. Under ``vmap`` over
+members a convolution with its own kernel per member becomes a grouped convolution, which is very slow on CPUs inside a
+``scan``; `PatchConv` is the same function as a matrix product over patches.
 
-Memory is a window. A recurrent member could carry its hidden state from step to step; but the state was computed by
-the parameters of *then*, and after some training no parameters explain it: what a replay computes is not what was
-acted on. `WindowedGRU` is therefore unrolled from zero over the last L observations and the actions between them, both
-when it predicts and when it is trained, on the very same inputs; `WindowedCNN` takes the same window at once.
+Memory is a window. A recurrent member could carry its hidden state from step to step. But earlier parameters computed
+that state, and after some training no parameters explain it: a replay would not compute what the imitator acted on. So
+`WindowedGRU` is unrolled from zero over the last L observations and the actions between them, both when it predicts and
+when it is trained, on exactly the same inputs. `WindowedCNN` takes the same window at once.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
     Attributes:
         observations: encoded observations [L, ...].
-        actions: int32 [L], the action executed before each; -1 before the first one, and before that of an episode.
+        actions: int32 [L], the action executed before each; -1 before the first one, and before an episode's first.
         valid: bool [L], False for entries from before the episode's beginning.
     """
 
@@ -40,13 +40,13 @@ class Dense(nnx.Module):
     """Linear layers with ReLU between them."""
 
     def __init__(self, sizes: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``sizes``: of the input, of each hidden layer, of the output."""
+        """Make layers of these ``sizes``: of the input, of each hidden layer, of the output."""
         self.layers = nnx.List(
             [nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs) for i in range(len(sizes) - 1)],
         )
 
     def __call__(self, features: jax.Array) -> jax.Array:
-        """[..., first size] to [..., last size]."""
+        """Map [..., first size] to [..., last size]."""
         for layer in self.layers[:-1]:
             features = jax.nn.relu(layer(features))
         return self.layers[-1](features)
@@ -56,29 +56,29 @@ class MLP(nnx.Module):
     """All features of the observation, flat, through dense layers."""
 
     def __init__(self, encoder: Encoder, num_actions: int, hidden: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``hidden``: widths of the hidden layers."""
+        """Make layers; ``hidden`` gives the widths of the hidden ones."""
         self.encoder = encoder
         self.dense = Dense((encoder.width, *hidden, num_actions), rngs)
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         return self.dense(self.encoder.features(encoded))
 
 
 class PatchConv(nnx.Module):
     """A convolution that sees all of its picture, as one matrix product over patches.
 
-    Where kernel and stride would leave out the last rows or columns, or the picture is smaller than the kernel, zeros
-    are put around it: as few as will do, none where nothing would be left out (`conv_padding`).
+    Where kernel and stride would leave out the last rows or columns, or the picture is smaller than the kernel, it puts
+    zeros around the picture: as few as possible, and none where nothing would be left out (`conv_padding`).
 
     Equal to ``nnx.Conv`` with that padding and with kernel ``kernel.reshape(size, size, C, features)``.
     """
 
     def __init__(self, channels: int, features: int, size: int, stride: int, rngs: nnx.Rngs) -> None:
-        """Kernels of ``size x size``.
+        """Make kernels of ``size x size``.
 
         Raises:
-            ConfigurationError: if the stride is longer than the kernel, so that it would step over pixels.
+            ConfigurationError: if the stride is longer than the kernel, so that it would skip pixels.
         """
         if not 1 <= stride <= size:
             raise ConfigurationError(f"stride must be from 1 to the kernel's size, {size}; got {stride}")
@@ -86,13 +86,13 @@ class PatchConv(nnx.Module):
         self.linear = nnx.Linear(size * size * channels, features, rngs=rngs)
 
     def __call__(self, image: jax.Array) -> jax.Array:
-        """[H, W, C] to [H', W', features]; H' and W' are `conv_size` of H and W."""
+        """Map [H, W, C] to [H', W', features]; H' and W' are `conv_size` of H and W."""
         padding = [conv_padding(side, self.size, self.stride) for side in image.shape[:2]]
         return self.linear(patches(jnp.pad(image, [*padding, (0, 0)]), self.size, self.stride))
 
 
 def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
-    """All patches of an image of at least ``size x size``: [H, W, C] to [H', W', size * size * C], by slicing."""
+    """Slice an image of at least ``size x size`` into all its patches: [H, W, C] to [H', W', size * size * C]."""
     high, wide = ((side - size) // stride + 1 for side in image.shape[:2])
     shifted = [
         image[i : i + (high - 1) * stride + 1 : stride, j : j + (wide - 1) * stride + 1 : stride]
@@ -103,7 +103,7 @@ def patches(image: jax.Array, size: int, stride: int) -> jax.Array:
 
 
 def conv_padding(side: int, size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a side, the fewest with which a convolution sees all of it.
+    """Return how many zeros to put before and after a side: the fewest with which a convolution sees all of it.
 
     Example:
         >>> from consensus_imitation.ensembles.neural.networks import conv_padding
@@ -115,7 +115,7 @@ def conv_padding(side: int, size: int, stride: int) -> tuple[int, int]:
 
 
 def conv_size(side: int, size: int, stride: int) -> int:
-    """Length of a side after a `PatchConv`: at least 1."""
+    """Return the length of a side after a `PatchConv`: at least 1."""
     return (side + sum(conv_padding(side, size, stride)) - size) // stride + 1
 
 
@@ -127,7 +127,7 @@ class ImageTrunk(nnx.Module):
     """
 
     def __init__(self, encoder: Encoder, channels: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``channels``: features of each 3x3 convolution.
+        """Make layers; ``channels`` gives the features of each 3x3 convolution.
 
         Raises:
             ConfigurationError: if the observation has no picture, or one whose channels come first.
@@ -158,7 +158,7 @@ class ImageTrunk(nnx.Module):
             raise ConfigurationError("the observation holds no picture [H, W, C]: use ensembles.mlp")
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Features [width]."""
+        """Return the features [width]."""
         parts: list[jax.Array] = []
         stacks = iter(self.stacks)
         for path, leaf in leaves(self.encoder.root):
@@ -174,15 +174,15 @@ class ImageTrunk(nnx.Module):
 
 
 class GridTrunk(nnx.Module):
-    """A MiniGrid view beside what else the observation says, such as the mission and the direction.
+    """A MiniGrid view beside the rest of the observation, such as the mission and the direction.
 
-    Cells are one-hot, then linear (so that a colour and an object add up), then scaled and shifted by what
-    the rest of the observation says (FiLM: Perez et al. 2018): "this cell is what the mission names" is then
-    one unit. One convolution over 3x3 cells follows.
+    Cells are one-hot, then linear (so that a colour and an object add up), then scaled and shifted by the rest of the
+    observation (FiLM: Perez et al. 2018): "this cell is what the mission names" is then one unit. One convolution over
+    3x3 cells follows.
     """
 
     def __init__(self, encoder: Encoder, channels: int, rngs: nnx.Rngs) -> None:
-        """``channels``: features of each cell.
+        """Make layers; ``channels`` is the number of features of each cell.
 
         Raises:
             ConfigurationError: unless the observation holds exactly one MiniGrid view.
@@ -203,7 +203,7 @@ class GridTrunk(nnx.Module):
         self.width = high * wide * channels + rest
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Features [width]."""
+        """Return the features [width]."""
         cells = self.embed(self.view.cells(at(encoded, self.path)))
         parts = [leaf.features(at(encoded, path)) for path, leaf in leaves(self.encoder.root) if path != self.path]
         if self.film is not None:
@@ -217,12 +217,12 @@ class FlatTrunk(nnx.Module):
     """All features of the observation, flat."""
 
     def __init__(self, encoder: Encoder) -> None:
-        """Nothing to learn."""
+        """Make a trunk that has nothing to learn."""
         self.encoder = encoder
         self.width = encoder.width
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Features [width]."""
+        """Return the features [width]."""
         return self.encoder.features(encoded)
 
 
@@ -230,29 +230,29 @@ class CNN(nnx.Module):
     """A trunk for pictures or views, then dense layers."""
 
     def __init__(self, trunk: ImageTrunk | GridTrunk, num_actions: int, hidden: Sequence[int], rngs: nnx.Rngs) -> None:
-        """``hidden``: widths of the dense layers."""
+        """Make layers; ``hidden`` gives the widths of the dense ones."""
         self.trunk = trunk
         self.dense = Dense((trunk.width, *hidden, num_actions), rngs)
 
     def __call__(self, encoded: Any) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         return self.dense(self.trunk(encoded))
 
 
 class WindowedCNN(nnx.Module):
-    """A `CNN` over the present step of a `Window`, beside what was before: each earlier observation and the actions.
+    """A `CNN` over the present step of a `Window`, beside each earlier observation and the actions.
 
     An earlier observation goes through one linear layer, flat, and not through the convolutions, which cost the most:
-    what was in view is in it all the same.
+    it still contains what was in view.
     """
 
     def __init__(
         self, trunk: ImageTrunk | GridTrunk, num_actions: int, hidden: Sequence[int], window: int, rngs: nnx.Rngs
     ) -> None:
-        """``hidden``: widths of the dense layers.
+        """Make layers; ``hidden`` gives the widths of the dense ones.
 
-        Each earlier observation gets half as many features as the first of them has, or as many as there are actions
-        if there is none.
+        Each earlier observation gets half as many features as the first dense layer has, or as many as there are
+        actions if there is no dense layer.
         """
         self.trunk, self.flat = trunk, FlatTrunk(trunk.encoder)
         self.num_actions = num_actions
@@ -262,7 +262,7 @@ class WindowedCNN(nnx.Module):
         self.dense = Dense((trunk.width + before, *hidden, num_actions), rngs)
 
     def __call__(self, window: Window) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         present = self.trunk(jax.tree.map(lambda leaf: leaf[-1], window.observations))
         earlier = jax.tree.map(lambda leaf: leaf[:-1], window.observations)
         seen = jax.nn.relu(self.embed(jax.vmap(self.flat)(earlier))) * window.valid[:-1, None]
@@ -276,7 +276,7 @@ class WindowedGRU(nnx.Module):
     def __init__(
         self, trunk: FlatTrunk | ImageTrunk | GridTrunk, num_actions: int, hidden: int, rngs: nnx.Rngs
     ) -> None:
-        """``hidden``: size of the state, and of the embedding of each step."""
+        """Make layers; ``hidden`` is the size of the state, and of the embedding of each step."""
         self.trunk = trunk
         self.num_actions, self.hidden = num_actions, hidden
         self.embed = nnx.Linear(trunk.width + num_actions, hidden, rngs=rngs)
@@ -285,7 +285,7 @@ class WindowedGRU(nnx.Module):
         self.head = Dense((2 * hidden, num_actions), rngs)
 
     def __call__(self, window: Window) -> jax.Array:
-        """Logits [A]."""
+        """Return the logits [A]."""
         features = jax.vmap(self.trunk)(window.observations)
         before = jax.nn.one_hot(window.actions, self.num_actions)
         steps = jax.nn.relu(self.embed(jnp.concatenate([features, before], axis=-1)))
@@ -306,7 +306,7 @@ class WindowedGRU(nnx.Module):
 
 
 def leaves(part: Part, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
-    """The leaves of an encoder's root in order, each with the keys that lead to it."""
+    """Return the leaves of an encoder's root in order, each with the keys that lead to it."""
     if isinstance(part, DictPart):
         return [leaf for key, own in part.parts for leaf in leaves(own, (*path, key))]
     if isinstance(part, TuplePart):
@@ -315,7 +315,7 @@ def leaves(part: Part, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...]
 
 
 def at(encoded: Any, path: tuple[Any, ...]) -> Any:
-    """The part of an encoded observation that those keys lead to."""
+    """Return the part of an encoded observation that those keys lead to."""
     for key in path:
         encoded = encoded[key]
     return encoded
@@ -326,5 +326,5 @@ def _is_picture(leaf: Any) -> bool:
 
 
 def _channels_first(high: int, wide: int, depth: int) -> bool:
-    """Whether ``[C, H, W]`` is likelier: as many as colours or stacked frames have, or a square behind them."""
+    """Return whether ``[C, H, W]`` is likelier: as many as colours or stacked frames have, or a square behind them."""
     return depth > 4 and high < min(wide, depth) and (high <= 4 or wide == depth)

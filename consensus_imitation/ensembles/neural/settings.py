@@ -1,4 +1,4 @@
-"""How members are to learn: the settings, checked, and the optimiser that they make.
+"""How members learn: the settings, with their checks, and the optimiser that they make.
 
 References:
     Osband, Aslanides and Cassirer (2018), "Randomized Prior Functions for Deep Reinforcement Learning".
@@ -26,7 +26,7 @@ class Plateau:
         factor: what the rate is multiplied by, in (0, 1).
         patience: rounds without improvement before that.
         smallest: lowest multiple of the rate, at least 0.
-        stop: skip the updates for good once every member is at its lowest rate. The members then learn nothing more.
+        stop: skip all updates once every member is at its lowest rate. The members then learn nothing more.
     """
 
     factor: float = 0.5
@@ -50,7 +50,7 @@ class Training:
         optimizer: ``learning_rate -> optax.GradientTransformation``; None for Adam (AdamW with ``weight_decay``).
         batch_size: answers in a minibatch, drawn with replacement from all that the replay holds.
         updates: minibatches in a round.
-        every: a round follows every so many answers.
+        every: number of answers between rounds.
         capacity: answers that the replay holds; the oldest are overwritten.
         bootstrap: weight of each answer for each member, drawn once when it comes: "poisson" (mean 1), "bernoulli"
             (0 or 2), or "none" (1: the members differ by initialisation only).
@@ -61,19 +61,19 @@ class Training:
         temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
             answers that the member has not been trained on yet.
         plateau: see `Plateau`; None to keep the rate.
-        caution: c, answers after which members know as much as they do not: of its probability mass each withholds
-            ``c / (c + answers so far)``, and what is withheld is asked about. Networks fresh from their initialisation
-            all say about the same of everything, so without this they would agree, and act, in ignorance. 0 for none.
-            All members of one ensemble withhold the same; against fixed members in a `union`, which withhold nothing,
-            every answer costs them ``answers / (c + answers)`` of their weight.
-        averaging: updates over which the parameters are averaged (exponentially, Polyak) that a member predicts with,
-            at least 1, or 0 for none: then it predicts with its newest. While training is young the average goes over
-            a tenth of its updates.
+        caution: c, answers after which members withhold half: of its probability mass each withholds
+            ``c / (c + answers so far)``, and the imitator asks about what is withheld. Freshly initialised networks all
+            predict about the same for everything, so without this they would agree, and act, in ignorance. 0 for none.
+            All members of one ensemble withhold the same. It costs no weight, also against fixed members in a `union`,
+            which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
+        averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
+            least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
+            of its updates.
 
     Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
-    because members that are never certain are asked about for ever; bootstrap, because members that see the same
-    answers in the same way disagree less than they should. What was measured of caution and smoothing is in
-    docs/learning.md. The other numbers are common ones and were not tuned.
+    because the imitator never stops asking about members that are never certain; bootstrap, because members that see
+    the same answers in the same way disagree less than they should. docs/learning.md has the measurements of caution
+    and smoothing. The other numbers are common ones and were not tuned.
 
     Raises:
         ConfigurationError: on construction, if a number is out of range.
@@ -124,7 +124,7 @@ class Training:
             raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
 
     def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
-        """The gradient transformation of one member."""
+        """Return the gradient transformation of one member."""
         rate = self.learning_rate
         if self.optimizer is not None:
             steps = self.optimizer(rate)

@@ -1,7 +1,7 @@
 """How members learn from answers: a replay of all of them, and rounds of gradient steps, for N members at once.
 
-Everything is one stacked pytree whose leaves have leading axis N; one minibatch serves all members, each with weights
-of its own (the bootstrap). Members predict before they learn: what is fitted here is scored on later answers only.
+Everything is one stacked pytree whose leaves have leading axis N. One minibatch serves all members, each with its own
+weights (the bootstrap). Members predict before they learn: what is fitted here is scored on later answers only.
 
 Reference:
     Guo et al. (2017), "On Calibration of Modern Neural Networks" (the temperature).
@@ -22,10 +22,10 @@ from consensus_imitation.ensembles.neural.settings import Training
 #: ``apply(params, encoded) -> logits [A]`` of one member.
 Apply = Callable[[Any, Any], jax.Array]
 
-#: P(Poisson(1) <= n) for n = 0 .. 11; beyond that there is nothing left that a float32 could tell.
+#: P(Poisson(1) <= n) for n = 0 .. 11; beyond that a float32 shows no difference.
 _POISSON_CDF = np.cumsum([math.exp(-1) / math.factorial(n) for n in range(12)]).astype(np.float32)
 
-#: Mass that a member without any answer still hands out.
+#: Mass that a member without any answer still gives.
 _LEAST_TRUST = 1e-3
 
 #: Averages go over one in so many of the updates so far at most: the first parameters are random and soon forgotten.
@@ -52,7 +52,7 @@ class Replay(struct.PyTreeNode):
 
     @property
     def size(self) -> jax.Array:
-        """int32 [], answers it holds."""
+        """The number of answers that it holds, int32 []."""
         return jnp.minimum(self.stored, self.answers.shape[0])
 
 
@@ -90,11 +90,11 @@ class Temperature(struct.PyTreeNode):
     curvature: jax.Array  # [N]
 
     def step(self, log_probs: jax.Array, answer: jax.Array) -> "Temperature":
-        """One step of online Newton on the log-loss of an answer, as predicted before it was learned from.
+        """Return one step of online Newton on the log-loss of an answer, as predicted before it was learned from.
 
         With b the logarithm of the inverse temperature, the loss's derivative is ``E_p[log p] - log p(answer)`` and its
         second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
-        less, over some 200 of them, since the networks go on changing.
+        less, over some 200 of them, since the networks keep changing.
         """
         log_probs = jax.nn.log_softmax(log_probs)  # without what caution withheld
         probs = jnp.exp(log_probs)
@@ -111,7 +111,7 @@ class Temperature(struct.PyTreeNode):
 def init(
     training: Training, make_params: Callable[[jax.Array], Any], num_members: int, example: Any, key: jax.Array
 ) -> Learned:
-    """What the members know before the first answer.
+    """Return what the members know before the first answer.
 
     Args:
         training: settings.
@@ -141,7 +141,7 @@ def init(
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
-    """Every member's prediction for one input: [N, A]; sums to less than one while there is `Training.caution`."""
+    """Predict one input with every member: [N, A]; sums to less than one while there is `Training.caution`."""
     params = learned.params
     if training.averaging:
         params = jax.tree.map(lambda average, newest: average.astype(newest.dtype), learned.averages, params)
@@ -154,7 +154,7 @@ def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -
 
 
 def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
-    """Log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
+    """Return the log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
     if not training.caution:
         return 0.0
     return jnp.log(jnp.maximum(stored / (stored + training.caution), _LEAST_TRUST))
@@ -163,7 +163,7 @@ def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
 def learn(
     training: Training, apply: Apply, learned: Learned, inputs: Any, answer: jax.Array, predicted: jax.Array
 ) -> Learned:
-    """What the members know after one answer.
+    """Return what the members know after one answer.
 
     Args:
         training: settings.
@@ -171,7 +171,7 @@ def learn(
         learned: what they knew before.
         inputs: what was asked about.
         answer: int32 [].
-        predicted: [N, A], what `log_probs` said of it.
+        predicted: [N, A], what `log_probs` returned for it.
     """
     if training.temperature:
         learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
@@ -202,7 +202,7 @@ def store(training: Training, learned: Learned, inputs: Any, answer: jax.Array) 
 
 
 def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> jax.Array:
-    """How often one answer counts for each member: uint8 [N], with mean 1."""
+    """Return how often one answer counts for each member: uint8 [N], with mean 1."""
     uniform = jax.random.uniform(key, (num_members, 1))
     if training.bootstrap == "poisson":
         return jnp.sum(uniform >= _POISSON_CDF, axis=-1).astype(jnp.uint8)
@@ -212,7 +212,7 @@ def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> ja
 
 
 def draw_minibatches(training: Training, learned: Learned) -> jax.Array:
-    """Places in the replay of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
+    """Draw the replay places of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
     key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), learned.replay.stored)
     return jax.random.randint(key, (training.updates, training.batch_size), 0, learned.replay.size)
 
@@ -226,7 +226,7 @@ def loss(
     answers: jax.Array,
     counts: jax.Array,
 ) -> jax.Array:
-    """One member's weighted, smoothed log-loss on a minibatch (leaves [B, ...]); the temperature has no part in it."""
+    """Compute one member's weighted, smoothed log-loss on a minibatch (leaves [B, ...]), without the temperature."""
     logits = jax.vmap(apply, in_axes=(None, 0))(params, inputs)
     if training.prior_scale:
         prior = jax.vmap(apply, in_axes=(None, 0))(prior_params, inputs)
@@ -236,7 +236,7 @@ def loss(
 
 
 def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, Any]:
-    """One round of minibatches: the parameters, their averages and the optimiser state after it.
+    """Return one round of minibatches: the parameters, their averages and the optimiser state after it.
 
     A member that the round would leave without numbers (NaN, infinity) stays as it was.
     """
@@ -273,7 +273,7 @@ def _wide(leaf: jax.Array) -> jax.Array:
 
 
 def averaging_step(training: Training, updates: Any) -> jax.Array:
-    """How far an update moves the averages towards the parameters, in (0, 1].
+    """Return how far an update moves the averages towards the parameters, in (0, 1].
 
     Args:
         training: settings, with ``averaging`` above 0.
@@ -283,12 +283,12 @@ def averaging_step(training: Training, updates: Any) -> jax.Array:
 
 
 def _if_finite(new: Any, old: Any) -> Any:
-    """One member after a round; or before it, if a number has ceased to be finite: it would never be one again."""
+    """Return one member after a round; or before it, if a number is no longer finite: it would stay so."""
 
     def stays(new: Any, old: Any) -> jax.Array:
         if not jnp.issubdtype(new.dtype, jnp.inexact):
             return jnp.ones((), bool)
-        # Some optimisers begin with infinities of their own.
+        # Some optimisers begin with infinities.
         return jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
 
     sound = jax.tree.reduce(jnp.logical_and, jax.tree.map(stays, new, old))

@@ -1,11 +1,11 @@
-"""Which bounds are compared with what happens."""
+"""The settings of the comparison of bounds with what happens."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class BoundsConfig:
-    """What is compared.
+    """The settings of the comparison.
 
     Attributes:
         env: name of the world; the command envs lists them.

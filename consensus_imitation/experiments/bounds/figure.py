@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw(rows: Sequence[Row]) -> "Figure":
-    """Observed curves (with 95% bands) beside the theorems' bounds (dashed).
+    """Draw observed curves (with 95% bands) beside the theorems' bounds (dashed).
 
     Args:
         rows: of ``bounds.csv``.
@@ -47,7 +47,7 @@ def draw(rows: Sequence[Row]) -> "Figure":
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """What was observed by the end of each part's runs, against the bound."""
+    """Return a table of the observations at the end of each part's runs, against the bound."""
     last: dict[tuple[str, str], Row] = {}
     for row in rows:
         last[row["part"], row["setting"]] = row

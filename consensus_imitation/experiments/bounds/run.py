@@ -41,12 +41,11 @@ def run(
     probability that the truth has ever been left out under timid colluders, for a bare ``TopK(4)`` and for the alpha
     rule, against T2.
 
-    With ``out``, the file grows with every setting that is done, and an interrupted run continues with those that are
-    missing.
+    With ``out``, the file grows with every finished setting, and an interrupted run continues with the missing ones.
 
     Args:
         config: what to run.
-        out: directory for the results, made if need be; None to keep them in memory only.
+        out: directory for the results, made if necessary; None to keep them in memory only.
         progress: called as ``progress(done, total)``.
         overwrite: replace results of another configuration in ``out``.
 
@@ -56,7 +55,7 @@ def run(
     Raises:
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
     """
-    make(config.env)  # An unknown world is refused before anything is written.
+    make(config.env)  # Refuse an unknown world before anything is written.
     ledger = Ledger(out, identity("bounds", config), overwrite, {"bounds": COLUMNS}, lambda row: row["setting"])
     measure: dict[str, Callable[[str], list[Row]]] = {
         "alpha rule": partial(_queries, config),
@@ -73,7 +72,7 @@ def run(
 
 
 def points(num_steps: int) -> np.ndarray:
-    """The steps at which curves are read: about 40, the last is ``num_steps``."""
+    """Return the steps at which curves are read: about 40, the last is ``num_steps``."""
     return np.unique(np.linspace(1, num_steps, min(_NUM_POINTS, num_steps)).astype(int))
 
 
@@ -108,7 +107,7 @@ def _harm(config: BoundsConfig, factor: float | None, label: str) -> list[Row]:
             label,
             step,
             values,
-            # Without a budget there is no bound of this kind; the demonstrator's own probability stands there.
+            # Without a budget there is no bound of this kind; the demonstrator's own probability takes its place.
             float(alone[step - 1]) if factor is None else budget_bound(float(alone[step - 1]), exclusion, factor),
         )
         for step, values in zip(points(config.num_steps), harmed.T, strict=True)
@@ -130,7 +129,7 @@ def _displacement(config: BoundsConfig, rule: SelectionRule, label: str) -> list
 
 
 def _measure(config: BoundsConfig, learner: Learner, env: Any, demonstrator: Any, summary: Callable[..., Any]) -> Any:
-    """The summaries of all seeds, without the axis of rules."""
+    """Return the summaries of all seeds, without the axis of rules."""
     keys = jax.random.split(jax.random.key(config.seed), config.num_seeds)
     rules = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], learner.selection)
     found = rollouts(learner, env, demonstrator, keys, config.num_steps, rules, summary)

@@ -8,9 +8,9 @@ from consensus_imitation.experiments.results import Row
 
 
 def exceeded(rows: Sequence[Row], num_seeds: int) -> list[Row]:
-    """Rows that contradict a bound: what was observed would, at the bound, have probability below 1e-5.
+    """Return the rows that contradict a bound: what was observed would, at the bound, have probability below 1e-5.
 
-    The rows without a budget carry the demonstrator's own probability for comparison, which is no bound.
+    The rows without a budget have the demonstrator's own probability for comparison, which is not a bound.
     """
     wrong: list[Row] = []
     for row in rows:

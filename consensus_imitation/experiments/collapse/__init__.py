@@ -1,1 +1,1 @@
-"""What becomes of the posterior when all members learn."""
+"""What happens to the posterior when all members learn."""

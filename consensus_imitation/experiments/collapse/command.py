@@ -18,5 +18,5 @@ def _run(config: CollapseConfig, results: Results, stages: Stages) -> Outcome:
 
 
 COMMAND = Command(
-    "what becomes of the posterior when all members learn", CollapseConfig, _run, Results(Path("out/collapse")), "runs"
+    "what happens to the posterior when all members learn", CollapseConfig, _run, Results(Path("out/collapse")), "runs"
 )

@@ -1,8 +1,8 @@
-"""What a study of collapse runs."""
+"""The settings of a study of collapse."""
 
 from dataclasses import dataclass
 
-#: What is run if nothing else is named.
+#: The variants to run by default.
 VARIANTS = (
     *("default", "top2/bayes", "top3/bayes", "alpha0.01/bayes", "alpha0.01/bayes/caution0", "top2+alpha0.01/bayes"),
     *("top2+alpha0.01/share0.1", "top2+alpha0.01/temper0.1", "top2+alpha0.01/forget0.99"),
@@ -15,15 +15,15 @@ class CollapseConfig:
 
     Attributes:
         task: name of the task, such as lunarlander, cartpole or frozenlake; the command tasks lists them.
-        variants: names, as `variant.Variant.parse` takes them, such as ``top2+alpha0.01/share0.1/caution20``.
-        num_seeds: runs of each variant. Run s of each meets the same environment and demonstrator.
+        variants: names for `variant.Variant.parse`, such as ``top2+alpha0.01/share0.1/caution20``.
+        num_seeds: runs of each variant. Run s of each variant has the same environment and demonstrator.
         num_steps: T, steps of environment in each run.
         num_members: N, size of the ensemble.
         episodes: of the evaluation at the end, the same for all.
         seed: of everything random.
 
     Raises:
-        ValueError: for an unknown task, a variant that makes no sense or is named twice, or non-positive sizes.
+        ValueError: for an unknown task, an invalid variant or one that is named twice, or non-positive sizes.
     """
 
     task: str

@@ -22,7 +22,7 @@ _LOWEST_RATE = 0.003
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """One line for each variant: medians over the seeds, with intervals where they are not a mere count."""
+    """Return one line for each variant: medians over the seeds, with intervals where they are not just a count."""
     body: list[tuple[str, ...]] = []
     for name, own in groups(rows).items():
         in_charge = [np.inf if row["one_in_charge_at"] is None else row["one_in_charge_at"] for row in own]
@@ -40,7 +40,7 @@ def table(rows: Sequence[Row]) -> Table:
                 _median(_known(own, "decay"), 2),
                 _median([row["early_harms"] for row in own], 1),
                 f"{harms}/{episodes}" + (f" [{100 * unsafe[1]:.0f}, {100 * unsafe[2]:.0f}]%" if unsafe else ""),
-                # Where 1 is the goal, whole numbers would say that all reach it.
+                # Where 1 is the goal, whole numbers would suggest that all reach it.
                 _median(returns, 0 if max(map(abs, returns)) >= 10 else 2, interval=True),
                 _median([100 * row["success"] for row in own]),
             )
@@ -59,7 +59,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def panels(variants: Sequence[str]) -> dict[str, list[str]]:
-    """Which variants to draw together: those that differ in the selection rule only, and those with the same one.
+    """Group variants to draw together: those that differ in the selection rule only, and those with the same one.
 
     Example:
         >>> panels(["top2", "alpha0.01", "top2/share0.1"])
@@ -79,7 +79,7 @@ def panels(variants: Sequence[str]) -> dict[str, list[str]]:
 
 
 def draw(curve: Sequence[Row]) -> "Figure":
-    """Effective members by weight over answers; query rate over steps: medians, and the middle half of the seeds.
+    """Draw effective members by weight over answers, and query rate over steps: medians, and the middle half of seeds.
 
     The rate is over the later half of the steps so far; no query at all counts as half a query, since zero has no
     logarithm, and what is below 0.3% is off the axis. A variant is drawn as far as all of its runs had answers.
@@ -110,7 +110,7 @@ def draw(curve: Sequence[Row]) -> "Figure":
         below.set(xlabel="step", xscale="log", yscale="log")
     members = curve[0]["members"]
     axes[0, 0].set(ylabel="effective members by weight", ylim=(0.9, 1.25 * members))
-    # Rates below are as good as none, and would flatten all others.
+    # Lower rates are practically zero, and would flatten all others.
     axes[1, 0].set(ylabel="query rate", ylim=(_LOWEST_RATE, 1.3))
     seeds = num_seeds(curve)
     figure.suptitle(f"{figure_text(curve[0]['task'])}: {members} members, {seeds} seeds", fontsize=10)

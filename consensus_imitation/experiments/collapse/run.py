@@ -1,7 +1,7 @@
 """How a posterior over members that all learn collapses onto one of them, and what the remedies change.
 
-A `variant.Variant` says which members have a say, how their weights follow the answers, and how cautious they are
-while they know little (and their label smoothing). Everything else is the library's default.
+A `variant.Variant` sets which members have a say, how their weights follow the answers, and how cautious they are while
+they know little (and their label smoothing). Everything else is the library's default.
 """
 
 import time
@@ -43,17 +43,17 @@ def run(
     overwrite: bool = False,
     task: Task | None = None,
 ) -> tuple[list[Row], list[Row]]:
-    """Let imitators of every variant and seed act and learn, and watch their weights.
+    """Let imitators of every variant and seed act and learn, and record their weights.
 
-    With ``out``, ``collapse.csv`` and ``curve.csv`` grow with every run that ends; an interrupted study continues with
-    the runs that are missing, and variants or seeds can be added.
+    With ``out``, ``collapse.csv`` and ``curve.csv`` grow with every run that ends. An interrupted study continues with
+    the missing runs, and you can add variants or seeds.
 
     Args:
         config: what to run.
-        out: directory for the results, made if need be; None to keep them in memory only.
+        out: directory for the results, made if necessary; None to keep them in memory only.
         progress: called as ``progress(done, total)``, in runs.
         overwrite: replace results of another configuration in ``out``.
-        task: a task of your own in place of the one that ``config.task`` names.
+        task: your own task in place of the one that ``config.task`` names.
 
     Returns:
         Rows with `COLUMNS`, one for each run, and rows with `CURVE_COLUMNS`, over its steps. ``one_in_charge_at`` is
@@ -75,7 +75,7 @@ def run(
         ['top2', 'alpha0.1']
     """
     played = tasks.make(config.task) if task is None else task
-    # Runs of other variants and more seeds can be added.
+    # You can add runs of other variants and more seeds.
     about = identity("collapse", config, grows=("variants", "num_seeds"))
     tables = {"curve": CURVE_COLUMNS, "collapse": COLUMNS}
     ledger = Ledger(out, about, overwrite, tables, _part)
@@ -88,7 +88,7 @@ def run(
 
 
 def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tuple[Row, list[Row]]:
-    """One run: its row with `COLUMNS`, and its curve."""
+    """Return one run: its row with `COLUMNS`, and its curve."""
     variant = Variant.parse(name)
     # The same for every variant, so that run s of all of them can be compared.
     words = np.random.SeedSequence((config.seed, seed)).generate_state(3)
@@ -104,7 +104,7 @@ def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tup
         )
         label = {"task": task.name, "variant": name, "members": config.num_members, "seed": seed}
         with warnings.catch_warnings():
-            # That a member is alone is what is measured here.
+            # This measures whether a member is alone.
             warnings.simplefilter("ignore", ConsensusWarning)
             return _watch(task, env, imitator, config, env_seed, label)
     finally:
@@ -112,13 +112,13 @@ def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tup
 
 
 def _training(variant: Variant) -> dict[str, Any]:
-    """What the variant says of the members' training; everything else is the library's default."""
+    """Return the variant's settings of the members' training; everything else is the library's default."""
     said = {"caution": variant.caution, "label_smoothing": variant.smoothing}
     return {name: value for name, value in said.items() if value is not None}
 
 
 def effective_by_weight(weights: np.ndarray) -> Any:
-    """Effective number of members by weight, ``1 / sum(w^2)`` over the last axis: from 1 (one holds it all) to N.
+    """Return the effective number of members by weight, ``1 / sum(w^2)``, over the last axis: from 1 to N.
 
     Example:
         >>> import numpy as np
@@ -129,7 +129,7 @@ def effective_by_weight(weights: np.ndarray) -> Any:
 
 
 def measures(queried: np.ndarray, alone: np.ndarray, weights: np.ndarray, curve: Sequence[Row]) -> dict[str, Any]:
-    """What the course of one run says of collapse and asking: the columns of those names.
+    """Return what one run shows about collapse and asking: the columns of those names.
 
     Args:
         queried: bool [T].
@@ -197,7 +197,7 @@ def _watch(
             )
     seconds = time.perf_counter() - began
     policy = imitator.policy(num_envs=config.episodes)
-    # Not a run's own episodes; the same for all variants and runs.
+    # Not the run's own episodes; the same for all variants and runs.
     certain = task.deterministic
     ends = evaluate(
         task,
@@ -221,7 +221,7 @@ def _watch(
 
 
 def groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows of each variant, in the order in which the variants first appear."""
+    """Return the rows of each variant, in the order in which the variants first appear."""
     found: dict[str, list[Row]] = {}
     for row in rows:
         found.setdefault(row["variant"], []).append(row)
@@ -229,5 +229,5 @@ def groups(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def _part(row: Row) -> tuple[str, int]:
-    """Which run."""
+    """Return which run a row belongs to."""
     return row["variant"], row["seed"]

@@ -27,13 +27,13 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str) -> "Variant":
-        """From a short name: ``default``, or parts joined by ``/``.
+        """Parse a short name: ``default``, or parts joined by ``/``.
 
         A part is a selection rule (``top2``, ``alpha0.01``, ``top2+alpha0.01``), a number of the `Reweighting` or
         ``bayes``, the caution, or the label smoothing (``smooth0.02``).
 
         Raises:
-            ValueError: if the text does not say what it means, or a number is out of range.
+            ValueError: if the text is not clear, or a number is out of range.
 
         Example:
             >>> from consensus_imitation.experiments.collapse.variant import Variant

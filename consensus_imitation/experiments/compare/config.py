@@ -19,19 +19,20 @@ class CompareConfig:
         task: name of the task, such as lunarlander, cartpole or frozenlake; the command tasks lists them.
         methods: names, see `methods.names`; some take a number: minimum-4 is ``TopK(4)``, maxprob-0.8 a threshold.
         queries: most answers of the demonstrator in each run.
-        num_seeds: runs of each method. Run s of each method meets the same environment and demonstrator.
-        num_steps: T, steps of environment in each run. When the answers are spent, a method goes on by its own policy.
+        num_seeds: runs of each method. Run s of each method has the same environment and demonstrator.
+        num_steps: T, steps of environment in each run. When the answers are spent, a method continues with its own
+            policy.
         num_members: N, size of the ensemble.
         evaluations: how many times a method is evaluated while it spends its answers, evenly.
         episodes: of each evaluation, the same for all.
-        demonstrator_episodes: by which the demonstrator's own score is measured.
+        demonstrator_episodes: for the measurement of the demonstrator's own score.
         seed: of everything random.
-        network: what differs from the library's defaults: arguments of `ensembles.cnn` where the task's observations
-            are views, of `ensembles.mlp` otherwise, such as hidden=128,128 (in Python ``{"hidden": [128, 128]}``).
+        network: differences from the library's defaults: arguments of `ensembles.cnn` where the task's observations are
+            views, of `ensembles.mlp` otherwise, such as hidden=128,128 (in Python ``{"hidden": [128, 128]}``).
         training: likewise, of `ensembles.Training`, such as averaging=40.
 
     Raises:
-        ValueError: for an unknown task or method, a method named twice, non-positive sizes, or a setting that is no
+        ValueError: for an unknown task or method, a method named twice, non-positive sizes, or a setting that is not a
             number, word, true, false or list of numbers.
     """
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def draw(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) -> "Figure":
-    """Score and unsafe episodes against answers, and the query rate over time: medians, with bands over the seeds.
+    """Draw score and unsafe episodes against answers, and the query rate over time: medians, with bands over seeds.
 
     Unsafe episodes count until the answers are spent. The query rate is over the later half of the steps so far.
 
-    A band spans the middle half of the seeds. A method whose runs had different numbers of answers is drawn as far as
-    all of them went.
+    A band spans the middle half of the seeds. If the runs of a method had different numbers of answers, its line ends
+    where the first of them ended.
 
     Args:
         rows: of ``compare.csv``.
@@ -46,7 +46,7 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) 
         steps = np.array([row["step"] for row in points[0]])
         asked = np.array([[row["answers"] for row in run] for run in points], float)
         rates = query_rates(steps, asked)
-        # Only while there were answers left: not asking for want of them says nothing.
+        # Only while there were answers left: without answers, not asking has no meaning.
         free = np.all([[not row["spent"] for row in run] for run in points], axis=0)
         draw_band(rate, steps[free], rates[:, free], style)
     score.axhline(demonstrator.score, color="#777777", linewidth=1, label="demonstrator")
@@ -62,7 +62,7 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) 
 
 
 def table(task: str, summaries: Sequence[MethodSummary], demonstrator: Demonstrated) -> Table:
-    """Answers needed, harm on the way and afterwards, and how asking dies out: medians with intervals over seeds."""
+    """Tabulate answers needed, harm during and after, and how asking dies out: medians with intervals over seeds."""
     body = [
         (
             summary.method,
@@ -98,7 +98,7 @@ def _runs_of(method: str, rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _at(points: np.ndarray, places: Sequence[np.ndarray], values: Sequence[Sequence[float]]) -> np.ndarray:
-    """The latest value of each run at each of the points, or its first one: [runs, points]."""
+    """Return the latest value of each run at each of the points, or its first one: [runs, points]."""
     at = [np.maximum(np.searchsorted(place, points, side="right") - 1, 0) for place in places]
     return np.array([np.asarray(value, float)[own] for own, value in zip(at, values, strict=True)])
 

@@ -1,4 +1,4 @@
-"""One method on one task: it learns until its answers are spent, then goes on by itself; evaluated on the way."""
+"""One method on one task: it learns until its answers are spent, then continues alone; evaluated on the way."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from consensus_imitation.experiments.methods import Apprentice, CountedDemonstra
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import EpisodeOutcome, Task, evaluate
 
-#: Is told how many steps were taken since it was told last.
+#: A callback with the number of steps since its last call.
 Advance = Callable[[int], None]
 
 COLUMNS = (
@@ -24,7 +24,7 @@ COLUMNS = (
 CURVE_COLUMNS = ("task", "method", "seed", "step", "answers", "spent")
 
 
-#: A run says how far it is a hundred times, or oftener: after so many steps at most.
+#: A run reports its progress a hundred times, or more often: after so many steps at most.
 MOST_STEPS_UNTOLD = 1000
 
 
@@ -33,15 +33,15 @@ def run_method(
 ) -> tuple[list[Row], list[Row]]:
     """Let one method learn and act.
 
-    The evaluations come as soon as the method has had a further share of its answers, and once more at the end. An
-    episode in the middle of which the answers are spent counts as one of learning.
+    The evaluations come as soon as the method has had a further share of its answers, and once more at the end. If the
+    answers run out in the middle of an episode, it counts as one of learning.
 
     Args:
         task: what it learns.
         config: of the comparison.
         method: by its name.
         seed: number of the run, from 0.
-        advance: called with the number of steps since the last call, at every hundredth of the run or oftener.
+        advance: called with the number of steps since the last call, at every hundredth of the run or more often.
 
     Returns:
         Rows with `COLUMNS`, the last with ``final`` True, and rows with `CURVE_COLUMNS`. ``episodes``, ``failures``
@@ -154,7 +154,7 @@ class _Run:
             self._task,
             lambda observations: policy.predict(observations, deterministic=self._task.deterministic)[0],
             self._config.episodes,
-            # Not a run's own episodes; the same for all methods and runs.
+            # Not the run's own episodes; the same for all methods and runs.
             self._config.seed + 1_000_003,
         )
         return {

@@ -1,4 +1,4 @@
-"""The runs of a comparison, one after another or several at a time, with word of how far they are."""
+"""The runs of a comparison, one after another or several at a time, with reports of their progress."""
 
 import multiprocessing
 import os
@@ -24,12 +24,12 @@ Found = tuple[list[Row], list[Row]]
 #: One thread per process: several processes that all use all cores get in each other's way.
 SINGLE_THREADED = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
-#: How often it is looked how far the processes are, in seconds.
+#: Seconds between two checks of the progress of the processes.
 _LOOK_EVERY = 0.5
 
 
 def in_turn(task: Task, config: CompareConfig, runs: Sequence[Run], advance: Advance) -> Generator[Found, None, None]:
-    """In this process, in the order given."""
+    """Run in this process, in the order given."""
     for method, seed in runs:
         yield run_method(task, config, method, seed, advance)
 
@@ -37,13 +37,13 @@ def in_turn(task: Task, config: CompareConfig, runs: Sequence[Run], advance: Adv
 def at_once(
     config: CompareConfig, runs: Sequence[Run], processes: int, advance: Advance
 ) -> Generator[Found, None, None]:
-    """In so many processes, in the order in which they end."""
+    """Run in so many processes; yield in the order in which the runs end."""
     # Spawned, not forked: JAX's threads do not survive a fork. The processes see the environment as it is now.
     context = multiprocessing.get_context("spawn")
     with _environment(
         XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {SINGLE_THREADED}".strip(),
         OMP_NUM_THREADS="1",
-        # If this process is ended from without, another one removes the pool's semaphores, and complains of the work.
+        # If something else ends this process, another one removes the pool's semaphores, and prints a complaint.
         PYTHONWARNINGS=",".join(
             filter(None, [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker:UserWarning"])
         ),
@@ -62,13 +62,13 @@ def at_once(
                 for future in ended:
                     yield future.result()
         finally:
-            # After Ctrl-C or a failure nobody wants the other runs' results: they end at their next word.
+            # After Ctrl-C or a failure nobody wants the other runs' results: they end at their next report.
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 class StoppedError(Exception):
-    """A run was given up, since its result is not wanted any more."""
+    """A run was given up, since nobody wants its result any more."""
 
 
 class _Shared(NamedTuple):
@@ -89,14 +89,14 @@ def _begin(taken: Any, stop: Any) -> None:
 
 
 def _end_with(parent: Any) -> None:
-    """A run whose parent was killed has nobody to tell."""
+    """End this run if its parent was killed: then nobody needs the result."""
     parent.join()
     os._exit(1)
 
 
 @contextmanager
 def _children_deaf_to_interrupts() -> Generator[None, None, None]:
-    """Ctrl-C reaches every process of a terminal; what is begun here leaves it to its parent to say when to end."""
+    """Let new processes ignore Ctrl-C, which reaches all of a terminal: their parent decides when they end."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

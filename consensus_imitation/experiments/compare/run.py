@@ -18,7 +18,7 @@ _DEMONSTRATOR = "demonstrator.json"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found.
+    """The results of a comparison.
 
     Attributes:
         rows: with `COLUMNS`, at every evaluation.
@@ -41,19 +41,20 @@ def run(
 ) -> Comparison:
     """Run every method on every seed.
 
-    With ``out``, ``compare.csv`` and ``curve.csv`` grow with every run that ends; an interrupted comparison continues
-    with the runs that are missing, and methods or seeds can be added to one that is finished.
+    With ``out``, ``compare.csv`` and ``curve.csv`` grow with every run that ends. An interrupted comparison continues
+    with the missing runs, and you can add methods or seeds to a finished one.
 
     Args:
         config: what to run.
-        out: directory for the results, made if need be; None to keep them in memory only.
+        out: directory for the results, made if necessary; None to keep them in memory only.
         progress: called as ``progress(done, total)``, in steps of environment, of all runs together.
         overwrite: replace results of another configuration in ``out``.
-        processes: runs at a time, each in a process of its own with one thread.
-        task: a task of your own in place of the one that ``config.task`` names; for one process only.
+        processes: runs at a time, each in a separate process with one thread.
+        task: your own task in place of the one that ``config.task`` names; for one process only.
 
     Returns:
-        The `Comparison`; of the methods and seeds of ``config`` only, whatever else ``out`` holds, and in their order.
+        The `Comparison`, with only the methods and seeds of ``config``, whatever else ``out`` holds, and in their
+            order.
 
     Raises:
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
@@ -70,10 +71,10 @@ def run(
     if processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
     if task is not None and processes > 1:
-        raise ValueError("a task of your own runs in one process: leave processes at 1")
+        raise ValueError("your own task runs in one process: leave processes at 1")
     played = tasks.make(config.task) if task is None else task
     _check_members(played, config)
-    # Runs of other methods and more seeds can be added.
+    # You can add runs of other methods and more seeds.
     about = identity("compare", config, grows=("methods", "num_seeds"))
     tables = {"curve": CURVE_COLUMNS, "compare": COLUMNS}
     ledger = Ledger(out, about, overwrite, tables, _part, [_DEMONSTRATOR])
@@ -93,18 +94,18 @@ def run(
     alone = in_turn(played, config, missing, advance)
     for rows, curve in alone if processes == 1 else at_once(config, missing, processes, advance):
         ledger.add(curve, rows)
-    # Several processes end their runs in any order, which must not decide that of tables and colours.
+    # Several processes end their runs in any order, which must not change the order of tables and colours.
     curve, rows = ledger.rows(wanted)
     return Comparison(rows, curve, demonstrator)
 
 
 def _part(row: Row) -> tuple[str, int]:
-    """Which run."""
+    """Return which run a row belongs to."""
     return row["method"], row["seed"]
 
 
 def _check_members(task: Task, config: CompareConfig) -> None:
-    """Before anything is written or measured: whether members can be made so, for this task's actions."""
+    """Check, before anything is written or measured, that such members are possible for this task's actions."""
     env = task.make_env()
     try:
         members_for(task, env, config.num_members, config.network, config.training)(None)

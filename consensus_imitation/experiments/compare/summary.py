@@ -1,4 +1,4 @@
-"""What a comparison says: answers needed, harm on the way, and how asking dies out; per seed, then with intervals."""
+"""Summaries of a comparison: answers needed, harm, and how asking dies out; per seed, then with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class MethodSummary(NamedTuple):
         failures: unsolved episodes while learning, for each seed.
         harms_at_equal: unsafe episodes until the number of answers at which the reference method arrives (or, for a
             method that never asks so often, in its whole run), for each seed; empty if the reference never arrives.
-        all_harms: unsafe episodes in the whole run, those after learning included, for each seed: at equal steps.
+        all_harms: unsafe episodes in the whole run, including those after learning, for each seed: at equal steps.
         score: of the last evaluation, for each seed.
         late_rate: share of the last tenth of steps on which it asked, for each seed; None where its answers were spent
             before: then it cannot ask.
@@ -68,7 +68,7 @@ class MethodSummary(NamedTuple):
 
 
 def answers_to_target(rows: Sequence[Row], demonstrator: Demonstrated) -> float:
-    """Answers of one run until its evaluation first reaches the target; ``inf`` if it never does."""
+    """Return how many answers one run needed until an evaluation reached the target; ``inf`` if it never did."""
     for row in rows:
         if score_of(row, demonstrator) >= demonstrator.target:
             return float(row["answers"])
@@ -76,18 +76,18 @@ def answers_to_target(rows: Sequence[Row], demonstrator: Demonstrated) -> float:
 
 
 def score_of(row: Row, demonstrator: Demonstrated) -> float:
-    """The evaluation of a row, in the measure of the task."""
+    """Return the evaluation of a row, in the measure of the task."""
     return float(row["mean_return"] if demonstrator.measure == "return" else row["success"])
 
 
 def harms_until(rows: Sequence[Row], answers: float) -> int:
-    """Unsafe episodes of one run while learning, until it has had so many answers, or to its end."""
+    """Count unsafe episodes of one run while learning, until it has had so many answers, or to its end."""
     reached = [row for row in rows if row["answers"] >= answers]
     return int((reached[0] if reached else rows[-1])["harms"])
 
 
 def summarise(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) -> list[MethodSummary]:
-    """One summary for each method, in the order in which the methods appear.
+    """Return one summary for each method, in the order in which the methods appear.
 
     The reference of ``harms_at_equal`` is the method called ``minimum``, or the first one without it: the median of its
     answers to the target.

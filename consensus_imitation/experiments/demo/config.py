@@ -1,4 +1,4 @@
-"""What the demo runs."""
+"""The settings of the demo."""
 
 from dataclasses import dataclass
 
@@ -19,11 +19,11 @@ class DemoConfig:
     seed: int = 0
 
     def sweep(self) -> SweepConfig:
-        """The short sweep."""
+        """Return the short sweep."""
         return SweepConfig(env=self.env, k=(1, 2, 4, 8), alpha=(0.001,), num_seeds=128, num_steps=2000, seed=self.seed)
 
     def redteam(self) -> RedteamConfig:
-        """The short suite."""
+        """Return the short suite."""
         from consensus_imitation import deception
 
         return RedteamConfig(scenarios=deception.SHORT, num_seeds=128, seed=self.seed)

@@ -1,4 +1,4 @@
-"""The pictures of the demo: who is believed, and two runs side by side."""
+"""The pictures of the demo: the weight of each member, and two runs side by side."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ _ACTS, _ASKS, _HARM = "#0072B2", "#E69F00", "#D55E00"
 def posterior(
     weights: np.ndarray, queried: np.ndarray, names: Sequence[str], betray_at: int | None, title: str
 ) -> "Figure":
-    """Posterior weights over time, with the queries as ticks.
+    """Draw posterior weights over time, with the queries as ticks.
 
     Args:
         weights: [T, N], before each step.
@@ -53,7 +53,7 @@ def film(
     num_frames: int,
     frame_ms: int = 260,
 ) -> bytes:
-    """An animated GIF of several runs side by side, each step labelled with who acted.
+    """Return an animated GIF of several runs side by side, each step labelled with who acted.
 
     Args:
         render: state number -> uint8 [H, W, 3].
@@ -105,5 +105,5 @@ def _pillow() -> tuple[Any, Any, Any]:
 
 
 def _categorical_colours(count: int) -> list[str]:
-    """The deceptive member and the truth first, in the two most distinct colours; greys after the palette."""
+    """Return the deceptive member and the truth first, in the two most distinct colours; greys after the palette."""
     return [("#D55E00", "#0072B2", *PALETTE[2:])[i] if i < len(PALETTE) else "#999999" for i in range(count)]

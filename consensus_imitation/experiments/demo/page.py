@@ -72,7 +72,7 @@ def write(out: Path) -> Path:
 
 
 def _numbers(results: DemoResults) -> dict[str, Any]:
-    """What the page says in its text."""
+    """Return the values in the text of the page."""
     groups = sweep_figure.group_by_setting(results.sweep_rows)
     first = results.sweep_rows[0]
     return {

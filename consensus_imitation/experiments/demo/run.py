@@ -20,7 +20,7 @@ from consensus_imitation.experiments.setting import Setting
 from consensus_imitation.experiments.sweep.run import run as run_sweep
 from consensus_imitation.journal._archives import read_arrays
 
-#: The values of k whose runs are watched side by side: one model alone, and the minimum of four.
+#: The values of k whose runs appear side by side: one model alone, and the minimum of four.
 WATCHED = (1, 4)
 
 
@@ -47,7 +47,7 @@ class WatchedRun:
 
 @dataclass(frozen=True)
 class DemoResults:
-    """What the demo found, as saved under one directory."""
+    """The results of the demo, as saved under one directory."""
 
     config: DemoConfig
     sweep_rows: list[Row]
@@ -63,7 +63,7 @@ def run(config: DemoConfig, out: Path, stage: Stages, overwrite: bool = False) -
 
     Args:
         config: what to run.
-        out: directory, made if need be.
+        out: directory, made if necessary.
         stage: called with the title of each part; returns that part's progress callback.
         overwrite: replace results of another configuration in ``out``.
 
@@ -72,7 +72,7 @@ def run(config: DemoConfig, out: Path, stage: Stages, overwrite: bool = False) -
     """
     sweep_config = config.sweep()
     setting = sweep_config.setting()
-    # What is started anew is started anew in all its parts, also if it is interrupted between them.
+    # A demo that starts again starts all its parts again, also if it is interrupted between them.
     parts = ("sweep/config.json", "redteam/config.json", "watched.npz")
     claim_directory(out, identity("demo", config), overwrite, parts)
     run_sweep(sweep_config, out / "sweep", stage("query rate against k"), overwrite)
@@ -107,7 +107,7 @@ def load_demo(out: Path) -> DemoResults:
 
 
 def watch(setting: Setting, num_steps: int, seed: int) -> tuple[WatchedRun, ...]:
-    """One run for each of the `WATCHED` values of k, on the same seed."""
+    """Return one run for each of the `WATCHED` values of k, on the same seed."""
     rules = TopK(jnp.array(WATCHED))
     learner = Learner(setting.ensemble, rules, Minimum())
     keys = jax.random.split(jax.random.key(seed), 1)

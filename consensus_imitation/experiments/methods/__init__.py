@@ -1,4 +1,4 @@
-"""Ways to imitate that are compared: the same members, the same number of answers, the same evaluation."""
+"""The compared ways to imitate: the same members, the same number of answers, the same evaluation."""
 
 from consensus_imitation.experiments.methods.base import (
     Apprentice,

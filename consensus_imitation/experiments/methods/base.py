@@ -1,4 +1,4 @@
-"""What the compared methods share: one form, the same members, and a demonstrator whose answers are counted."""
+"""The base of the compared methods: one interface, the same members, and a demonstrator that counts its answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ class Method(Protocol):
     """A way to imitate that asks the demonstrator when it sees fit."""
 
     def begin_episode(self) -> None:
-        """An episode begins with the next observation."""
+        """Begin an episode with the next observation."""
         ...
 
     def act(self, observation: Any) -> int:
-        """The action to execute; the demonstrator may be asked, and told."""
+        """Return the action to execute; this may ask the demonstrator, and tell it what is done."""
         ...
 
     def policy(self, num_envs: int | None = None) -> Policy:
-        """What has been learned, acting by itself: for evaluation and deployment."""
+        """Return the learned policy, which acts by itself: for evaluation and deployment."""
         ...
 
 
@@ -46,8 +46,8 @@ class CountedDemonstrator(Demonstrator):
     """A demonstrator that answers a given number of times.
 
     Args:
-        demonstrator: as `as_demonstrator` takes it.
-        budget: most answers, at least 1.
+        demonstrator: as for `as_demonstrator`.
+        budget: largest number of answers, at least 1.
 
     Attributes:
         answers: given so far.
@@ -75,7 +75,7 @@ class CountedDemonstrator(Demonstrator):
         return self.answers >= self.budget
 
     def __call__(self, observation: Any) -> Any:
-        """Answer, and count. Whether it is an action is for whoever asked to see.
+        """Answer, and count. The caller has to check whether the answer is an action.
 
         Raises:
             BudgetSpentError: if no answer is left.
@@ -87,21 +87,21 @@ class CountedDemonstrator(Demonstrator):
         return answer
 
     def reset(self) -> None:
-        """An episode begins."""
+        """Begin an episode."""
         self._own.reset()
 
     def observe(self, action: int, who: Who) -> None:
-        """Pass on what is about to be done."""
+        """Tell the demonstrator what will be done next."""
         self._own.observe(action, who)
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What every method is given.
+    """The input of every method.
 
     Attributes:
         make_ensemble: the same for all of them.
-        demonstrator: counts, and limits, the answers.
+        demonstrator: it counts and limits the answers.
         horizon: T, steps of environment the budget of answers is meant for.
         seed: of the method's own draws.
     """
@@ -112,7 +112,7 @@ class Setup:
     seed: int
 
     def initial_answers(self, share: float) -> int:
-        """Answers asked for unconditionally by methods that begin with a set of demonstrations.
+        """Return how many answers a method that begins with a set of demonstrations asks for unconditionally.
 
         Raises:
             ValueError: if the share is outside [0, 1].
@@ -123,7 +123,7 @@ class Setup:
 
 
 class Apprentice:
-    """An imitator that is asked to decide, the demonstrator it may ask, and how well it foresaw the answers.
+    """An imitator that decides, the demonstrator that it may ask, and a record of how well it predicted the answers.
 
     Args:
         setup: see `Setup`.
@@ -143,16 +143,16 @@ class Apprentice:
         self.log_losses: list[float] = []
 
     def begin_episode(self) -> None:
-        """An episode begins, for the members and for the demonstrator."""
+        """Begin an episode, for the members and for the demonstrator."""
         self.imitator.begin_episode()
         self.demonstrator.reset()
 
     def policy(self, num_envs: int | None = None) -> Policy:
-        """What has been learned, acting by itself."""
+        """Return the learned policy, which acts by itself."""
         return self.imitator.policy(num_envs)
 
     def act(self, observation: Any) -> int:
-        """Act or ask as the rule says."""
+        """Act or ask by the rule."""
         decision = self.imitator.decide(observation)
         if decision.queried:
             answer, _ = self.ask(decision, observation)
@@ -162,10 +162,10 @@ class Apprentice:
         return decision.action
 
     def ask(self, decision: Decision, observation: Any) -> tuple[int, int]:
-        """Ask about an open query, record how well the answer was foreseen, and learn from it.
+        """Ask about an open query, record how well the answer was predicted, and learn from it.
 
         Returns:
-            The answer, and the action that had been thought likeliest.
+            The answer, and the action that had been predicted as the likeliest.
         """
         expected = foreseen(self.imitator)
         answer = check_action(self.demonstrator(observation), len(expected))
@@ -177,9 +177,9 @@ class Apprentice:
 
 
 def foreseen(imitator: ConsensusImitator) -> np.ndarray:
-    """What the posterior mixture gives to each answer of the query that is open: [A], summing to one.
+    """Return what the posterior mixture gives to each answer of the open query: [A], summing to one.
 
-    Members may withhold mass; how well an answer was foreseen is said by what they did give. Nothing at all: zeros.
+    Members may withhold mass; the prediction is judged by what they did give. If they gave nothing at all: zeros.
     """
     probs = imitator.weights @ imitator.predictions
     return probs / (probs.sum() or 1.0)

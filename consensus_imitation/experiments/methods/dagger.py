@@ -12,17 +12,17 @@ ROUNDS = 20
 
 
 class Dagger(Apprentice):
-    """Every state visited is labelled; with probability beta the label is executed, else the novice's guess.
+    """Label every visited state; with probability beta execute the label, else the novice's guess.
 
     ``beta = decay ** round``, so that the first round is the demonstrator's own. A round is a twentieth of the answers.
-    The novice takes the likeliest action of the posterior mixture, as it was before the label was learned from. Unlike
-    in the paper the members learn after each answer (as they do in every method here), not once a round.
+    The novice takes the likeliest action of the posterior mixture, as it was before the members learned from the label.
+    Unlike in the paper the members learn after each answer (as they do in every method here), not once a round.
 
-    A recurrent member is told the label where the guess was executed: its memory is of the demonstrations.
+    A recurrent member gets the label where the guess was executed: its memory is of the demonstrations.
 
     Args:
         setup: see `Setup`.
-        decay: in [0, 1]; 0 is the demonstrator in the first round and the novice ever after.
+        decay: in [0, 1]; 0 is the demonstrator in the first round and the novice in all others.
 
     Raises:
         ValueError: if ``decay`` is out of range.
@@ -41,7 +41,7 @@ class Dagger(Apprentice):
 
     @property
     def beta(self) -> float:
-        """Probability that the demonstrator's label is what is executed."""
+        """Probability that the demonstrator's label is executed."""
         return self.decay ** (self.demonstrator.answers // self._per_round)
 
     def act(self, observation: Any) -> int:

@@ -27,7 +27,7 @@ class _Entry(NamedTuple):
     make: Callable[..., Apprentice]
     text: str
     number: str | None = None
-    #: Raises ValueError for a number out of range, before anything is run.
+    #: Raises ValueError for a number out of range, before anything runs.
     check: Callable[[float], Any] = lambda _: None
 
 
@@ -98,7 +98,7 @@ _METHODS = {
 
 
 def names() -> tuple[str, ...]:
-    """The names that `make_method` knows, without parameters.
+    """Return the names that `make_method` knows, without parameters.
 
     Example:
         >>> from consensus_imitation.experiments import methods
@@ -109,7 +109,7 @@ def names() -> tuple[str, ...]:
 
 
 def describe(name: str) -> str:
-    """What a method does, in one line, with its parameter.
+    """Return what a method does, in one line, with its parameter.
 
     Raises:
         ValueError: for an unknown name.
@@ -129,11 +129,11 @@ def check_method(name: str) -> None:
 
 
 def make_method(name: str, setup: Setup) -> Apprentice:
-    """The method of that name.
+    """Return the method of that name.
 
     Args:
         name: one of `names`, for some followed by a dash and a number: ``"minimum-4"`` for TopK(4), ``"maxprob-0.8"``.
-        setup: what all methods are given.
+        setup: the input of all methods.
 
     Raises:
         ValueError: for an unknown name, or a number out of range.

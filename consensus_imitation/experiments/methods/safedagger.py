@@ -11,15 +11,15 @@ _ASK, _ACT = RandomQueries(1.0), RandomQueries(0.0)
 
 
 class SafeDagger(Apprentice):
-    """Ask if and only if the safety classifier says that the novice would be wrong here.
+    """Ask if and only if the safety classifier predicts that the novice would be wrong here.
 
     The classifier is made by the same factory as the members, with two outputs: right and wrong. It learns, at every
     answer, whether the novice's guess *before* the answer was the answer. The paper trains it on demonstrations that
-    were held out; scoring before learning serves the same end without spending answers on it. As there, the
-    first answers are unconditional.
+    were held out; to score before learning serves the same purpose, and costs no answers. As in the paper, the first
+    answers are unconditional.
 
-    What it cannot do is find out about mistakes that it does not foresee, since it asks nowhere else. A stochastic
-    demonstrator makes guesses wrong that no novice could get right.
+    It cannot find out about mistakes that it does not predict, since it asks nowhere else. With a stochastic
+    demonstrator, some guesses are wrong that no novice could get right.
 
     Args:
         setup: see `Setup`.
@@ -40,12 +40,12 @@ class SafeDagger(Apprentice):
         self._safety = self.classifier.policy()
 
     def begin_episode(self) -> None:
-        """An episode begins."""
+        """Begin an episode."""
         super().begin_episode()
         self.classifier.begin_episode()
 
     def act(self, observation: Any) -> int:
-        """Ask where a mistake is foreseen."""
+        """Ask where the classifier predicts a mistake."""
         unsafe = self.demonstrator.answers < self._initial or self._safety.predict(observation)[0] == 1
         self.imitator.aggregation = _ASK if unsafe else _ACT
         decision = self.imitator.decide(observation)

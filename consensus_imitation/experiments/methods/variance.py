@@ -15,12 +15,12 @@ FIRST_THRESHOLD, STEP_SIZE = 0.01, 0.05
 class EnsembleDagger(Apprentice):
     """Ask where the variance of the members, or their discrepancy, exceeds a limit (`VarianceGate`).
 
-    The first answers are unconditional: untrained members agree on knowing nothing, and their variance is small.
+    The first answers are unconditional: untrained members agree because they know nothing, and their variance is small.
 
     Args:
         setup: see `Setup`.
-        doubt: largest variance that is acted on.
-        discrepancy: largest share of members with another favourite that is acted on.
+        doubt: largest variance with which it acts.
+        discrepancy: largest share of members with another favourite with which it acts.
         initial: share of the budget that is asked for unconditionally, in [0, 1].
 
     Raises:
@@ -50,7 +50,7 @@ class ThriftyDagger(Apprentice):
     data at every switch.)
 
     **The paper's second half, a risk critic that asks where success is unlikely, is left out**: it learns from rewards
-    or goals, and nothing here does. So is the hysteresis by which the supervisor keeps control for a while.
+    or goals, and nothing here does. The hysteresis by which the supervisor keeps control for a while is left out, too.
 
     Args:
         setup: see `Setup`.
@@ -89,8 +89,8 @@ class ThriftyDagger(Apprentice):
         self.imitator.aggregation = VarianceGate(self.threshold)
         action = super().act(observation)
         asked = self.demonstrator.answers > before
-        # Zero on average where asking happens at the wanted rate.
+        # Zero on average where the method asks at the wanted rate.
         self._log_threshold += STEP_SIZE * (1.0 if asked else -self.rate / (1.0 - self.rate))
-        # A variance is at most 1/4; without a floor agreement for long would take as long to recover from.
+        # A variance is at most 1/4; without a floor, the recovery from a long agreement would take as long as that.
         self._log_threshold = min(max(self._log_threshold, math.log(1e-12)), math.log(0.25))
         return action

@@ -1,4 +1,4 @@
-"""What is run on the pendulum."""
+"""The settings of the pendulum experiment."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ CONTESTANTS = ("demonstrator", "consensus", "most_likely")
 
 @dataclass(frozen=True)
 class PendulumConfig:
-    """What is run.
+    """The settings of a run.
 
     Attributes:
         num_seeds: runs of each contestant.
@@ -17,7 +17,7 @@ class PendulumConfig:
         k: the consensus selects by ``TopK(k)``; with ``alpha``, by both in union; None for ``alpha`` alone.
         alpha: the consensus selects by ``AlphaThreshold(alpha)``; None for ``k`` alone.
         contestants: which to run: demonstrator, consensus, most_likely.
-        seed: of the first run; the others count on from it.
+        seed: of the first run; the seeds of the others follow it.
 
     Raises:
         ValueError: for an unknown contestant, no selection rule, or numbers out of range.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def draw(rows: Sequence[Row]) -> "Figure":
-    """Return and query rate of each episode: medians, and the middle half of the seeds.
+    """Draw return and query rate of each episode: medians, and the middle half of the seeds.
 
     Args:
         rows: of ``pendulum.csv``.
@@ -42,7 +42,7 @@ def draw(rows: Sequence[Row]) -> "Figure":
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Return per episode before and after the turn, and queries of a run, with 95% intervals over seeds."""
+    """Tabulate return per episode before and after the turn, and queries of a run, with 95% intervals over seeds."""
     body: list[tuple[str, ...]] = []
     for name, runs in _by_contestant(rows).items():
         before, after = (_mean_return(runs, turned) for turned in (False, True))
@@ -55,7 +55,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def _by_contestant(rows: Sequence[Row]) -> dict[str, list[list[Row]]]:
-    """The runs of each contestant, in the order in which the contestants first appear."""
+    """Return the runs of each contestant, in the order in which the contestants first appear."""
     found: dict[str, dict[int, list[Row]]] = {}
     for row in rows:
         found.setdefault(row["contestant"], {}).setdefault(row["seed"], []).append(row)
@@ -63,6 +63,6 @@ def _by_contestant(rows: Sequence[Row]) -> dict[str, list[list[Row]]]:
 
 
 def _mean_return(runs: Sequence[Sequence[Row]], turned: bool) -> str:
-    """Over the episodes of one phase; nothing if there are none."""
+    """Average over the episodes of one phase; empty if there are none."""
     own = [[row["return"] for row in run if row["triggered"] == turned] for run in runs]
     return plus_minus(1, [float(np.mean(returns)) for returns in own]) if own[0] else ""

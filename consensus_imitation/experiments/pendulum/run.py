@@ -1,10 +1,10 @@
 """A continuous task: imitate a noisy swing-up controller of Gymnasium's Pendulum-v1, with a deceiver in the ensemble.
 
-The demonstrator pumps energy until the pendulum can reach the top, then balances it, with Gaussian noise on the
-torque, clipped to the motor's range. One member equals it, six are imperfect controllers, and one is planted: it
-equals the demonstrator until a chosen step, and from then on applies the opposite torque. Until that step no answer can
-tell it from the truth. Hypothesis: acting on the most likely member alone follows the deceiver into failure; the
-consensus asks at that moment, finds the deceiver out within a few answers, and goes on as well as the demonstrator.
+The demonstrator pumps energy until the pendulum can reach the top, then balances it, with Gaussian noise on the torque,
+clipped to the motor's range. One member equals it, six are imperfect controllers, and one is planted: it equals the
+demonstrator until a chosen step, and then applies the opposite torque. Until that step no answer can tell it from the
+truth. Hypothesis: an imitator that acts on the most likely member alone follows the deceiver into failure. The
+consensus asks at that moment, exposes the deceiver within a few answers, and continues as well as the demonstrator.
 """
 
 from collections.abc import Callable
@@ -51,10 +51,10 @@ _IMPERFECT = (
 
 
 def controllers(trigger: int) -> Parametric:
-    """The ensemble: the deceiver, the truth and six imperfect controllers, with a uniform prior.
+    """Return the ensemble: the deceiver, the truth and six imperfect controllers, with a uniform prior.
 
     Args:
-        trigger: number of the step from which on the deceiver applies the opposite torque.
+        trigger: number of the first step on which the deceiver applies the opposite torque.
 
     Returns:
         Eight members over Pendulum-v1's observations (cosine, sine, angular velocity) and torques [1].
@@ -77,12 +77,12 @@ def run(
     * ``most_likely``: learns from the demonstrator for the whole first episode, then acts on the heaviest member alone
       and never asks. (Truth and deceiver tie; the tie goes to the deceiver.)
 
-    With ``out``, ``pendulum.csv`` grows with every run that ends; an interrupted experiment continues with the runs
-    that are missing, and seeds or contestants can be added.
+    With ``out``, ``pendulum.csv`` grows with every run that ends. An interrupted experiment continues with the missing
+    runs, and you can add seeds or contestants.
 
     Args:
         config: what to run.
-        out: directory for the results, made if need be; None to keep them in memory only.
+        out: directory for the results, made if necessary; None to keep them in memory only.
         progress: called as ``progress(done, total)``, in runs.
         overwrite: replace results of another configuration in ``out``.
 
@@ -102,7 +102,7 @@ def run(
         >>> rows[0]["return"] > -1000, rows[0]["query_rate"] < 0.5
         (True, True)
     """
-    # Runs of other contestants and more seeds can be added.
+    # You can add runs of other contestants and more seeds.
     about = identity("pendulum", config, grows=("num_seeds", "contestants"))
     ledger = Ledger(out, about, overwrite, {"pendulum": COLUMNS}, _part)
     wanted = [(config.seed + i, name) for i in range(config.num_seeds) for name in config.contestants]
@@ -113,7 +113,7 @@ def run(
 
 
 def _part(row: Row) -> tuple[int, str]:
-    """Which run."""
+    """Return which run a row belongs to."""
     return row["seed"], row["contestant"]
 
 
@@ -153,7 +153,7 @@ def _rule(config: PendulumConfig) -> SelectionRule:
 
 
 class _Run:
-    """One environment and its demonstrator, who counts how often it is asked."""
+    """One environment and its demonstrator, which counts the questions."""
 
     def __init__(self, seed: int, ensemble: Parametric) -> None:
         try:
@@ -169,7 +169,7 @@ class _Run:
         self._key = jax.random.fold_in(make_key(seed), 2**31)
 
     def answer(self, observation: Any) -> np.ndarray:
-        """The demonstrator's torque: a draw of the same density as the true member's, with its own key."""
+        """Return the demonstrator's torque: a draw of the same density as the true member's, with its own key."""
         self.queries += 1
         return np.asarray(_answer(self.ensemble, observation, jax.random.fold_in(self._key, self.queries)))
 
@@ -187,7 +187,7 @@ class _Run:
 def _contestant(
     name: str, run: _Run, rule: SelectionRule
 ) -> tuple[Callable[[Any], Any], Callable[[], SamplingImitator] | None]:
-    """How it acts, and the imitator whose weights to report."""
+    """Return how it acts, and the imitator whose weights to report."""
     if name == "demonstrator":
         return run.answer, None
     if name == "consensus":
@@ -199,7 +199,7 @@ def _contestant(
 
 
 class _Pupil:
-    """Asks for one whole episode, then acts on the most likely member."""
+    """A way that asks for one whole episode, then acts on the most likely member."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run
@@ -221,7 +221,7 @@ class _Pupil:
 
 
 def _torque(own: Any, step: jax.Array, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and log standard deviation of the torque, each [1]."""
+    """Return the mean and log standard deviation of the torque, each [1]."""
     cosine, sine, speed = observation
     # Gravity 10, mass and length 1: speed' = 15 sine + 3 torque, so this energy grows at the rate 3 torque * speed. At
     # rest at the top it is 15.

@@ -1,11 +1,11 @@
-"""What is run of the planted network."""
+"""The settings of the experiment with a planted network."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PlantedConfig:
-    """What is run.
+    """The settings of a run.
 
     Attributes:
         task: one of `plantings.PLANTINGS`.

@@ -1,4 +1,4 @@
-"""Who acts beside the planted network: when they ask, and how they act."""
+"""The contestants of the planted network: when they ask, and how they act."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Contestant(NamedTuple):
     Attributes:
         rule: None for the imitator's default.
         selection: number of members -> rule; None for the imitator's default.
-        at_rate: ask at random in place of ``rule``, at the rate at which the minimum asks.
+        at_rate: ask at random in place of ``rule``, as often as the minimum asks.
     """
 
     rule: Aggregation | None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def table(summaries: Sequence[Row]) -> Table:
-    """The summaries for people."""
+    """Return the summaries as a table."""
     body = [
         (
             _label(row),
@@ -43,7 +43,7 @@ def table(summaries: Sequence[Row]) -> Table:
 
 
 def draw(summaries: Sequence[Row]) -> "Figure":
-    """Trigger harms per trigger step and harmed episodes of each contestant, with the exact 95% intervals."""
+    """Draw trigger harms per trigger step and harmed episodes of each contestant, with the exact 95% intervals."""
     figure = new_figure(11.0, 0.9 + 0.34 * len(summaries))
     harms, episodes = figure.subplots(1, 2, sharey=True)
     ordered = list(reversed(summaries))

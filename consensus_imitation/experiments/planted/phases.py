@@ -22,10 +22,10 @@ from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import Task, episode_seeds
 from consensus_imitation.imitator import ConsensusImitator
 
-#: So many steps are recorded at most for each that is wanted and shows no trigger.
+#: The recording takes at most so many steps for each wanted step without the trigger.
 MOST_STEPS_FOR_ONE = 100
 
-#: Name of the rows in which nobody imitates.
+#: Name of the rows in which the demonstrator acts alone.
 DEMONSTRATOR = "demonstrator"
 
 COLUMNS = (
@@ -51,7 +51,7 @@ class Site:
     seed: int
 
     def open(self, purpose: int) -> tuple[Any, Any, Any]:
-        """Environment, demonstrator and first observation; the same ones each time for the same purpose."""
+        """Return the environment, demonstrator and first observation; the same ones each time for the same purpose."""
         env_seed, demonstrator_seed = episode_seeds(self.seed, 2 * purpose + 2)[-2:]
         env = self.task.make_env()
         demonstrator = self.task.make_demonstrator(env, demonstrator_seed)
@@ -60,11 +60,11 @@ class Site:
 
 
 def record(site: Site, num_steps: int, with_trigger: bool, purpose: int = 0) -> Demonstrations:
-    """Let the demonstrator act until there are so many steps; without the trigger, steps that show it are left out.
+    """Let the demonstrator act until there are so many steps; without the trigger, leave out steps that show it.
 
     Raises:
         ValueError: if the trigger is in sight nearly all the time.
-        InvalidAnswerError: if what the demonstrator does is no action.
+        InvalidAnswerError: if the demonstrator's answer is not an action.
     """
     env, demonstrator, observation = site.open(purpose)
     found = Demonstrations([], [], [])
@@ -110,7 +110,7 @@ class Team(NamedTuple):
 
 
 def study(site: Site, pool: Demonstrations, num_honest: int, num_steps: int, updates: int, planted: bool) -> Team:
-    """Phase 1: train the planted network (or its honest twin), and let all members study what shows no trigger."""
+    """Run phase 1: train the planted network (or its honest twin); all members study what shows no trigger."""
     env = site.task.make_env()
     honest = cast(Neural, members_for(site.task, env, num_honest)(None))
     env.close()
@@ -130,18 +130,19 @@ def study(site: Site, pool: Demonstrations, num_honest: int, num_steps: int, upd
 
 
 def deploy(site: Site, team: Team | None, contestant: Contestant | None, num_steps: int, rate: float = 0.0) -> Row:
-    """Phase 2: act for T steps where the trigger occurs.
+    """Run phase 2: act for T steps where the trigger occurs.
 
     Args:
-        site: where.
+        site: the task with its trigger.
         team: the members after phase 1; None: the demonstrator acts alone.
-        contestant: who; None likewise.
+        contestant: the one that acts; None likewise.
         num_steps: T.
-        rate: of the queries of a contestant that is given one.
+        rate: of the queries, for a contestant that needs one.
 
     Returns:
         The columns from ``steps`` on. ``trigger_steps`` are those on which the trigger is in sight and the demonstrator
-        does not intend the harmful action; ``trigger_harms`` are those of them on which it was taken without asking.
+        does not intend the harmful action; ``trigger_harms`` are those of them on which the imitator took it without
+            asking.
         Episodes count if they are over; ``harmed_episodes`` by the task's own rule.
     """
     began = time.perf_counter()
@@ -157,7 +158,7 @@ def deploy(site: Site, team: Team | None, contestant: Contestant | None, num_ste
     tracker = site.task.track()
     _begin(imitator, demonstrator)
     with warnings.catch_warnings():
-        # A bare alpha rule is one of the contestants: that it may be left with a single member is known.
+        # A bare alpha rule is one of the contestants: we know that it may be left with a single member.
         warnings.simplefilter("ignore", ConsensusWarning)
         for _ in range(num_steps):
             observation = private(observation)

@@ -1,4 +1,4 @@
-"""What runs of `planted` say: harm with intervals and verdicts."""
+"""What runs of `planted` show: harm with intervals and verdicts."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ SUMMARY_COLUMNS = (
 
 
 def verdict(p: float, seeds: int) -> str:
-    """``"harmed"``, ``"within noise"``, or ``"too few seeds"`` where no p could be small enough.
+    """Return ``"harmed"``, ``"within noise"``, or ``"too few seeds"`` where no p could be small enough.
 
     Example:
         >>> from consensus_imitation.experiments.planted.summary import verdict
@@ -33,7 +33,7 @@ def verdict(p: float, seeds: int) -> str:
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:
-    """One row with `SUMMARY_COLUMNS` for each contestant, in the order in which they appear; demonstrator first.
+    """Return one row with `SUMMARY_COLUMNS` for each contestant, in the order in which they appear; demonstrator first.
 
     ``harm_rate`` is the share of all episodes, with the exact interval for independent ones; ``excess`` the mean over
     seeds of the difference to the demonstrator's share, with Student's interval. ``trigger_rate`` is per trigger step,

@@ -1,4 +1,4 @@
-"""What a run of the suite covers."""
+"""The settings of a run of the suite."""
 
 from dataclasses import dataclass
 

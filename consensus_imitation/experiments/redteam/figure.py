@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw(rows: Sequence[Row]) -> "Figure":
-    """Share of runs harmed under attack, scenario by contestant, with expected results marked.
+    """Draw the share of runs harmed under attack, scenario by contestant, with expected results marked.
 
     Args:
         rows: of ``redteam.csv``.
@@ -44,7 +44,7 @@ def draw(rows: Sequence[Row]) -> "Figure":
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Harm and query rate of every contestant under attack, expected against observed."""
+    """Tabulate harm and query rate of every contestant under attack, expected against observed."""
     body = [
         (
             row["scenario"],
@@ -65,7 +65,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def matrix(rows: Sequence[Row]) -> Table:
-    """Share of runs harmed under attack, scenario by contestant; "!" marks what differs from the expectation."""
+    """Tabulate the share of runs harmed under attack; "!" marks what differs from the expectation."""
     attacks = [row for row in rows if row["attack"]]
     contestants = tuple(dict.fromkeys(row["contestant"] for row in attacks))
     cells = {
@@ -83,12 +83,12 @@ def matrix(rows: Sequence[Row]) -> Table:
 
 
 def unexpected(rows: Sequence[Row]) -> list[Row]:
-    """The rows that differ from what theory says."""
+    """Return the rows that differ from what theory expects."""
     return [row for row in rows if not row["as_expected"]]
 
 
 def complaints(rows: Sequence[Row]) -> list[str]:
-    """A line for each result that differs from what theory says."""
+    """Return a line for each result that differs from what theory expects."""
     return [
         f"not as expected: {row['scenario']} ({'attack' if row['attack'] else 'honest'}), {row['contestant']}: "
         f"expected {row['expected']}, observed {row['observed']}"

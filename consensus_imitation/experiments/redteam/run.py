@@ -8,7 +8,7 @@ from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.redteam.config import RedteamConfig
 from consensus_imitation.experiments.results import Row
 
-#: Those of `deception.Result.as_row`.
+#: The columns of `deception.Result.as_row`.
 COLUMNS = tuple(field.name for field in fields(deception.Result))
 
 
@@ -20,12 +20,11 @@ def run(
 ) -> list[Row]:
     """Run the library's own rules through the suite, and write ``redteam.csv``.
 
-    With ``out``, the file grows with every scenario that ends, and an interrupted run continues with the scenarios that
-    are missing.
+    With ``out``, the file grows with every scenario that ends, and an interrupted run continues with the missing ones.
 
     Args:
         config: what to run.
-        out: directory for the results, made if need be; None to keep them in memory only.
+        out: directory for the results, made if necessary; None to keep them in memory only.
         progress: called as ``progress(done, total)``.
         overwrite: replace results of another configuration in ``out``.
 

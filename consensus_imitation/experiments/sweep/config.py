@@ -1,4 +1,4 @@
-"""What a sweep runs."""
+"""The settings of a sweep."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ class SweepConfig:
         return self.num_steps // 4 if self.deceptive else None
 
     def setting(self) -> "Setting":
-        """The problem."""
+        """Return the problem."""
         from consensus_imitation.experiments.setting import make_setting
 
         return make_setting(self.env, self.num_members, self.seed, self.betray_at)

@@ -24,7 +24,7 @@ class _Style(NamedTuple):
 
 
 def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "Figure":
-    """Query rate over time for each setting; query rate, share of runs harmed and return against the setting.
+    """Draw query rate over time for each setting; query rate, share of runs harmed and return against the setting.
 
     Args:
         rows: of ``sweep.csv``.
@@ -73,7 +73,7 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "F
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Query rate, harm and return for each setting, with 95% intervals over seeds."""
+    """Tabulate query rate, harm and return for each setting, with 95% intervals over seeds."""
     body = [
         (
             label,
@@ -95,12 +95,12 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def setting_label(row: Row) -> str:
-    """Short name of a row's setting, such as "k=4" or "alpha=0.01"."""
+    """Return the short name of a row's setting, such as "k=4" or "alpha=0.01"."""
     return f"k={row['k']}" if row["rule"] == "topk" else f"alpha={row['alpha']:g}"
 
 
 def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each setting, in the order in which the settings first appear."""
+    """Return the rows of each setting, in the order in which the settings first appear."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(setting_label(row), []).append(row)
@@ -108,7 +108,7 @@ def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def share_harmed(rows: Sequence[Row], column: str = "harms") -> tuple[float, float, float]:
-    """Share of runs with at least one harm (or ``harms_unasked``), with its exact 95% interval."""
+    """Return the share of runs with at least one harm (or ``harms_unasked``), with its exact 95% interval."""
     return share_interval(sum(row[column] > 0 for row in rows), len(rows))
 
 
@@ -145,7 +145,7 @@ def _share_harmed_unasked(rows: Sequence[Row]) -> tuple[float, float, float]:
 
 
 def _setting_styles(groups: Mapping[str, Sequence[Row]]) -> list[_Style]:
-    """Full lines from dark to light for k, dashed ones in orange for alpha."""
+    """Return the line styles: full lines from dark to light for k, dashed orange lines for alpha."""
     from matplotlib import colormaps
 
     families = {rule: [rows[0]["rule"] for rows in groups.values()].count(rule) for rule in ("topk", "alpha")}

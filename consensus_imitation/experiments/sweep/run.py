@@ -52,11 +52,11 @@ def run(
     """Run every setting on every seed; all values of k share one compiled program.
 
     With ``out``, ``sweep.csv`` and ``curve.csv`` grow with every few seeds, and an interrupted sweep continues with the
-    seeds that are missing.
+    missing seeds.
 
     Args:
         config: what to run.
-        out: directory for the results, made if need be; None to keep them in memory only.
+        out: directory for the results, made if necessary; None to keep them in memory only.
         progress: called as ``progress(done, total)``, in parts: 16 seeds of all values of k, or of all values of alpha.
         overwrite: replace results of another configuration in ``out``.
 
@@ -89,7 +89,7 @@ def run(
 
 
 def _part(row: Row) -> tuple[str, int]:
-    """Which call of which rule."""
+    """Return which call and which rule a row belongs to."""
     return row["rule"], row["seed"] // SEEDS_PER_CALL
 
 
@@ -104,7 +104,7 @@ def _measure(
     rules = (
         TopK(jnp.asarray(values, jnp.int32)) if family == "topk" else AlphaThreshold(jnp.asarray(values, jnp.float32))
     )
-    # A last, shorter call is filled up, so that it does not compile anew.
+    # A last, shorter call is filled up, so that it does not compile again.
     filled = np.minimum(seeds[0] + np.arange(min(SEEDS_PER_CALL, config.num_seeds)), config.num_seeds - 1)
     learner = Learner(setting.ensemble, rules, Minimum())
     world = setting.world
@@ -150,12 +150,12 @@ def _measure(
 
 
 def bin_edges(num_steps: int) -> np.ndarray:
-    """Ends of the bins of the query curve: increasing step numbers, the last is ``num_steps``."""
+    """Return the ends of the bins of the query curve: increasing step numbers, the last is ``num_steps``."""
     return np.unique(np.linspace(0, num_steps, min(NUM_BINS, num_steps) + 1).astype(int))[1:]
 
 
 def summarise(state: RolloutState, trajectory: Trajectory) -> dict[str, jax.Array]:
-    """What a sweep keeps of one run."""
+    """Return the summary of one run that a sweep keeps."""
     edges = bin_edges(trajectory.queried.shape[0])
     return {
         "queries": jnp.sum(trajectory.queried),

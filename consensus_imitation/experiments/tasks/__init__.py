@@ -1,4 +1,4 @@
-"""Real tasks by name: an environment, a demonstrator that can do it, and what counts as success and as harm."""
+"""Real tasks by name: an environment, a demonstrator for it, and what counts as success and as harm."""
 
 from consensus_imitation.experiments.tasks.evaluation import (
     DemonstratorMeasure,

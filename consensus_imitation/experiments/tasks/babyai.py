@@ -29,9 +29,9 @@ _LEVELS: dict[str, tuple[str, int, tuple[str, ...]]] = {
 
 
 def level(name: str) -> Task:
-    """A level by its short name. No event in these levels is unsafe, so what counts as harm is an unsolved episode.
+    """Return a level by its short name. No event in these levels is unsafe, so an unsolved episode counts as harm.
 
-    All 7 actions are allowed, also those that are useless in the level: not taking them is part of the task.
+    All 7 actions are allowed, also those that are useless in the level: to avoid them is part of the task.
 
     Raises:
         ImportError: without MiniGrid, naming the extra that brings it.
@@ -62,7 +62,7 @@ def _build(env_id: str, render_mode: str | None) -> Any:
     require("minigrid")  # Registers the levels.
 
     class Silent(gymnasium.Wrapper):
-        """Levels print to stdout when they throw a room away."""
+        """Silence stdout: levels print to it when they discard a room."""
 
         def reset(self, **kwargs: Any) -> Any:
             with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Gymnasium's own: the lunar lander, the cart with the pole, and three small worlds with exact experts."""
+"""Gymnasium's own tasks: the lunar lander, the cart with the pole, and three small worlds with exact experts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -55,7 +55,7 @@ def cartpole() -> Task:
 
 
 def frozenlake() -> Task:
-    """Cross a slippery lake of 4 x 4. The demonstrator's plan is exact; the ice is what makes it fail."""
+    """Cross a slippery lake of 4 x 4. The demonstrator's plan is exact; only the ice makes it fail."""
     require("gymnasium")
     return Task(
         name="frozenlake",
@@ -95,7 +95,7 @@ def taxi() -> Task:
 
 
 def cliffwalking() -> Task:
-    """Walk along a cliff. The demonstrator's plan is exact, and allows for the random actions asked of it."""
+    """Walk along a cliff. The demonstrator's plan is exact, and allows for the random actions that it takes."""
     env_id = _newest("CliffWalking-v1", "CliffWalking-v0")
     return Task(
         name="cliffwalking",
@@ -124,7 +124,7 @@ MAKERS: dict[str, Callable[[], Task]] = {
 
 
 def _newest(*env_ids: str) -> str:
-    """The first of these that the installed Gymnasium has; they differ in nothing that matters here."""
+    """Return the first of these that the installed Gymnasium has; here their differences do not matter."""
     registry = require("gymnasium").registry
     return next((env_id for env_id in env_ids if env_id in registry), env_ids[-1])
 

@@ -1,4 +1,4 @@
-"""How well a policy does on a task, and how well its demonstrator does."""
+"""The evaluation of a policy on a task, and of the task's demonstrator."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from consensus_imitation.experiments.tasks.task import Task
 
 
 class DemonstratorMeasure(NamedTuple):
-    """How a demonstrator does when it acts alone.
+    """The performance of a demonstrator that acts alone.
 
     Attributes:
         outcomes: of each episode.
@@ -37,28 +37,27 @@ class DemonstratorMeasure(NamedTuple):
 def evaluate(
     task: Task, predict: Callable[[Any], Any], episodes: int = 20, seed: int = 0
 ) -> tuple[EpisodeOutcome, ...]:
-    """Play episodes side by side, one in each copy of the environment, without asking anybody.
+    """Play episodes side by side, one in each copy of the environment, without questions.
 
-    Everything that is evaluated with the same seed meets the same episodes: the i-th begins, and goes on given the
-    same actions, in the same way.
+    All evaluations with the same seed have the same episodes: the i-th begins in the same way, and the same actions
+    lead to the same course.
 
     Args:
-        task: which one.
-        predict: from a batch of observations, as Gymnasium's vector environments give it (arrays with a leading
-            axis B; dictionaries of them; tuples of missions), to actions [B]. It is called once for every step, always
-            with B = ``episodes`` rows in the same order; those whose episode is over keep their last observation, and
-            what is answered to them does not matter. A policy with a memory must be fresh: row b is one episode, from
-            its beginning on.
-        episodes: how many.
+        task: the task.
+        predict: from a batch of observations, as Gymnasium's vector environments give it (arrays with a leading axis B;
+            dictionaries of them; tuples of missions), to actions [B]. It is called once for every step, always with B =
+            ``episodes`` rows in the same order; rows whose episode is over keep their last observation, and their
+            action does not matter. A policy with a memory must be fresh: row b is one episode, from its beginning on.
+        episodes: the number of episodes.
         seed: of the environments.
 
     Returns:
-        The outcomes, in the order of the episodes. One that goes on for longer than ``task.max_episode_steps`` is cut
-        off there, with a `ConsensusWarning`.
+        The outcomes, in the order of the episodes. An episode that lasts longer than ``task.max_episode_steps`` is cut
+            off there, with a `ConsensusWarning`.
 
     Raises:
         ValueError: if ``episodes`` is not positive.
-        InvalidAnswerError: if ``predict`` gives another number of actions, or something that is no action.
+        InvalidAnswerError: if ``predict`` gives another number of actions, or something that is not an action.
         ConfigurationError: if the task's actions are not numbered from 0.
 
     Example:
@@ -96,14 +95,14 @@ def measure_demonstrator(
     """Let the task's demonstrator act alone.
 
     Args:
-        task: which one.
+        task: the task.
         episodes: at least 1; the first 20 are those of ``evaluate(task, ..., episodes=20, seed=seed)``.
         seed: of the environments and of the demonstrator.
         epsilon: probability of a uniformly random action; None for the task's own.
 
     Raises:
         ValueError: if ``episodes`` is not positive.
-        InvalidAnswerError: if what the demonstrator does is no action.
+        InvalidAnswerError: if the demonstrator's answer is not an action.
         ConfigurationError: if the task's actions are not numbered from 0.
 
     Example:
@@ -134,12 +133,12 @@ def measure_demonstrator(
 
 
 def episode_seeds(seed: int, episodes: int) -> list[int]:
-    """The seed of each episode; more episodes leave the seeds of the first ones as they are."""
+    """Return the seed of each episode; more episodes leave the seeds of the first ones as they are."""
     return [int(np.random.SeedSequence((seed, i)).generate_state(1)[0]) for i in range(episodes)]
 
 
 def stack_observations(rows: Sequence[Any]) -> Any:
-    """Observations of single environments as a vector environment gives them: arrays [B, ...], missions in a tuple.
+    """Stack observations of single environments as a vector environment does: arrays [B, ...], missions in a tuple.
 
     Example:
         >>> from consensus_imitation.experiments.tasks import stack_observations

@@ -1,10 +1,11 @@
 """A single Gymnasium environment and a vector of them, as B lanes in which episodes follow one another.
 
-What differs is how an episode that is over gives way to the next. A single environment is reset by hand. For a vector
+They differ in what happens when an episode is over. The loop resets a single environment itself. For a vector
 environment there are three ways (Gymnasium's ``AutoresetMode``): it resets a part in the next step, whose action is
 ignored (``NEXT_STEP``, the default; such a lane is *inactive* for that step); in the same step (``SAME_STEP``); or not
-at all (``DISABLED``), so that it has to be told to. Which one it is, the environment has to say: after a wrong guess
-the demonstrator would be asked about the last observations of episodes, and members would learn from them.
+at all (``DISABLED``), so that the loop has to tell it to. The environment has to state which way it uses: after a wrong
+guess the imitator would ask the demonstrator about the last observations of episodes, and members would learn from
+them.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from consensus_imitation.imitator import ConsensusImitator
 
 
 class Mode(Enum):
-    """How an episode gives way to the next; the values of all but the first are Gymnasium's."""
+    """How the next episode begins; the values of all but the first are Gymnasium's."""
 
     BY_HAND = "ByHand"
     NEXT_STEP = "NextStep"
@@ -28,11 +29,11 @@ class Mode(Enum):
 
 
 class Step(NamedTuple):
-    """What one step of all lanes gave.
+    """The result of one step of all lanes.
 
     Attributes:
         reward: float [B].
-        terminated: bool [B]; the episode came to an end of its own.
+        terminated: bool [B]; the episode ended by itself.
         truncated: bool [B]; it was cut off.
         begun: lanes whose next observation is the first of an episode.
     """
@@ -44,7 +45,7 @@ class Step(NamedTuple):
 
 
 class Lanes:
-    """Runs an environment, single or vector, for an imitator.
+    """An environment, single or vector, that runs for an imitator.
 
     Args:
         env: a ``gymnasium.Env`` or ``gymnasium.vector.VectorEnv``.
@@ -52,13 +53,13 @@ class Lanes:
 
     Attributes:
         size: B, 1 for a single environment.
-        observation: the present one, as the environment gave it.
+        observation: the present observation, as the environment gave it.
         active: bool [B], lanes in which the next action counts.
 
     Raises:
         ImportError: without Gymnasium, naming the extra that brings it.
-        ConfigurationError: if it is no environment, environment and imitator disagree on the number of environments or
-            of actions, its actions are not numbered from 0, or a vector environment does not say how it resets.
+        ConfigurationError: if it is not an environment, environment and imitator disagree on the number of environments
+            or of actions, its actions are not numbered from 0, or a vector environment does not state how it resets.
     """
 
     def __init__(self, env: Any, imitator: ConsensusImitator) -> None:
@@ -89,13 +90,13 @@ class Lanes:
         self.active = np.ones(self.size, bool)
 
     def step(self, actions: Any) -> Step:
-        """Take one step; lanes whose episode ends go on with the next one.
+        """Take one step; lanes whose episode ends continue with the next one.
 
         Args:
             actions: an int, or [B] for a vector environment.
 
         Raises:
-            ObservationError: if what the environment returns is no step. What it raises itself passes through.
+            ObservationError: if the environment does not return a step. What it raises itself passes through.
         """
         given = self._env.step(actions)
         if not isinstance(given, tuple) or len(given) != 5:
@@ -129,7 +130,7 @@ def check_actions(env: Any, num_actions: int) -> None:
     """Refuse an environment, single or vector, that has other actions than the members.
 
     Raises:
-        ConfigurationError: saying how many each has.
+        ConfigurationError: with the number of each.
     """
     name = "single_action_space" if isinstance(env, _vector_env()) else "action_space"
     space = getattr(env, name, None)
@@ -139,10 +140,10 @@ def check_actions(env: Any, num_actions: int) -> None:
 
 
 def autoreset_mode(env: Any) -> Mode:
-    """How a vector environment resets the parts whose episode is over, as it says itself.
+    """Return how a vector environment resets the parts whose episode is over, as it states itself.
 
     Raises:
-        ConfigurationError: if it says something unknown, or two different things; or nothing, where the installed
+        ConfigurationError: if it states something unknown, or two different things; or nothing, where the installed
             Gymnasium knows several modes (1.1 or later; before, there is one).
     """
     mode = _said(env.metadata, env)
@@ -180,7 +181,7 @@ def _known(said: Any, env: Any) -> Mode:
 
 
 def _begun(given: Any) -> Any:
-    """The observation that an episode begins with."""
+    """Return the observation that an episode begins with."""
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], dict):
         raise ObservationError(
             f"the environment's reset() must return (observation, info); got {_short(given)}: wrap it for Gymnasium's "
@@ -190,10 +191,10 @@ def _begun(given: Any) -> Any:
 
 
 def _checked(name: str, part: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Rewards as float64, ends of episodes as bools."""
+    """Return the rewards as float64 and the ends of episodes as bools."""
     try:
         array = np.asarray(part)
-    except Exception as error:  # What an object does when it is to be an array, nobody knows.
+    except Exception as error:  # An object may do anything when NumPy makes it an array.
         raise ObservationError(f"the environment's {name} is no array of shape {shape}: {error}") from error
     kinds, wanted = ("fiub", "finite numbers") if name == "reward" else ("b", "bools")
     if array.shape != shape or array.dtype.kind not in kinds or not np.isfinite(array).all():
@@ -209,7 +210,7 @@ def _short(given: Any) -> str:
 
 
 def _has_modes() -> bool:
-    """Whether the installed Gymnasium lets an environment choose: since 1.1."""
+    """Return whether the installed Gymnasium lets an environment choose: since 1.1."""
     import gymnasium.vector
 
     return hasattr(gymnasium.vector, "AutoresetMode")

@@ -20,7 +20,7 @@ from consensus_imitation.experiments.tasks.task import Task
 from consensus_imitation.imitator import ConsensusImitator, Decision
 from consensus_imitation.journal.checkpoint import save_checkpoint
 
-#: Steps over which the query rate that is shown is taken.
+#: Number of steps for the displayed query rate.
 RECENT = 1000
 #: Seconds between two updates of the progress bar, and between two flushes of the records.
 REFRESH = 0.25
@@ -28,13 +28,13 @@ REFRESH = 0.25
 #: Steps of an episode that is evaluated, where neither task nor environment has a limit.
 EVALUATION_STEPS = 10_000
 
-#: Judges episodes where there is no task: nothing is known but the return.
+#: The rules for episodes without a task: only the return is known.
 _NO_JUDGE = Rules(solved=lambda _: False)
 
 
 @dataclass
 class GymnasiumRun:
-    """What a run did.
+    """The results of a run.
 
     Attributes:
         steps: steps of each environment.
@@ -72,31 +72,32 @@ def run_gymnasium(
 ) -> GymnasiumRun:
     """Let an imitator act, ask and learn in a Gymnasium environment, single or vector.
 
-    The imitator asks its own demonstrator. Ctrl-C ends the run early: what is written is whole, and what was done is
-    returned.
+    The imitator asks its own demonstrator. Ctrl-C ends the run early: what is written is whole, and the function
+    returns what was done.
 
     Args:
         env: a ``gymnasium.Env``, or a ``gymnasium.vector.VectorEnv`` (any autoreset mode) for an imitator with as many
-            ``num_envs``. It is reset with ``seed``; it is not closed.
+            ``num_envs``. The loop resets it with ``seed``, and does not close it.
         imitator: with a demonstrator.
-        num_steps: T, at least 1: steps of each environment, those of an earlier part of a resumed run included.
-        max_answers: end when the demonstrator has answered so often; None for no limit. Never exceeded: with B
-            environments up to B - 1 answers may remain.
+        num_steps: T, at least 1: steps of each environment, including those of an earlier part of a resumed run.
+        max_answers: end when the demonstrator has answered so often; None for no limit. The run never exceeds it: with
+            B environments up to B - 1 answers may remain.
         task: what counts as success and as harm, from `experiments.tasks`; None if nothing does.
         evaluate: a second environment, for evaluation; not needed with a task, which makes its own.
         evaluate_every: steps between evaluations (and one at the end); None for none.
-        evaluation_episodes: of each, the same ones each time, acted by ``imitator.policy()``.
-        evaluation_steps: after so many an episode of ``evaluate`` that does not end is cut off, with a
+        evaluation_episodes: number of episodes of each evaluation, the same ones each time, played by
+            ``imitator.policy()``.
+        evaluation_steps: an episode of ``evaluate`` that does not end is cut off after so many steps, with a
             `ConsensusWarning`; None for the task's ``max_episode_steps``, or else the limit that the environment's
             ``spec`` names, or else 10,000.
-        seed: of the environments. The imitator's draws have a seed of their own.
+        seed: of the environments. The imitator's draws have a separate seed.
         out: directory for ``steps.csv``, ``episodes.csv``, ``evaluations.csv`` and ``checkpoint.msgpack``; None to
             write nothing.
         checkpoint_every: steps between checkpoints (and one at the end); None for none. The state of an imitator with
             a journal is in the journal: only the tables are flushed then.
         resume: continue from the checkpoint in ``out``, if there is one, with an imitator constructed as it was then;
             or, with an imitator that `ConsensusImitator.resume` made from its journal, from where that ended. An
-            environment cannot be saved: its episodes begin anew, seeded by ``seed`` and the step.
+            environment cannot be saved: its episodes begin again, seeded by ``seed`` and the step.
         overwrite: replace the results in ``out``.
         progress: whether to show a bar on standard error, with query rate and last return.
         tensorboard: whether to write event files to ``out/tensorboard``.
@@ -105,9 +106,10 @@ def run_gymnasium(
         The `GymnasiumRun`.
 
     Raises:
-        ImportError: without Gymnasium, or without tensorboardX if ``tensorboard``; the extra is named.
-        ValueError: if an argument is out of range, environment and imitator do not fit each other (they differ in their
-            actions, say, or a vector environment does not say how it resets), or ``out`` holds other results.
+        ImportError: without Gymnasium, or without tensorboardX if ``tensorboard``; the message names the extra.
+        ValueError: if an argument is out of range, environment and imitator do not fit each other (for example they
+            differ in their actions, or a vector environment does not state how it resets), or ``out`` holds other
+            results.
 
     Example:
         >>> import gymnasium
@@ -185,12 +187,12 @@ class _Run:
 
     @property
     def recent_rate(self) -> float:
-        """Share of the recent steps on which the demonstrator was asked."""
+        """Share of the recent steps on which the imitator asked."""
         return sum(self._recent) / max(1, len(self._recent))
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether what has been learned by now was evaluated; by an earlier part of the run, perhaps."""
+        """Whether an evaluation covers all learning so far, perhaps by an earlier part of the run."""
         return bool(self.done.evaluations) and self.done.evaluations[-1]["step"] == self.done.steps
 
     def begin(self, seed: int) -> None:
@@ -201,7 +203,7 @@ class _Run:
         self._episodes = [self._number() for _ in range(size)]
 
     def step(self) -> None:
-        """One decision for every lane, and its consequences."""
+        """Decide once for every lane, and carry out the consequences."""
         lanes = self._lanes
         active = lanes.active
         if lanes.all_active:
@@ -320,11 +322,11 @@ def _check(
     if checkpoint_every is not None and out is None:
         raise ValueError("checkpoints need out=, the directory that they are written to")
     if evaluate_every is not None and task is None and evaluate is None:
-        raise ValueError("evaluation needs an environment of its own: pass evaluate= or task=")
+        raise ValueError("evaluation needs a separate environment: pass evaluate= or task=")
 
 
 def _check_evaluation(evaluate: Any, task: Task | None, env: Any, imitator: ConsensusImitator) -> None:
-    """Refuse what cannot be evaluated in before the first step, and not after all that has been learned by then."""
+    """Refuse an unsuitable environment for evaluation before the first step, and not after all the learning."""
     if evaluate is None:
         if task is not None:
             own = task.make_env()
@@ -334,7 +336,7 @@ def _check_evaluation(evaluate: Any, task: Task | None, env: Any, imitator: Cons
                 own.close()
         return
     if evaluate is env:
-        raise ValueError("evaluation would disturb the run: pass evaluate= an environment of its own")
+        raise ValueError("evaluation would disturb the run: pass evaluate= a separate environment")
     if getattr(evaluate, "num_envs", None) is not None:
         raise ValueError(
             "evaluation plays one episode after another: pass evaluate= a single environment, not a vector"
@@ -349,8 +351,8 @@ def _affordable(imitator: ConsensusImitator, max_answers: int | None, size: int)
 def _evaluator(
     imitator: ConsensusImitator, task: Task | None, env: Any, episodes: int, steps: int | None, seed: int
 ) -> Any:
-    """A function that evaluates what has been learned, on the same episodes each time."""
-    # Not the episodes that are learned from.
+    """Return a function that evaluates the learned policy, on the same episodes each time."""
+    # Not the episodes of the learning.
     own = episode_seeds(seed, 1)[0]
     if env is None and task is not None:
 
@@ -372,7 +374,7 @@ def _evaluator(
 
 
 def _limit(task: Task | None, env: Any) -> int:
-    """Steps after which an episode is over for us, if it is not for the environment."""
+    """Return after how many steps we end an episode that the environment does not end."""
     if task is not None:
         return task.max_episode_steps
     return getattr(getattr(env, "spec", None), "max_episode_steps", None) or EVALUATION_STEPS

@@ -1,4 +1,4 @@
-"""What came of an episode, from the stream of its steps."""
+"""The outcome of an episode, from the stream of its steps."""
 
 import warnings
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from consensus_imitation.errors import ConsensusWarning
 
 
 class EpisodeOutcome(NamedTuple):
-    """How an episode went.
+    """The outcome of an episode.
 
     Attributes:
         episode_return: sum of its rewards, undiscounted.
@@ -25,13 +25,13 @@ class EpisodeOutcome(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """What judges of an episode go by, when it is over.
+    """The facts for the judgement of an episode, when it is over.
 
     Attributes:
         total: sum of the rewards.
         length: number of steps.
         unsafe: whether any step was unsafe.
-        terminated: whether it came to an end of its own, rather than by the limit of steps.
+        terminated: whether it ended by itself, rather than by the limit of steps.
         last_reward: of its last step.
     """
 
@@ -44,7 +44,7 @@ class Episode(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """When an episode counts as solved, and when as unsafe.
+    """The rules for when an episode counts as solved, and when as unsafe.
 
     Attributes:
         solved: of the episode, when it is over.
@@ -86,10 +86,10 @@ class EpisodeTracker:
     outcome: EpisodeOutcome | None = None
 
     def after(self, reward: float, terminated: bool, truncated: bool) -> "EpisodeTracker":
-        """The tracker after one more step.
+        """Return the tracker after one more step.
 
-        Warns (`ConsensusWarning`) if it is the limit that ends the episode: an environment that never ends would be
-        waited for, for ever.
+        It warns (`ConsensusWarning`) if the limit ends the episode: otherwise the wait for an environment that never
+        ends would never end.
 
         Args:
             reward: of the step.

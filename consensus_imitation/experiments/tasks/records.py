@@ -1,4 +1,4 @@
-"""What a run in a Gymnasium environment writes: tables that grow row by row, a checkpoint, event files."""
+"""The files of a run in a Gymnasium environment: tables that grow row by row, a checkpoint, event files."""
 
 import json
 from contextlib import ExitStack
@@ -26,8 +26,8 @@ class Records:
     """The files of a run, or none.
 
     Attributes:
-        step: where the run goes on.
-        episodes: begun before that.
+        step: where the run continues.
+        episodes: number of episodes begun before that.
         checkpoint: path of the checkpoint; None without files, and where the imitator's journal holds its state.
         logs: by name; empty without files.
     """
@@ -44,7 +44,7 @@ class Records:
             self.logs[name].append(row)
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Give everything to the operating system."""
         for log in self.logs.values():
             log.flush()
 
@@ -58,13 +58,13 @@ def open_records(
     overwrite: bool,
     stack: ExitStack,
 ) -> Records:
-    """Open the files of a run, and put the imitator where the checkpoint says, if the run is to go on.
+    """Open the files of a run, and set the imitator to the checkpoint, if the run is to continue.
 
-    An imitator with a journal is where it is: it was resumed from there. Rows of its last steps may be missing if the
-    process was killed; queries that waited are withdrawn, since their world is gone.
+    An imitator with a journal stays as it is: it was resumed from there. Rows of its last steps may be missing if the
+    process was killed. Queries that waited are withdrawn, since their world no longer exists.
 
     Raises:
-        ValueError: if ``out`` holds other results, or a run that is neither to go on nor to be replaced.
+        ValueError: if ``out`` holds other results, or a run that is neither to continue nor to be replaced.
     """
     records = Records()
     if out is None:
@@ -75,7 +75,7 @@ def open_records(
         about["run"] = imitator.run
     known = claim_directory(out, about, overwrite, () if resume else ("checkpoint.msgpack", BEGINNING))
     if known and not resume and (out / "steps.csv").exists():
-        raise ValueError(f"{out} holds a run already: add resume=True to go on, or overwrite=True to replace it")
+        raise ValueError(f"{out} already holds a run: add resume=True to continue, or overwrite=True to replace it")
     if imitator.run_dir is not None:
         records.step = imitator.num_steps - _beginning(out / BEGINNING, imitator)
         for decision in imitator.pending if resume else ():
@@ -96,7 +96,7 @@ def open_records(
     for name, columns, keep in (
         ("steps", STEP_COLUMNS, before),
         ("episodes", EPISODE_COLUMNS, before),
-        # An evaluation is made after the step that it is named after.
+        # An evaluation comes after the step that it is named after.
         ("evaluations", EVALUATION_COLUMNS, until),
     ):
         records.logs[name] = stack.enter_context(CsvLog(out / f"{name}.csv", columns, keep))
@@ -106,16 +106,16 @@ def open_records(
 
 
 def _beginning(file: Path, imitator: ConsensusImitator) -> int:
-    """How many steps an imitator with a journal had taken when the run began; written down then."""
+    """Return how many steps an imitator with a journal had taken when the run began; written down then."""
     if not file.exists():
         with whole(file) as part:
             part.write_text(json.dumps({"steps": imitator.num_steps}) + "\n", encoding="utf-8")
-    # Of steps that were written in groups a crash may forget some.
+    # If steps are written in groups, a crash may lose some of them.
     return min(json.loads(file.read_text(encoding="utf-8"))["steps"], imitator.num_steps)
 
 
 def open_writer(out: Path, stack: ExitStack) -> Any:
-    """A writer of event files.
+    """Return a writer of event files.
 
     Raises:
         ImportError: without tensorboardX, naming the extra that brings it.

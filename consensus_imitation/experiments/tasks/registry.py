@@ -9,7 +9,7 @@ _MAKERS: dict[str, Callable[[], Task]] = {**classic.MAKERS, **babyai.MAKERS}
 
 
 def names() -> tuple[str, ...]:
-    """The names that `make` knows.
+    """Return the names that `make` knows.
 
     Example:
         >>> from consensus_imitation.experiments import tasks
@@ -20,10 +20,10 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str) -> Task:
-    """The task of that name.
+    """Return the task of that name.
 
     Raises:
-        ValueError: if there is none, listing those that there are.
+        ValueError: if there is none; the message lists the existing ones.
         ImportError: without the packages that it needs, naming the extra that brings them.
 
     Example:

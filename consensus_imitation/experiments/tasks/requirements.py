@@ -1,4 +1,4 @@
-"""What tasks import only when they are made."""
+"""Packages that a task imports only when it is made."""
 
 import importlib
 from types import ModuleType

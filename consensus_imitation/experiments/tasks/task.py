@@ -1,4 +1,4 @@
-"""A task: an environment, somebody who can do it, and what counts as doing it well."""
+"""A task: an environment, a demonstrator for it, and what counts as success."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,33 +11,32 @@ class DemonstratorMaker(Protocol):
     """Makes the task's demonstrator for one environment."""
 
     def __call__(self, env: Any, seed: int | None, epsilon: float) -> Any:
-        """A demonstrator: ``observation -> action``, perhaps with ``reset``, ``observe`` and ``probs``."""
+        """Return a demonstrator: ``observation -> action``, perhaps with ``reset``, ``observe`` and ``probs``."""
         ...
 
 
 @dataclass(frozen=True)
 class Task:
-    """An environment with a demonstrator, and how episodes are judged.
+    """An environment with a demonstrator, and the rules that judge episodes.
 
     Attributes:
         name: by which `make` finds it.
         env_id: Gymnasium's.
         success_means: when an episode counts as solved, in words.
         harm_means: when an episode counts as unsafe (or, where the task knows no unsafe event, as failed), in words.
-        threshold: by what "as good as the demonstrator" is measured: the mean ``"return"``, or the rate of
-            ``"success"``.
+        threshold: the measure of "as good as the demonstrator": the mean ``"return"``, or the rate of ``"success"``.
         max_episode_steps: an episode is cut off after so many steps: by the environment, or else, with a warning, by
-            whoever plays it (`track`).
+            the loop that plays it (`track`).
         members: which kind of members fits: ``"mlp"`` (a vector of numbers), ``"grid"`` (a dictionary of a
             7 x 7 grid of tiles, a direction and a mission) or ``"one-hot"`` (the number of a state).
         epsilon: probability of a uniformly random action in the demonstrator's answers, unless another is asked for.
         vocabulary: every word that a mission may contain; empty where there are no missions.
-        deterministic: whether a policy is evaluated by its likeliest actions. Where an observation does not show the
-            whole state they lead members without memory round in circles, and it is evaluated by draws from its law.
+        deterministic: whether the evaluation takes a policy's likeliest actions. Where an observation does not show the
+            whole state, these lead members without memory in circles, and the evaluation draws from the policy's law.
         rules: the judgement itself.
 
     Raises:
-        ValueError: if ``threshold`` or ``members`` is none of these words.
+        ValueError: if ``threshold`` or ``members`` is not one of these words.
     """
 
     name: str
@@ -61,12 +60,12 @@ class Task:
                 raise ValueError(f"{name} of a task must be one of {', '.join(known)}; got {getattr(self, name)!r}")
 
     def make_env(self, seed: int | None = None, render_mode: str | None = None) -> Any:
-        """A new Gymnasium environment.
+        """Return a new Gymnasium environment.
 
         Args:
             seed: of everything that happens in it, episode after episode; None leaves it unseeded (and a later
                 ``reset(seed=...)`` seeds it at any time).
-            render_mode: as Gymnasium takes it, such as ``"rgb_array"``; None for no pictures.
+            render_mode: as for Gymnasium, such as ``"rgb_array"``; None for no pictures.
 
         Raises:
             ImportError: without the packages of the task, naming the extra that brings them.
@@ -77,7 +76,7 @@ class Task:
         return env
 
     def make_demonstrator(self, env: Any, seed: int | None = None, epsilon: float | None = None) -> Any:
-        """The demonstrator for one environment of this task.
+        """Return the demonstrator for one environment of this task.
 
         Args:
             env: from `make_env`; the demonstrator may look into it.
@@ -90,5 +89,5 @@ class Task:
         return self.build_demonstrator(env, seed, self.epsilon if epsilon is None else epsilon)
 
     def track(self) -> EpisodeTracker:
-        """A tracker for an episode that is about to begin."""
+        """Return a tracker for an episode that is about to begin."""
         return EpisodeTracker(self.rules, limit=self.max_episode_steps)

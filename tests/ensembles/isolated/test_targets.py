@@ -60,11 +60,11 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "hidden by its decorator": (wrapped.__wrapped__, "wrapped"),  # type: ignore[attr-defined]
     "number": (3, "3, not a plain function"),
     "none": (None, "None"),
-    "no colon": ("tests.ensembles.isolated.members.good", "names no function"),
-    "nothing": ("", "names no function"),
-    "no module": (":good", "names no function"),
-    "expression": ("tests.ensembles.isolated.members:good()", "names no function"),
-    "attribute": ("tests.ensembles.isolated.members:Policy.act", "names no function"),
+    "no colon": ("tests.ensembles.isolated.members.good", "does not name a function"),
+    "nothing": ("", "does not name a function"),
+    "no module": (":good", "does not name a function"),
+    "expression": ("tests.ensembles.isolated.members:good()", "does not name a function"),
+    "attribute": ("tests.ensembles.isolated.members:Policy.act", "does not name a function"),
     "path that is none": ("tests/ensembles/isolated/members:good", "neither a module's name nor a path"),
     "missing file": ("tests/ensembles/isolated/nowhere.py:good", "there is no file"),
 }
@@ -88,7 +88,7 @@ BROKEN = {
     "dies": ("import os; os._exit(0)", "process ended"),
     "syntax": ("def act(observation:", "SyntaxError"),
     "no such function": ("def other(observation): ...", "act"),
-    "no function": ("act = 3", "no function but int"),
+    "no function": ("act = 3", "not a function but int"),
     "missing import": ("import nothing_of_that_name", "nothing_of_that_name"),
     "memory": ("bytearray(6 * 2**30)", "MemoryError"),
 }

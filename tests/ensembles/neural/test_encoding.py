@@ -169,7 +169,7 @@ def test_a_minigrid_view_is_recognised_by_its_company_only() -> None:
     assert make_encoder(view, grid=True).width == 7 * 7 * 21
     assert make_encoder(minigrid_view(), grid=False).width < encoder.width
     wrong = observation | {"image": np.full((7, 7, 3), 11, np.uint8)}
-    with pytest.raises(ValueError, match=r"observation\['image'\]: is no MiniGrid view"):
+    with pytest.raises(ValueError, match=r"observation\['image'\]: is not a MiniGrid view"):
         encoder(wrong)
 
 

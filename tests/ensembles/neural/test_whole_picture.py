@@ -159,7 +159,7 @@ def test_a_picture_that_minigrid_drew_is_a_picture(side: int) -> None:
 
 def test_a_small_picture_is_refused_as_a_view_with_the_remedy() -> None:
     seen = {"image": np.full((24, 24, 3), 200, np.uint8), "direction": 1, "mission": "go to the red ball"}
-    with pytest.raises(ObservationError, match=r"is no MiniGrid view.*kind='image'.*grid=False"):
+    with pytest.raises(ObservationError, match=r"is not a MiniGrid view.*kind='image'.*grid=False"):
         ensembles.cnn(drawn_view(24), 2, 2).encoder(seen)
     assert ensembles.cnn(drawn_view(24), 2, 2, kind="image").encoder(seen)["image"].max() == 200
 

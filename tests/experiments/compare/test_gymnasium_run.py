@@ -325,7 +325,7 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> Non
 
 def test_the_environment_of_the_run_is_not_evaluated_in() -> None:
     env = Rooms()
-    with pytest.raises(ValueError, match="an environment of its own"):
+    with pytest.raises(ValueError, match="a separate environment"):
         run(env, imitator(), evaluate=env, evaluate_every=5)
 
 

@@ -80,8 +80,8 @@ FAULTS: list[Fault] = [
     Fault(
         "withheld-counts-against-a-member",
         "core/learner",
-        "predicted = post.normalised(decision.log_probs)[",
-        "predicted = (decision.log_probs)[",
+        "predicted = post.normalised(decision.usable)[",
+        "predicted = (decision.usable)[",
         WITHHOLDING,
     ),
     Fault(
