@@ -319,14 +319,15 @@ class ConsensusImitator(Readings):
     def withdraw(self, decision: Decision | Query) -> None:
         """Give up a query that nobody will answer; its step counts for nothing, and its environment asks next.
 
-        After `resume`, for example, where the world of a query that waited is gone. A query that was answered, or
-        withdrawn before, stays as it is.
+        After `resume`, for example, where the world of a query that waited is gone. A query that was answered stays
+        as it is.
 
         Args:
             decision: with the query; or the query itself.
 
         Raises:
             WrongQueryError: if the query is another run's, or was never posed.
+            StaleAnswerError: if it was withdrawn before.
             JournalWriteError: if that could not be written down.
         """
         self._turn.refuse_reentrance()

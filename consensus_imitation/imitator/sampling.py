@@ -244,13 +244,14 @@ class SamplingImitator(SamplingReadings):
     def withdraw(self, decision: SamplingDecision | Query) -> None:
         """Give up a query that nobody will answer; its step counts for nothing, and its environment asks next.
 
-        A query that was answered, or withdrawn before, stays as it is.
+        A query that was answered stays as it is.
 
         Args:
             decision: with the query; or the query itself.
 
         Raises:
             WrongQueryError: if the query is another run's, or was never posed.
+            StaleAnswerError: if it was withdrawn before.
             JournalWriteError: if that could not be written down.
         """
         self._turn.refuse_reentrance()

@@ -87,8 +87,8 @@ def _check_listed(reader: Reader) -> None:
     """Raise ConfigurationError if the run's actions are none that can be listed: a table has a column for each."""
     if reader.shapes.num_actions is None:
         raise ConfigurationError(
-            f"{reader.path} is of actions that cannot be listed (SamplingImitator), for which no format has columns: read "
-            "it by consensus_imitation.journal"
+            f"{reader.path} is of actions that cannot be listed (SamplingImitator), for which no format has columns: "
+            "read it by consensus_imitation.journal"
         )
 
 

@@ -148,8 +148,8 @@ class Shapes:
         N, A = int(meta["num_members"]), int(meta["num_actions"]) if listed else 1
         if min(N, A) < 1 or 4 * (6 + N * A + A + 3 * N) > LARGEST_VALUE:
             raise ValueError(
-                f"a journal cannot hold the predictions of {N} members for {A} actions: their numbers must be integers of "
-                "at least 1"
+                f"a journal cannot hold the predictions of {N} members for {A} actions: their numbers must be integers "
+                "of at least 1"
             )
         return cls(N, A if listed else None)
 
@@ -186,10 +186,12 @@ def to_values(record: Record, shapes: Shapes) -> Row:
         value = getattr(record, column)
         if column == "alarms":
             value = _text(json.dumps(list(value), ensure_ascii=False))
-        elif isinstance(value, str):
-            value = _text(value)
         elif value is None:
             pass
+        elif column == "action":
+            value = _action(value, shapes)
+        elif isinstance(value, str):
+            value = _text(value)
         elif column in _ARRAYS:
             shape, dtype = shapes.of(column)
             array = np.asarray(value)
@@ -201,17 +203,25 @@ def to_values(record: Record, shapes: Shapes) -> Row:
             value = float(value) + 0.0
             if not math.isfinite(value):
                 raise ConfigurationError(f"record.{column} must be a finite number, got {value}")
-        elif column == "action" and shapes.num_actions is None:
-            if not isinstance(value, bytes):
-                raise ConfigurationError(
-                    f"record.action must be the bytes of an action without a number, got {value!r}"
-                )
         else:
-            value = int(value)
-            if not -(2**63) <= value < 2**63:
-                raise ConfigurationError(f"record.{column} must be an integer of 64 bits, got {value}")
+            value = _integer(column, value)
         values.append(value)
     return tuple(values)
+
+
+def _action(value: Any, shapes: Shapes) -> int | bytes:
+    if shapes.num_actions is None and not isinstance(value, bytes):
+        raise ConfigurationError(f"record.action must be the bytes of an action without a number, got {value!r}")
+    if shapes.num_actions is not None and isinstance(value, str | bytes):
+        raise ConfigurationError(f"record.action must be the number of an action, got {value!r}")
+    return value if isinstance(value, bytes) else _integer("action", value)
+
+
+def _integer(column: str, value: Any) -> int:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ConfigurationError(f"record.{column} must be an integer of 64 bits, got {number}")
+    return number
 
 
 def _is_text(value: Any) -> bool:
