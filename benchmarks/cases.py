@@ -23,7 +23,7 @@ from consensus_imitation.demonstrators import TabularDemonstrator
 
 #: Targets of the decision cases. Against well-written NumPy there is one for many actions only, and for a single small
 #: decision, which is all dispatch, there is none.
-_COST = {"jitted sum over the input": 2.0}
+_COST = {"jitted sum over the input": 6.0}
 _SPEED_UP = {"naive jit": 4.0, "textbook NumPy": 10.0}
 _SPEED_UP_MANY_ACTIONS = {**_SPEED_UP, "tuned NumPy": 2.5}
 
@@ -31,38 +31,69 @@ _SPEED_UP_MANY_ACTIONS = {**_SPEED_UP, "tuned NumPy": 2.5}
 def decision(
     batch: int, num_members: int, num_actions: int, k: int, targets: Mapping[str, float], repeats: int
 ) -> Iterator[Measurement]:
-    """Decisions for a batch from log-probabilities: selection, minimum, query probability and draw."""
-    log_probs, log_weights, uniforms = decisions.inputs(batch, num_members, num_actions)
+    """`Learner.decide_batch` from log-probabilities, checks and dissent included, and what its parts take."""
+    log_probs, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
+    learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights)
+    uniforms = decisions.uniforms_of(state)
     on_device = tuple(jnp.asarray(part) for part in (log_probs, log_weights, from_float(uniforms)))
     tuned = decisions.TunedNumpy(batch, num_actions)
     key = jax.random.key(0)
-    functions = {
-        "ours": lambda: decisions.library(*on_device, k),
+    decided = decisions.decide(learner, state, on_device[0])
+    parts = {"selection, law and draw": lambda: decisions.library(*on_device, k)}
+    parts |= decisions.parts_of(on_device[0], decided)
+    references = {
         "jitted sum over the input": lambda: decisions.floor(on_device[0]),
         "naive jit": lambda: decisions.naive_jit(on_device[0], on_device[1], key, k),
         "textbook NumPy": lambda: decisions.textbook_numpy(log_probs, log_weights, uniforms, k),
         "vectorised NumPy": lambda: decisions.vectorised_numpy(log_probs, log_weights, uniforms, k),
         "tuned NumPy": lambda: tuned(log_probs, log_weights, uniforms, k),
     }
-    ours = functions["ours"]()
+    ours = decided.action, decided.query_prob
     for name in ("textbook NumPy", "vectorised NumPy", "tuned NumPy"):
-        decisions.check_same(functions[name](), ours, name)
+        decisions.check_same(references[name](), ours, name)
     # It draws from another generator, so that only the law is the same.
-    np.testing.assert_allclose(functions["naive jit"]()[1], ours[1], atol=2e-5)
+    np.testing.assert_allclose(references["naive jit"]()[1], ours[1], atol=2e-5)
 
-    seconds = time_by_turns(functions, repeats)
-    case = f"decision {batch}x{num_members}x{num_actions}, k={k}"
-    for reference in functions:
-        if reference != "ours":
-            yield Measurement(
-                case=case,
-                quantity="time of a batch",
-                ours=seconds["ours"],
-                reference=reference,
-                reference_value=seconds[reference],
-                target=targets.get(reference),
-                at_least=reference not in _COST,
-            )
+    def call() -> object:
+        return decisions.decide(learner, state, on_device[0])
+
+    seconds = time_by_turns({"ours": call} | parts | references, repeats)
+    case = f"decide {batch}x{num_members}x{num_actions}, k={k}"
+    asked = float(np.mean(np.asarray(decided.queried)))
+    for name in references:
+        yield Measurement(
+            case=case,
+            quantity=f"time of a batch, {asked:.0%} queries",
+            ours=seconds["ours"],
+            reference=name,
+            reference_value=seconds[name],
+            target=targets.get(name),
+            at_least=name not in _COST,
+        )
+    for name in parts:
+        yield Measurement(case, f"{name}, alone", seconds[name], "s", "the whole decision", seconds["ours"])
+
+
+def decision_from_logits(batch: int, num_members: int, num_actions: int, k: int, repeats: int) -> Iterator[Measurement]:
+    """`Learner.decide_batch` from logits, against normalising them."""
+    logits, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
+    learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights, logits=True)
+    given = jnp.asarray(logits)
+    seconds = time_by_turns(
+        {
+            "ours": lambda: decisions.decide(learner, state, given),
+            "floor": lambda: decisions.softmax_floor(given),
+        },
+        repeats,
+    )
+    yield Measurement(
+        case=f"decide {batch}x{num_members}x{num_actions}, k={k}, from logits",
+        quantity="time of a batch",
+        ours=seconds["ours"],
+        reference="jitted log-softmax of the input",
+        reference_value=seconds["floor"],
+        target=1.5,
+    )
 
 
 def loop(repeats: int) -> Iterator[Measurement]:
@@ -315,10 +346,12 @@ def _totals(state: RolloutState, trajectory: Trajectory) -> tuple[jax.Array, jax
 
 #: Every case by name.
 CASES: dict[str, Callable[[int], Iterator[Measurement]]] = {
-    "decision-small": lambda repeats: decision(4096, 32, 16, 8, _COST | _SPEED_UP, repeats),
-    "decision-large": lambda repeats: decision(64, 4, 32_000, 2, _COST | _SPEED_UP_MANY_ACTIONS, repeats),
-    "decision-huge": lambda repeats: decision(16, 8, 128_000, 4, _COST | _SPEED_UP_MANY_ACTIONS, repeats),
-    "decision-one": lambda repeats: decision(1, 8, 5, 4, {}, repeats),
+    "decide-small": lambda repeats: decision(4096, 32, 16, 8, _COST | _SPEED_UP, repeats),
+    "decide-large": lambda repeats: decision(64, 4, 32_000, 2, _COST | _SPEED_UP_MANY_ACTIONS, repeats),
+    "decide-huge": lambda repeats: decision(16, 8, 128_000, 4, _COST | _SPEED_UP_MANY_ACTIONS, repeats),
+    "decide-one": lambda repeats: decision(1, 8, 5, 4, {}, repeats),
+    "decide-one-large": lambda repeats: decision(1, 8, 32_000, 4, {}, repeats),
+    "decide-logits": lambda repeats: decision_from_logits(64, 4, 32_000, 2, repeats),
     "loop": loop,
     "shell": shell,
     "journal": written_down,

@@ -1,17 +1,23 @@
 """Decisions from log-probabilities [B, N, A] under a shared posterior [N]: the library's and the baselines'.
 
+The library's is `Learner.decide_batch`, as users call it, and the parts that it is made of, one by one.
+
 Each NumPy function is independent of the library's code. All take ``(log_probs, log_weights, uniforms, k)`` and return
 actions int [B], -1 for a query, and the query probabilities float [B]. The library takes its numbers in two words.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
-from consensus_imitation.core.aggregation import Minimum
-from consensus_imitation.core.draw import QUERY, draw
+from consensus_imitation.core.aggregation import Minimum, dissent, validate
+from consensus_imitation.core.draw import QUERY, as_float, draw
+from consensus_imitation.core.learner import Learner, LearnerState, PureDecision, random_words
+from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.core.selection import TopK
 
 _BLOCK = 128
@@ -28,8 +34,64 @@ def library(log_probs: jax.Array, log_weights: jax.Array, numbers: jax.Array, k:
     return jax.vmap(_decide_one, in_axes=(0, None, 0, None))(log_probs, log_weights, numbers, k)
 
 
+class Given(PureEnsemble):
+    """Members that cost nothing: their predictions, or their logits, are the observation."""
+
+    num_members: int = struct.field(pytree_node=False)
+    num_actions: int = struct.field(pytree_node=False)
+    logits: bool = struct.field(pytree_node=False, default=False)
+
+    @property
+    def prior(self) -> jax.Array:
+        """All the same."""
+        return jnp.full(self.num_members, 1.0 / self.num_members)
+
+    def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
+        """The observation [N, A]."""
+        del carry, context
+        return jax.nn.log_softmax(observation) if self.logits else jnp.asarray(observation)
+
+
+decide = jax.jit(Learner.decide_batch)
+
+
+def learner_of(
+    batch: int, num_members: int, num_actions: int, k: int, log_weights: np.ndarray, logits: bool = False
+) -> tuple[Learner, LearnerState]:
+    """A learner that decides from what it is given, and a state with these log-weights."""
+    learner = Learner(Given(num_members, num_actions, logits), TopK(k))
+    state = learner.init(jax.random.key(0), num_streams=batch)
+    return learner, state.replace(posterior=state.posterior.replace(log_weights=jnp.asarray(log_weights)))
+
+
+def uniforms_of(state: LearnerState) -> np.ndarray:
+    """The numbers that the next decisions are drawn with, as floats in [0, 1)."""
+    return np.asarray(as_float(jax.vmap(random_words)(state.stream.key, state.stream.step)))
+
+
+@jax.jit
+def _dissent(decisions: PureDecision, log_probs: jax.Array) -> jax.Array:
+    return jax.vmap(dissent)(log_probs, decisions.selected, decisions.queried)
+
+
+@jax.jit
+def _validation(log_probs: jax.Array) -> jax.Array:
+    return jax.vmap(validate)(log_probs)[1]
+
+
+def parts_of(log_probs: jax.Array, decided: PureDecision) -> dict[str, Callable[[], Any]]:
+    """What a decision is made of besides its law and draw (`library`): each alone, so that they overlap in memory."""
+    return {
+        "validation": lambda: _validation(log_probs),
+        "dissent of the queries": lambda: _dissent(decided, log_probs),
+    }
+
+
 #: The floor: read the input once.
 floor = jax.jit(jnp.sum)
+
+#: The floor from logits: normalise them.
+softmax_floor = jax.jit(jax.nn.log_softmax)
 
 
 @jax.jit

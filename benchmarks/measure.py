@@ -49,14 +49,29 @@ class Measurement:
         value = self.ours if self.ratio is None else self.ratio
         return value >= self.target if self.at_least else value <= self.target
 
-    def as_row(self) -> dict[str, Any]:
-        """For a table or a file, with rounded numbers."""
+    def as_record(self) -> dict[str, Any]:
+        """For a file: numbers as they were measured."""
         return {
             "case": self.case,
             "quantity": self.quantity,
-            "ours": _show(self.ours, self.unit),
+            "ours": self.ours,
+            "unit": self.unit,
             "reference": self.reference,
-            "its value": "" if self.reference_value is None else _show(self.reference_value, self.unit),
+            "reference_value": self.reference_value,
+            "ratio": self.ratio,
+            "target": self.target,
+            "at_least": self.at_least,
+            "met": self.met,
+        }
+
+    def as_row(self) -> dict[str, Any]:
+        """For a table, with rounded numbers."""
+        return {
+            "case": self.case,
+            "quantity": self.quantity,
+            "ours": show(self.ours, self.unit),
+            "reference": self.reference,
+            "its value": "" if self.reference_value is None else show(self.reference_value, self.unit),
             "ratio": "" if self.ratio is None else f"{self.ratio:.3g}",
             "target": "" if self.target is None else f"{'>=' if self.at_least else '<='} {self.target:g}",
             "met": self.met if self.met is not None else "",
@@ -92,7 +107,8 @@ _Scale = tuple[float, Literal["s", "ms", "us", "ns"]]
 _SCALES: tuple[_Scale, ...] = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 
 
-def _show(value: float, unit: str) -> str:
+def show(value: float, unit: str) -> str:
+    """A figure with three digits, seconds in a handy unit."""
     if unit != "s":
         return f"{value:.3g} {unit}"
     scale, name = next((pair for pair in _SCALES if abs(value) >= pair[0]), _SCALES[-1])

@@ -3,7 +3,7 @@
 An aggregation rule is a value with one method: ``rule(log_probs, log_weights, selected) -> ActionLaw``. The library's
 own is `Minimum`; the others are what people use instead, and run in the same harness for comparison.
 
-Everything here are single-stream: ``jax.vmap`` them over environments.
+Everything here is single-stream: ``jax.vmap`` them over environments.
 """
 
 import math
@@ -192,6 +192,8 @@ def _gain_without(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) 
         lowest = jnp.minimum(lowest, row)
     # With one member left there is no second vote to fall back on, and nobody dissents.
     gain = jnp.where(jnp.isposinf(second), 0.0, jnp.maximum(jnp.exp(second) - jnp.exp(lowest), 0.0))
+    if num_actions <= _LANES:
+        return jnp.sum(jnp.where(whose == jnp.arange(num_members)[:, None], gain, 0.0), axis=-1)
     # In many short sums: one long one in float32 would be off in the sixth digit.
     lanes = jnp.zeros((num_members, _LANES), jnp.float32)
     return jnp.sum(lanes.at[whose, jnp.arange(num_actions) % _LANES].add(gain), axis=-1)
@@ -200,9 +202,13 @@ def _gain_without(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) 
 @where_asked
 def _distance_to_average(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) -> jax.Array:
     """Each selected member's total variation distance to their average: [N]."""
-    present = jnp.where(selected[:, None], jnp.exp(without_excess(log_probs, excess)), 0.0)
+    log_probs = without_excess(log_probs, excess)
+    present = jnp.where(selected[:, None], jnp.exp(log_probs), 0.0)
     average = jnp.sum(present, axis=0) / jnp.maximum(jnp.sum(selected), 1)
-    return 0.5 * jnp.sum(jnp.abs(present - average), axis=-1) * selected
+    # Equal predictions may differ from their own average by rounding, and nobody dissents there.
+    lowest = jnp.min(jnp.where(selected[:, None], log_probs, jnp.inf), axis=0)
+    highest = jnp.max(jnp.where(selected[:, None], log_probs, -jnp.inf), axis=0)
+    return 0.5 * jnp.sum(jnp.where(highest > lowest, jnp.abs(present - average), 0.0), axis=-1) * selected
 
 
 def exact_exp(log_probs: jax.Array) -> jax.Array:

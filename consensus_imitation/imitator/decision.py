@@ -43,8 +43,8 @@ class Decision:
         query_prob: probability that this step was a query (theta).
         min_probs: [A], probability of each action without asking; sums to **at most one**.
         selected: bool [N], the members that had a say.
-        dissenter: the member that lowered the minimum the most, None (-1 in a batch) if all agree.
-        dissent: [N], by how much each did (`aggregation.dissent`).
+        dissenter: the member that lowered the minimum the most, None (-1 in a batch) if all agree or nobody was asked.
+        dissent: [N], by how much each did (`aggregation.dissent`); 0 where nobody was asked.
         invalid: bool [N], members whose prediction was unusable: each vetoes everything.
         handed_over: whether the inflation budget would have been overspent, so that the demonstrator was asked.
         rule_fault: 0, or which rule gave what cannot be used, so that the demonstrator was asked: 1 the selection, 2

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
@@ -215,8 +216,8 @@ class Unpacked(NamedTuple):
     dissent: Any
 
 
-#: Numbers before the arrays.
-HEAD = 7
+#: Numbers before the arrays; and which of them says who dissented most.
+HEAD, _DISSENTER = 7, 2
 
 
 def _pack(decision: PureDecision, ledger: jax.Array) -> jax.Array:
@@ -233,6 +234,17 @@ def unpack(packed: Any, num_actions: int) -> Unpacked:
     members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
     scalars = (packed[..., i] for i in range(HEAD))
     return Unpacked._make((*scalars, rest[..., :A], *members))
+
+
+def of_queries(packed: Any, num_actions: int) -> Any:
+    """One packed decision [P] of the host, without the dissent if it is no query: runs once recorded it there, too."""
+    packed = np.asarray(packed)
+    if packed[0] == QUERY:
+        return packed
+    members = (packed.size - HEAD - num_actions) // 3
+    without = packed.copy()
+    without[_DISSENTER], without[-members:] = -1, 0
+    return without
 
 
 def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:

@@ -36,6 +36,22 @@ def test_numpy_decisions_are_the_librarys(shape: tuple[int, int, int, int]) -> N
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_numpy_decisions_are_those_of_the_learner(shape: tuple[int, int, int, int]) -> None:
+    batch, num_members, num_actions, k = shape
+    log_probs, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
+    learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights)
+    ours = decisions.decide(learner, state, log_probs)
+    decisions.check_same(
+        decisions.textbook_numpy(log_probs, log_weights, decisions.uniforms_of(state), k),
+        (ours.action, ours.query_prob),
+        "textbook NumPy",
+    )
+    of_logits, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights, logits=True)
+    same = decisions.decide(of_logits, state, log_probs + 3.0)
+    np.testing.assert_allclose(same.query_prob, ours.query_prob, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_naive_jit_has_the_same_law(shape: tuple[int, int, int, int], key: jax.Array) -> None:
     batch, num_members, num_actions, k = shape
     log_probs, log_weights, uniforms = decisions.inputs(batch, num_members, num_actions)
@@ -162,10 +178,10 @@ def test_functions_take_turns() -> None:
 def test_run_reports_progress_and_rejects_unknown_names() -> None:
     seen: list[tuple[int, int]] = []
     results = benchmarks.run(
-        ["decision-one", "sweep"], repeats=1, progress=lambda done, total: seen.append((done, total))
+        ["decide-one", "sweep"], repeats=1, progress=lambda done, total: seen.append((done, total))
     )
     assert seen == [(0, 2), (1, 2), (2, 2)]
-    assert {result.case for result in results} == {"decision 1x8x5, k=4", "sweep over 8 values of k"}
+    assert {result.case for result in results} == {"decide 1x8x5, k=4", "sweep over 8 values of k"}
     with pytest.raises(ValueError, match="no such case: speed"):
         benchmarks.run(["speed"])
     assert "loop" in CASES

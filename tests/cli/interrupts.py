@@ -58,7 +58,7 @@ COMMANDS: Mapping[str, str] = {
     "--contestants minimum MAP --out out",
     "pendulum": "pendulum --seeds 2 --episodes 1 --contestants demonstrator consensus --out out",
     "demo": "demo --env ring --out out",
-    "bench": "bench --cases decision-small --out out",
+    "bench": "bench --cases decide-small --out out",
     "journal verify": "journal verify run",
     "journal export": "journal export run --format csv --out out.csv",
     "journal show": "journal show run",

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus_imitation import QUERY, AlphaThreshold, Learner, Minimum, TopK, ensembles
-from consensus_imitation.core import aggregation
 from consensus_imitation.core.aggregation import (
     MAP,
     ActionLaw,
@@ -190,13 +189,3 @@ def test_rules_refuse_impossible_parameters(key: jax.Array) -> None:
     for rule in (OrderStatistic(4), ConsensusSampling(4)):
         with pytest.raises(ValueError, match="s <= 3"):
             Learner(members, TopK(2), rule).init(key)
-
-
-def test_dissent_names_the_member_to_blame() -> None:
-    rows = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9], [0.5, 0.5], [1.0, 0.0]]))
-    everyone_but_last = jnp.array([True, True, True, False])
-    np.testing.assert_allclose(aggregation.dissent(rows, everyone_but_last), [0.0, 0.4, 0.0, 0.0], atol=ULPS)
-    two = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9], [0.1, 0.9], [0.5, 0.5]]))
-    blame = aggregation.dissent(two, jnp.ones(4, bool))
-    assert np.all(np.asarray(blame) > 0)
-    np.testing.assert_array_equal(aggregation.dissent(two[:1].repeat(3, 0), jnp.ones(3, bool)), 0)

@@ -17,6 +17,7 @@ COMES_BACK = (ALARM + "a_member_that_comes_back_in_time_keeps_the_alarm_from_bei
 ALL_SILENT = (ALARM + "where_all_are_silent_nobody_was_wrong",)
 DIVERSITY = ("tests/core/merging/test_measures.py",)
 UNKNOWN = ("tests/imitator/test_unknown_observations.py",)
+DISSENT = "tests/core/test_dissent.py::test_"
 REPLAYED = ("tests/journal/test_replay_posterior.py::test_members_that_withhold_are_taken_by_what_they_said",)
 SAMPLING = ("tests/imitator/any_action/test_own_selection.py",)
 
@@ -136,4 +137,33 @@ FAULTS: list[Fault] = [
         UNKNOWN,
     ),
     Fault("rollout-of-too-small-tables", "core/rollout", "and given > known:", "and given < known:", UNKNOWN),
+    # Who is to blame for a query.
+    Fault(
+        "second-lowest-forgets-who-was-lowest",
+        "core/laws",
+        "second = jnp.minimum(second, jnp.maximum(lowest, row))",
+        "second = jnp.minimum(second, jnp.where(row > lowest, row, jnp.inf))",
+        (DISSENT + "dissent_is_what_the_minimum_gains_without_each_member",),
+    ),
+    Fault(
+        "equal-members-dissent-by-rounding",
+        "core/laws",
+        "jnp.where(highest > lowest, jnp.abs(present - average), 0.0)",
+        "jnp.abs(present - average)",
+        (DISSENT + "two_members_to_blame_are_told_by_their_distance_and_equal_ones_do_not_dissent",),
+    ),
+    Fault(
+        "rows-that-do-not-ask-are-written",
+        "core/_asked_rows",
+        "fill_value=size)[0]",
+        "fill_value=0)[0]",
+        (DISSENT + "rows_that_ask_get_what_the_function_gives",),
+    ),
+    Fault(
+        "last-block-is-left-out",
+        "core/_asked_rows",
+        "begin < count,",
+        "begin + 1 < count,",
+        (DISSENT + "rows_that_ask_get_what_the_function_gives",),
+    ),
 ]
