@@ -37,17 +37,24 @@ def description(setup: Setup) -> dict[str, Any]:
     """What a run is of: members, rules and what its bits depend on have to be the same when it is resumed."""
     ensemble, learner = setup.ensemble, setup.learner
     return {
-        "numerics": numerics(),
-        "num_members": ensemble.num_members,
+        **_of_any(ensemble, learner, setup.num_envs),
         "num_actions": ensemble.num_actions,
-        "num_envs": setup.num_envs,
-        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
-        "rules": _rules(learner),
         "plain_bayes": learner.reweighting is None,
-        "ensemble": type(ensemble).__name__,
         "members": _digest(ensemble) if ensemble.pure else "on the host",
         "training": _training(ensemble),
         "state": _listed(shapes(setup)),
+    }
+
+
+def _of_any(ensemble: Any, learner: Learner | SamplingLearner, num_envs: int | None) -> dict[str, Any]:
+    """What is said of a run of either shell."""
+    return {
+        "numerics": numerics(),
+        "num_members": int(ensemble.num_members),
+        "num_envs": num_envs,
+        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
+        "rules": _rules(learner),
+        "ensemble": type(ensemble).__name__,
     }
 
 
@@ -100,15 +107,10 @@ def sampling_description(setup: SamplingSetup) -> dict[str, Any]:
     """The same of a run over any action space."""
     ensemble, learner = setup.learner.ensemble, setup.learner
     return {
-        "numerics": numerics(),
+        **_of_any(ensemble, learner, setup.num_envs),
         "shell": "SamplingImitator",
         "actions": "any",
-        "num_members": int(ensemble.num_members),
-        "num_envs": setup.num_envs,
-        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
-        "rules": _rules(learner),
         "plain_bayes": True,
-        "ensemble": type(ensemble).__name__,
         "members": _digest(ensemble),
         "state": _listed(setup.shapes()),
     }
