@@ -67,16 +67,17 @@ class Acting:
             tell(panel, step.run.setup, step.decision, step.active)
         return after
 
-    def settle(self, run: Run, panel: Panel, waiting: OpenStep, answers: Any, late: Any) -> tuple[Run, Decision]:
+    def settle(self, run: Run, panel: Panel, waiting: OpenStep, reply: tuple[Any, Any]) -> tuple[Run, Decision]:
         """The run after a step that was a query, of which whoever listens is told; and its decision with the action.
 
         Args:
             run: now.
             panel: who answers.
             waiting: the step that waited.
-            answers: int [], or [B]: the demonstrator's where it answered, the imitator's own where it was not asked.
-            late: bool [], or [B]: nobody answered, and the safe action is taken.
+            reply: two arrays: int [], or [B], the demonstrator's actions where it answered, the imitator's own where it
+                was not asked; and bool [], or [B], where nobody answered, and the safe action is taken.
         """
+        answers, late = reply
         after, closed = run.settled(waiting, answers, late, safe_action(panel))
         if after.unexplained and not run.unexplained:
             # Before anything changes: where warnings are errors, the query stays open.
@@ -109,7 +110,6 @@ class Acting:
         checked = check_answer(decision, answer, run.setup.ensemble.num_actions)
         return checked, np.zeros(np.shape(checked), bool)
 
-    def check_same(self, closed: Decision, answers: Any, late: Any) -> None:
+    def check_same(self, closed: Decision, reply: tuple[Any, Any]) -> None:
         """Raise StaleAnswerError unless these are the answers by which a decision was closed."""
-        del late
-        repeats(closed, answers)
+        repeats(closed, reply[0])

@@ -29,7 +29,7 @@ class Acting(Protocol):
         """The run after a step that was decided, of which whoever listens is told."""
         ...
 
-    def settle(self, run: Any, panel: Panel, waiting: Any, *reply: Any) -> tuple[Any, Any]:
+    def settle(self, run: Any, panel: Panel, waiting: Any, reply: Any) -> tuple[Any, Any]:
         """The run after the answer, of which whoever listens is told; and the decision as it is closed."""
         ...
 
@@ -37,11 +37,11 @@ class Acting(Protocol):
         """The query about this very observation that waits for whoever comes; None if there is none."""
         ...
 
-    def given(self, run: Any, found: Any, answer: Any) -> tuple[Any, ...]:
+    def given(self, run: Any, found: Any, answer: Any) -> Any:
         """An answer from outside to a step that waits, or that is closed, checked, as `settle` takes it."""
         ...
 
-    def check_same(self, closed: Any, *reply: Any) -> None:
+    def check_same(self, closed: Any, reply: Any) -> None:
         """Raise StaleAnswerError unless a decision was closed by this very reply."""
         ...
 
@@ -115,7 +115,8 @@ class Live(Generic[R]):
     """
 
     def __init__(self, run: R, recorder: Recorder, panel: Panel, acting: Acting) -> None:
-        self.run, self.recorder, self.panel = run, recorder, panel
+        self.run: R = run
+        self.recorder, self.panel = recorder, panel
         self._acting = acting
 
     # --- one step ---
@@ -155,22 +156,23 @@ class Live(Generic[R]):
     def answer(self, given: Any, action: Any) -> Any:
         """An answer from outside, to a decision or its query; the same one again changes nothing."""
         found = self._find(given)
-        if not isinstance(found, OpenStep | OpenSample):
-            self._acting.check_same(found, *self._acting.given(self.run, found, action))
-            return found
-        return self.settle(found, *self._acting.given(self.run, found, action))
+        reply = self._acting.given(self.run, found, action)
+        if _waits(found):
+            return self.settle(found, reply)
+        self._acting.check_same(found, reply)
+        return found
 
-    def settle_asked(self, waiting: Any, *reply: Any) -> Any:
+    def settle_asked(self, waiting: Any, reply: Any) -> Any:
         """`settle`, unless the query was closed by somebody else while the demonstrator was asked: that stands."""
         found = self._find(waiting.query)
-        return self.settle(found, *reply) if isinstance(found, OpenStep | OpenSample) else found
+        return self.settle(found, reply) if _waits(found) else found
 
-    def settle(self, waiting: Any, *reply: Any) -> Any:
+    def settle(self, waiting: Any, reply: Any) -> Any:
         """Learn from the reply to a step that waits, which is what `Acting.settle` takes."""
         # Before anybody is told.
         self.recorder.check()
         run = self.run
-        after, closed = self._acting.settle(run, self.panel, waiting, *reply)
+        after, closed = self._acting.settle(run, self.panel, waiting, reply)
         with self.recorder.together():
             self.recorder.answer(waiting, closed, run.state, after.state)
             self.run = after
@@ -179,7 +181,7 @@ class Live(Generic[R]):
     def withdraw(self, given: Any) -> None:
         """Nobody will answer a query: its environment asks next."""
         found = self._find(given)
-        if isinstance(found, OpenStep | OpenSample):
+        if _waits(found):
             self._withdraw(self.run.withdrawn(found), found.decision.env, found.query.id)
 
     def give_up(self, asker: object) -> None:
@@ -197,7 +199,8 @@ class Live(Generic[R]):
 
     def make_way(self, env: int | None = None) -> None:
         """Refuse to go on while a query blocks environment ``env``, or any (None); withdraw those nobody waits for."""
-        for step in self.run.queries.abandoned(env):
+        left: list[Any] = [*self.run.queries.abandoned(env)]
+        for step in left:
             self._withdraw(self.run.withdrawn(step), step.decision.env, step.query.id)
 
     def _withdraw(self, after: R, env: int | None, query: int | None = None) -> None:
@@ -241,3 +244,8 @@ class Live(Generic[R]):
         self.recorder.refuse("change the rule")
         self.make_way()
         self.run = self.run.under(rule)
+
+
+def _waits(found: Any) -> bool:
+    """Whether what an answer is about waits; else it is a decision that was closed."""
+    return isinstance(found, OpenStep | OpenSample)

@@ -35,8 +35,10 @@ R = TypeVar("R", Run, SamplingRun)
 class Notation(Protocol):
     """How one shell's runs are written. Both `_records` and `_sampling_records` are that."""
 
-    #: What resumes such a run.
-    SHELL: str
+    @property
+    def SHELL(self) -> str:  # noqa: N802 - a constant of the module
+        """What resumes such a run."""
+        ...
 
     def description(self, setup: Any) -> dict[str, Any]:
         """What a run is of."""

@@ -113,7 +113,7 @@ class SamplingActing:
         return after
 
     def settle(
-        self, run: SamplingRun, panel: Panel, waiting: OpenSample, action: Action
+        self, run: SamplingRun, panel: Panel, waiting: OpenSample, reply: Action
     ) -> tuple[SamplingRun, SamplingDecision]:
         """The run after a step that was a query, of which whoever listens is told; and its decision with the action.
 
@@ -121,9 +121,9 @@ class SamplingActing:
             run: now.
             panel: who answers.
             waiting: the step that waited.
-            action: the demonstrator's answer, checked.
+            reply: the demonstrator's answer, checked.
         """
-        after, closed = run.settled(waiting, action)
+        after, closed = run.settled(waiting, reply)
         if after.unexplained and not run.unexplained:
             # Before anything changes: where warnings are errors, the query stays open.
             warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=5)
@@ -141,18 +141,18 @@ class SamplingActing:
         waiting = run.queries.left(env)
         return waiting if waiting is not None and recorder.is_about(waiting.query, observation) else None
 
-    def given(self, run: SamplingRun, found: OpenSample | SamplingDecision, answer: Any) -> tuple[Action]:
+    def given(self, run: SamplingRun, found: OpenSample | SamplingDecision, answer: Any) -> Action:
         """An answer from outside, checked, as `settle` takes it.
 
         Raises:
             InvalidAnswerError: if it is no action.
         """
         like = found.pure.action if isinstance(found, OpenSample) else found.action
-        return (check_answer(like, answer, run.setup.action_space),)
+        return check_answer(like, answer, run.setup.action_space)
 
-    def check_same(self, closed: SamplingDecision, action: Action) -> None:
+    def check_same(self, closed: SamplingDecision, reply: Action) -> None:
         """Raise StaleAnswerError unless this is the answer by which a decision was closed."""
-        pairs = zip(jax.tree.leaves(closed.action), jax.tree.leaves(action), strict=True)
+        pairs = zip(jax.tree.leaves(closed.action), jax.tree.leaves(reply), strict=True)
         if not all(np.asarray(one).tobytes() == np.asarray(other).tobytes() for one, other in pairs):
             query = None if closed.query is None else closed.query.id
             raise StaleAnswerError(

@@ -33,7 +33,7 @@ def packed(decision: SamplingDecision) -> np.ndarray:
     """A decision without its action and densities: float32 [3 + 2N]; `from_record` reads it."""
     dissenter = -1 if decision.dissenter is None else decision.dissenter
     head = [decision.query_prob_estimate, dissenter, decision.rule_fault]
-    return np.concatenate([np.float32(head), decision.selected, decision.invalid], dtype=np.float32)
+    return np.concatenate([np.array(head, np.float32), decision.selected, decision.invalid], dtype=np.float32)
 
 
 def decided(step: Sampled, posterior: np.ndarray, now: float) -> list[Record]:

@@ -469,7 +469,7 @@ class ConsensusImitator(Readings):
     def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.settle_asked(waiting, answers, late)
+            return self._live.settle_asked(waiting, (answers, late))
 
     def _give_up(self, asker: object) -> None:
         with self._turn:

@@ -154,9 +154,9 @@ FAULTS: list[Fault] = [
     Fault(
         "an answer is learned before its question is closed",
         "imitator/_live",
-        "        after, closed = self._acting.settle(run, self.panel, waiting, *reply)\n",
-        "        self.run = replace(run, state=self._acting.settle(run, self.panel, waiting, *reply)[0].state)\n"
-        "        after, closed = self._acting.settle(run, self.panel, waiting, *reply)\n",
+        "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
+        "        self.run = replace(run, state=self._acting.settle(run, self.panel, waiting, reply)[0].state)\n"
+        "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
         (f"{_TURNS}::test_an_interrupt_at_any_instruction_leaves_a_whole_number_of_steps",),
     ),
     Fault(
