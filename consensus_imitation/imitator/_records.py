@@ -8,8 +8,8 @@ import numpy as np
 
 from consensus_imitation.core._packing import digest
 from consensus_imitation.core.draw import as_float
+from consensus_imitation.imitator import _description
 from consensus_imitation.imitator._calls import call_of
-from consensus_imitation.imitator._description import description as description
 from consensus_imitation.imitator._queries import RESTORED, OpenStep
 from consensus_imitation.imitator._run import Decided
 from consensus_imitation.imitator._setup import Setup
@@ -19,8 +19,9 @@ from consensus_imitation.imitator.kernels import unpack
 from consensus_imitation.journal.record import Entry, Record
 from consensus_imitation.journal.store import Store
 
-#: What resumes a run that is written so.
+#: What resumes a run that is written so; and what is said of the run as a whole.
 SHELL = "ConsensusImitator"
+description = _description.description
 #: Note of the records of a step that a whole batch took in lockstep.
 LOCKSTEP = "lockstep"
 

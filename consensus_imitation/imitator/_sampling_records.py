@@ -12,7 +12,7 @@ import numpy as np
 from consensus_imitation.core._packing import digest, unpack
 from consensus_imitation.core.draw import as_float
 from consensus_imitation.imitator._calls import call_of
-from consensus_imitation.imitator._description import sampling_description as description
+from consensus_imitation.imitator._description import sampling_description
 from consensus_imitation.imitator._sampling_acting import packed_action
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator._sampling_run import OpenSample, Sampled
@@ -21,10 +21,9 @@ from consensus_imitation.imitator.decision import Query
 from consensus_imitation.journal.record import Record
 from consensus_imitation.journal.store import Store
 
-__all__ = ["SHELL", "answered", "decided", "description", "recalled"]
-
-#: What resumes a run that is written so.
+#: What resumes a run that is written so; and what is said of the run as a whole.
 SHELL = "SamplingImitator"
+description = sampling_description
 #: Numbers of a packed decision before the flags of the members.
 _HEAD = 3
 
