@@ -201,9 +201,8 @@ class ConsensusImitator(Readings):
             ensemble, selection=selection, aggregation=aggregation, alarm=alarm, budget=inflation_budget,
             merging=merging, reweighting=reweighting,
         )  # fmt: skip
-        setup_of = partial(Setup.of, ensemble, rules)
         panel_of = partial(make_panel, demonstrator=demonstrator, patience=patience)
-        return cls._of(resumed(NUMBERED, run_dir, setup_of, panel_of))
+        return cls._of(resumed(NUMBERED, run_dir, partial(Setup.of, ensemble, rules), panel_of))
 
     @classmethod
     def _of(cls, live: Live[Run]) -> Self:
