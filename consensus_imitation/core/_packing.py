@@ -26,12 +26,13 @@ _LONGEST_NAME = 32
 _KINDS = frozenset("biufcSUmM")
 
 
-def pack(value: Any) -> bytes:
-    """Return the canonical bytes of an observation.
+def pack(value: Any, what: str = "the observation") -> bytes:
+    """Return the canonical bytes of an observation, or of an action without a number: every bit, -0.0 and NaN too.
 
     Args:
         value: None, a bool, int (of 64 bits), float, str or bytes, a NumPy or JAX array or scalar, or a list, tuple or
             dict with str keys of such; at most 15 tuples within one another.
+        what: how a message calls it.
 
     Raises:
         ObservationError: for anything else, naming its place.
@@ -44,7 +45,7 @@ def pack(value: Any) -> bytes:
         >>> unpack(pack(observation))["mission"]
         'go to the red ball'
     """
-    return _bytes(value, "the observation")
+    return _bytes(value, what)
 
 
 def unpack(data: bytes) -> Any:

@@ -102,7 +102,8 @@ def rejection_draw(
     defined = selected[proposer] & ~jnp.isnan(lowest)
     # Nothing undefined is accepted.
     lowest = jnp.where(defined, jnp.where(agree, 0.0, lowest), -jnp.inf).astype(jnp.float32)
-    query_prob = -jnp.expm1(lowest)
+    # The absolute value: of 0 it is not -0.0.
+    query_prob = jnp.abs(jnp.expm1(lowest))
     acts = _is_below(~jnp.asarray(number, jnp.uint32), jnp.exp(lowest))
     return RejectionDraw(
         action=void_unless(acts, proposal),

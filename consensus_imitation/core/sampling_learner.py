@@ -22,7 +22,7 @@ from consensus_imitation.core.rejection import heaviest, is_finite, rejection_dr
 
 
 class SamplingStream(struct.PyTreeNode):
-    """What belongs to one sequence of observations.
+    """What belongs to one sequence of observations; with a leading axis B, to B of them.
 
     Attributes:
         carry: the members' memory.
@@ -51,7 +51,7 @@ class SamplingState(struct.PyTreeNode):
         posterior: over the N members.
         unexplained: bool [], an answer came that no member explains: no guarantee is left, and every step is a query
             until the user clears it.
-        stream: the one stream.
+        stream: the only one, or B streams that share the posterior.
         rules: uint32 [], `fingerprint` of the selection rule and the prior that the state was made with.
         voids: uint32 [], facts that void every promise, see `consensus_imitation.core._voids`.
     """
@@ -75,6 +75,10 @@ class PureSamplingDecision(NamedTuple):
             -1 if no member's was lower.
         invalid: bool [N], members that gave an unusable density of the proposal; each vetoes if selected.
         rule_fault: bool [], the selection rule selected nobody, so that the step is a query for certain.
+        log_densities: float32 [N], log-density of the proposal under every member.
+        log_weights: float32 [N], the posterior that the members were shown: they are asked about the answer with the
+            same, whatever answers come in between from other streams.
+        number: uint32 [2], the random bits that decided.
     """
 
     action: Action
@@ -84,6 +88,9 @@ class PureSamplingDecision(NamedTuple):
     dissenter: jax.Array
     invalid: jax.Array
     rule_fault: jax.Array
+    log_densities: jax.Array
+    log_weights: jax.Array
+    number: jax.Array
 
 
 class SamplingObserveInfo(NamedTuple):
@@ -95,12 +102,14 @@ class SamplingObserveInfo(NamedTuple):
             was asked for.
         explained: bool [], False if no member gave the answer any density.
         invalid: bool [N], members whose density was usable for the proposal and unusable for the answer.
+        log_densities: float32 [N], log-density of the answer by which each member is scored.
     """
 
     action: Action
     evidence: jax.Array
     explained: jax.Array
     invalid: jax.Array
+    log_densities: jax.Array
 
 
 class SamplingLearner(struct.PyTreeNode):
@@ -133,26 +142,29 @@ class SamplingLearner(struct.PyTreeNode):
     ensemble: Any
     selection: Any
 
-    def init(self, key: jax.Array, proposals: jax.Array | None = None) -> SamplingState:
+    def init(self, key: jax.Array, proposals: jax.Array | None = None, num_streams: int | None = None) -> SamplingState:
         """The state before the first step.
 
         Args:
             key: PRNG key of the draws; keep it from the members.
             proposals: PRNG key of what the members propose; by default one that ``key`` gives, and does not give away.
+            num_streams: B, for streams that share one posterior, each with keys of its own; None for one stream.
 
         Raises:
             ValueError: if the selection rule is none, or does not fit the ensemble's size.
         """
         check_selection(self.selection, self.ensemble.num_members)
         zero = jnp.zeros((), jnp.int32)
-        stream = SamplingStream(
-            carry=self.ensemble.init_carry(),
-            key=key,
-            proposals=learning_key(key) if proposals is None else proposals,
-            step=zero,
-            queries=zero,
-            asked=zero,
-        )
+
+        def stream_of(key: jax.Array, proposals: jax.Array) -> SamplingStream:
+            carry = self.ensemble.init_carry()
+            return SamplingStream(carry=carry, key=key, proposals=proposals, step=zero, queries=zero, asked=zero)
+
+        proposals = learning_key(key) if proposals is None else proposals
+        if num_streams is None:
+            stream = stream_of(key, proposals)
+        else:
+            stream = jax.vmap(stream_of)(*(jax.random.split(one, num_streams) for one in (key, proposals)))
         return SamplingState(
             posterior=post.init(self.ensemble.prior),
             unexplained=jnp.zeros((), bool),
@@ -172,7 +184,7 @@ class SamplingLearner(struct.PyTreeNode):
             state: of this ensemble. One in which nothing has happened yet may be of any rule.
         """
         rules = self.fingerprint()
-        begun = (state.stream.step > 0) | (state.stream.asked > 0)
+        begun = jnp.any(state.stream.step > 0) | jnp.any(state.stream.asked > 0)
         other = begun & (state.rules != rules)
         return state.replace(rules=rules, voids=state.voids | jnp.where(other, jnp.uint32(OTHER_RULES), jnp.uint32(0)))
 
@@ -198,6 +210,9 @@ class SamplingLearner(struct.PyTreeNode):
             dissenter=drawn.dissenter,
             invalid=drawn.invalid,
             rule_fault=nobody,
+            log_densities=log_densities.astype(jnp.float32),
+            log_weights=state.posterior.log_weights,
+            number=number,
         )
 
     def pose(self, state: SamplingState) -> SamplingState:
@@ -224,9 +239,10 @@ class SamplingLearner(struct.PyTreeNode):
         queried = decision.queried
         answer = jax.tree.map(lambda own, given: jnp.asarray(given, own.dtype), decision.action, answer)
         legal = is_finite(answer)
-        log_likelihood = self.ensemble.log_prob(state.stream.carry, observation, _context(state), answer)
+        context = Context(step=state.stream.step, log_weights=decision.log_weights)
+        log_likelihood = self.ensemble.log_prob(state.stream.carry, observation, context, answer)
         unusable = jnp.isnan(log_likelihood) | jnp.isposinf(log_likelihood)
-        log_likelihood = jnp.where(unusable | ~legal, -jnp.inf, log_likelihood)
+        log_likelihood = jnp.where(unusable | ~legal, -jnp.inf, log_likelihood).astype(jnp.float32)
         updated, said = post.update(state.posterior, log_likelihood, asleep=decision.invalid & legal)
 
         action = jax.tree.map(lambda own, given: jnp.where(queried, given, own), decision.action, answer)
@@ -241,6 +257,7 @@ class SamplingLearner(struct.PyTreeNode):
             evidence=jnp.where(queried, said.evidence, 0.0),
             explained=explained,
             invalid=unusable & legal & ~decision.invalid & queried,
+            log_densities=log_likelihood,
         )
 
     def advance(
@@ -248,7 +265,8 @@ class SamplingLearner(struct.PyTreeNode):
     ) -> SamplingStream:
         """The stream one step further: the part of `observe` that does not depend on what the answer teaches."""
         stream = state.stream
-        carry = self.ensemble.advance(stream.carry, observation, _context(state), action, decision.queried)
+        context = Context(step=stream.step, log_weights=decision.log_weights)
+        carry = self.ensemble.advance(stream.carry, observation, context, action, decision.queried)
         queries = stream.queries + decision.queried.astype(jnp.int32)
         return stream.replace(carry=carry, step=stream.step + 1, queries=queries, asked=jnp.zeros_like(stream.asked))
 

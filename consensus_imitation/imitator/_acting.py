@@ -10,10 +10,10 @@ import numpy as np
 from consensus_imitation.core._packing import digest
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.errors import ConsensusWarning
-from consensus_imitation.imitator._arguments import check_active
+from consensus_imitation.imitator._arguments import check_active, check_answer
 from consensus_imitation.imitator._asking import safe_action, tell
 from consensus_imitation.imitator._health import UNEXPLAINED
-from consensus_imitation.imitator._queries import RESTORED, OpenStep
+from consensus_imitation.imitator._queries import OpenStep, repeats
 from consensus_imitation.imitator._recorder import Recorder
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._step import judge
@@ -21,77 +21,95 @@ from consensus_imitation.imitator._uniforms import Numbers
 from consensus_imitation.imitator.decision import Decision, some
 
 
-def decide(run: Run, recorder: Recorder, numbers: Numbers, observation: Any, env: int | None, active: Any) -> Decided:
-    """Act or ask.
+class Acting:
+    """How a step with numbered actions is taken; it remembers nothing but numbers that were computed ahead."""
 
-    Args:
-        run: now.
-        recorder: who may have to write it down.
-        numbers: that decide the draws.
-        observation: a copy of what the environment gave, that nobody can write to.
-        env: which environment of a batch; None for the only one, or all in lockstep.
-        active: bool [B], or None for all.
+    def __init__(self) -> None:
+        self._numbers = Numbers()
 
-    Raises:
-        ObservationError: if the observation does not fit.
-        ConfigurationError: if ``active`` does not.
-    """
-    setup = run.setup
-    rows = check_active(active, setup.rows(env), setup.num_envs)
-    recorder.checkpoint_if_due(run)
-    own = setup.taken(run.state, env)
-    number = numbers.at(run.state.stream.key, own.stream, run.steps, env, setup.rows(env) is not None)
-    judged = judge(setup, own, observation, number, env, rows)
-    decision = judged.decision(setup, int(run.steps.max() if env is None else run.steps[env]), env)
-    asks = some(decision.queried)
-    packed = recorder.packed(observation, needed=asks)
-    alarms = run.alarms.copy()
-    lines = alarms.report(decision, run.unexplained, rows)
-    if asks:
-        query = run.queries.new("" if packed is None else digest(packed), env, decision.step)
-        decision = replace(decision, query=query, alarms=lines)
-    elif lines:
-        decision = replace(decision, alarms=lines)
-    return Decided(run, observation, judged, decision, alarms, rows, number, packed)
+    def decide(self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any) -> Decided:
+        """Act or ask.
 
+        Args:
+            run: now.
+            recorder: who may have to write it down.
+            observation: a copy of what the environment gave, that nobody can write to.
+            env: which environment of a batch; None for the only one, or all in lockstep.
+            active: bool [B], or None for all.
 
-def take(step: Decided, panel: Panel, asker: object) -> Run:
-    """The run after a step, of which whoever listens is told; or the run with its query, if it is one."""
-    after = step.taken(asker, time.time())
-    if not step.asks:
-        # The last thing but writing that can fail: until then no action is given out.
-        tell(panel, step.run.setup, step.decision, step.active)
-    return after
+        Raises:
+            ObservationError: if the observation does not fit.
+            ConfigurationError: if ``active`` does not.
+        """
+        setup = run.setup
+        rows = check_active(active, setup.rows(env), setup.num_envs)
+        recorder.checkpoint_if_due(run)
+        own = setup.taken(run.state, env)
+        number = self._numbers.at(run.state.stream.key, own.stream, run.steps, env, setup.rows(env) is not None)
+        judged = judge(setup, own, observation, number, env, rows)
+        decision = judged.decision(setup, int(run.steps.max() if env is None else run.steps[env]), env)
+        asks = some(decision.queried)
+        packed = recorder.packed(observation, needed=asks)
+        alarms = run.alarms.copy()
+        lines = alarms.report(decision, run.unexplained, rows)
+        if asks:
+            query = run.queries.new("" if packed is None else digest(packed), env, decision.step)
+            decision = replace(decision, query=query, alarms=lines)
+        elif lines:
+            decision = replace(decision, alarms=lines)
+        return Decided(run, observation, judged, decision, alarms, rows, number, packed)
 
+    def take(self, step: Decided, panel: Panel, asker: object) -> Run:
+        """The run after a step, of which whoever listens is told; or the run with its query, if it is one."""
+        after = step.taken(asker, time.time())
+        if not step.asks:
+            # The last thing but writing that can fail: until then no action is given out.
+            tell(panel, step.run.setup, step.decision, step.active)
+        return after
 
-def settle(run: Run, panel: Panel, waiting: OpenStep, answers: Any, late: Any) -> tuple[Run, Decision]:
-    """The run after a step that was a query, of which whoever listens is told; and its decision, now with the action.
+    def settle(self, run: Run, panel: Panel, waiting: OpenStep, reply: tuple[Any, Any]) -> tuple[Run, Decision]:
+        """The run after a step that was a query, of which whoever listens is told; and its decision with the action.
 
-    Args:
-        run: now.
-        panel: who answers.
-        waiting: the step that waited.
-        answers: int [], or [B]: the demonstrator's where it answered, the imitator's own where it was not asked.
-        late: bool [], or [B]: nobody answered, and the safe action is taken.
-    """
-    after, closed = run.settled(waiting, answers, late, safe_action(panel))
-    if after.unexplained and not run.unexplained:
-        # Before anything changes: where warnings are errors, the query stays open.
-        warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=5)
-    tell(panel, run.setup, closed, waiting.active)
-    return after, closed
+        Args:
+            run: now.
+            panel: who answers.
+            waiting: the step that waited.
+            reply: two arrays: int [], or [B], the demonstrator's actions where it answered, the imitator's own where it
+                was not asked; and bool [], or [B], where nobody answered, and the safe action is taken.
+        """
+        answers, late = reply
+        after, closed = run.settled(waiting, answers, late, safe_action(panel))
+        if after.unexplained and not run.unexplained:
+            # Before anything changes: where warnings are errors, the query stays open.
+            warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=5)
+        tell(panel, run.setup, closed, waiting.active)
+        return after, closed
 
+    def asked_before(
+        self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any
+    ) -> OpenStep | None:
+        """The query about this very observation that waits, and nobody in this process waits for; None if none does.
 
-def asked_before(run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any) -> OpenStep | None:
-    """The query about this very observation that waits, and that nobody in this process waits for; None if none does.
+        The arguments are those of `decide`.
+        """
+        waiting = run.queries.left(env)
+        if waiting is None:
+            return None
+        rows, then = check_active(active, run.setup.rows(env), run.setup.num_envs), waiting.active
+        if not (rows is then if rows is None or then is None else bool(np.all(rows == then))):
+            return None
+        return waiting if recorder.is_about(waiting.query, observation) else None
 
-    The arguments are those of `decide`.
-    """
-    waiting = run.queries.blocking(env)
-    if waiting is None or waiting.asker not in (None, RESTORED) or waiting.decision.env != env:
-        return None
-    rows, then = check_active(active, run.setup.rows(env), run.setup.num_envs), waiting.active
-    if not (rows is then if rows is None or then is None else bool(np.all(rows == then))):
-        return None
-    packed = recorder.packed(observation, needed=True)
-    return waiting if packed is not None and digest(packed) == waiting.query.observation else None
+    def given(self, run: Run, found: OpenStep | Decision, answer: Any) -> tuple[Any, Any]:
+        """An answer from outside, checked, as `settle` takes it: the actions, and that none is late.
+
+        Raises:
+            InvalidAnswerError: if it is no action, or not one for each environment.
+        """
+        decision = found.decision if isinstance(found, OpenStep) else found
+        checked = check_answer(decision, answer, run.setup.ensemble.num_actions)
+        return checked, np.zeros(np.shape(checked), bool)
+
+    def check_same(self, closed: Decision, reply: tuple[Any, Any]) -> None:
+        """Raise StaleAnswerError unless these are the answers by which a decision was closed."""
+        repeats(closed, reply[0])

@@ -13,9 +13,11 @@ import numpy as np
 
 from consensus_imitation.core._fingerprint import described, printed
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.sampling_learner import SamplingLearner
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator._numerics import numerics
+from consensus_imitation.imitator._sampling_setup import SamplingSetup
 from consensus_imitation.imitator._setup import Setup, shapes
 
 #: Differences that are shown, and characters of each side.
@@ -35,21 +37,28 @@ def description(setup: Setup) -> dict[str, Any]:
     """What a run is of: members, rules and what its bits depend on have to be the same when it is resumed."""
     ensemble, learner = setup.ensemble, setup.learner
     return {
-        "numerics": numerics(),
-        "num_members": ensemble.num_members,
+        **_of_any(ensemble, learner, setup.num_envs),
         "num_actions": ensemble.num_actions,
-        "num_envs": setup.num_envs,
-        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
-        "rules": _rules(learner),
         "plain_bayes": learner.reweighting is None,
-        "ensemble": type(ensemble).__name__,
         "members": _digest(ensemble) if ensemble.pure else "on the host",
         "training": _training(ensemble),
-        "state": [f"{_place(path)} {leaf.dtype} {leaf.shape}" for path, leaf in _leaves(setup)],
+        "state": _listed(shapes(setup)),
     }
 
 
-def _rules(learner: Learner) -> dict[str, Any]:
+def _of_any(ensemble: Any, learner: Learner | SamplingLearner, num_envs: int | None) -> dict[str, Any]:
+    """What is said of a run of either shell."""
+    return {
+        "numerics": numerics(),
+        "num_members": int(ensemble.num_members),
+        "num_envs": num_envs,
+        "prior": np.asarray(ensemble.prior, np.float32).tolist(),
+        "rules": _rules(learner),
+        "ensemble": type(ensemble).__name__,
+    }
+
+
+def _rules(learner: Learner | SamplingLearner) -> dict[str, Any]:
     """The rules by their kinds, fields and numbers, however a number is typed."""
     rules = learner.replace(ensemble=None)
     numbers = [np.asarray(leaf) for leaf in jax.tree.leaves(rules)]
@@ -79,23 +88,37 @@ def _digest(ensemble: Any) -> str:
     for path, leaf in jax.tree_util.tree_leaves_with_path(ensemble):
         is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
-        hashed.update(f"{_place(path)} {array.dtype} {array.shape}".encode())
+        hashed.update(f"{place(path)} {array.dtype} {array.shape}".encode())
         hashed.update(np.ascontiguousarray(array).tobytes())
     return hashed.hexdigest()
 
 
-def _place(path: tuple[Any, ...]) -> str:
+def place(path: tuple[Any, ...]) -> str:
     """Where an array is in a tree, by names and numbers of our own: what JAX prints may change with its version."""
     return "/".join(str(next(getattr(key, a) for a in ("name", "key", "idx") if hasattr(key, a))) for key in path)
 
 
-def _leaves(setup: Setup) -> list[Any]:
-    return jax.tree_util.tree_leaves_with_path(shapes(setup))
+def _listed(state: Any) -> list[str]:
+    """Place, type and shape of every array of a state."""
+    return [f"{place(path)} {leaf.dtype} {leaf.shape}" for path, leaf in jax.tree_util.tree_leaves_with_path(state)]
 
 
-def check_description(meta: dict[str, Any], setup: Setup) -> None:
+def sampling_description(setup: SamplingSetup) -> dict[str, Any]:
+    """The same of a run over any action space."""
+    ensemble, learner = setup.learner.ensemble, setup.learner
+    return {
+        **_of_any(ensemble, learner, setup.num_envs),
+        "shell": "SamplingImitator",
+        "actions": "any",
+        "plain_bayes": True,
+        "members": _digest(ensemble),
+        "state": _listed(setup.shapes()),
+    }
+
+
+def check_description(meta: dict[str, Any], described: dict[str, Any]) -> None:
     """Raise ConfigurationError, with what differs, unless a run is of these members, rules and settings of JAX."""
-    for name, now in description(setup).items():
+    for name, now in described.items():
         found = differences(meta.get(name), now, name)
         if found:
             more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""

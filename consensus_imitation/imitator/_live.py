@@ -1,72 +1,112 @@
-"""A run that goes on: every change is written down before it takes effect, and takes effect at once."""
+"""A run of either shell that goes on: every change is written down before it takes effect, and takes effect at once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Generic, NamedTuple, Protocol
 
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.learner import LearnerState
-from consensus_imitation.core.members import Ensemble
-from consensus_imitation.core.rules import Rules
 from consensus_imitation.demonstrators._base import Panel
-from consensus_imitation.demonstrators.patience import Patience
-from consensus_imitation.imitator._acting import asked_before, decide, settle, take
-from consensus_imitation.imitator._arguments import check_answer, check_env
-from consensus_imitation.imitator._asking import make_panel
-from consensus_imitation.imitator._queries import OpenStep, repeats
-from consensus_imitation.imitator._recorder import Recorder
-from consensus_imitation.imitator._resume import resume
+from consensus_imitation.imitator._arguments import check_env
+from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._recorder import Notation, R, Recorder
+from consensus_imitation.imitator._resume import Again, resume
 from consensus_imitation.imitator._run import Run
-from consensus_imitation.imitator._setup import Setup
-from consensus_imitation.imitator._uniforms import Numbers
+from consensus_imitation.imitator._sampling_run import OpenSample
 from consensus_imitation.imitator._warm_start import pretrained
-from consensus_imitation.imitator.decision import Decision
 
 
-def begin(setup: Setup, state: LearnerState, demonstrator: Any, patience: Patience | None, journal: Any) -> "Live":
-    """A run that begins from a state; ``journal`` is where to write it down, or None.
+class Acting(Protocol):
+    """How one shell takes its steps; nothing here is written down or changes the run."""
+
+    def decide(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any) -> Any:
+        """Act or ask; what comes back has the ``decision``."""
+        ...
+
+    def take(self, step: Any, panel: Panel, asker: object) -> Any:
+        """The run after a step that was decided, of which whoever listens is told."""
+        ...
+
+    def settle(self, run: Any, panel: Panel, waiting: Any, reply: Any) -> tuple[Any, Any]:
+        """The run after the answer, of which whoever listens is told; and the decision as it is closed."""
+        ...
+
+    def asked_before(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any) -> Any:
+        """The query about this very observation that waits for whoever comes; None if there is none."""
+        ...
+
+    def given(self, run: Any, found: Any, answer: Any) -> Any:
+        """An answer from outside to a step that waits, or that is closed, checked, as `settle` takes it."""
+        ...
+
+    def check_same(self, closed: Any, reply: Any) -> None:
+        """Raise StaleAnswerError unless a decision was closed by this very reply."""
+        ...
+
+
+class Kind(NamedTuple):
+    """What makes one shell what it is; all else, both share.
+
+    Attributes:
+        acting: how its steps are taken.
+        notation: how they are written.
+        again: how they are done again.
+    """
+
+    acting: Callable[[], Acting]
+    notation: Notation
+    again: Again
+
+
+def begin(kind: Kind, run: R, panel: Panel, journal: Any) -> "Live[R]":
+    """A run that begins; ``journal`` is where to write it down, or None.
 
     Raises:
-        ConfigurationError: if the demonstrators do not fit, or it is no journal.
+        ConfigurationError: if it is no journal.
         JournalError: if the journal's directory holds a run already, or cannot be written.
     """
-    panel, run = make_panel(setup, demonstrator, patience), Run.begin(setup, state)
     if journal is None:
-        return Live(run, Recorder(), panel)
-    recorder, run = Recorder.begin(journal, run)
-    return Live(run, recorder, panel)
+        return Live(run, Recorder(kind.notation), panel, kind.acting())
+    recorder, run = Recorder.begin(kind.notation, journal, run)
+    return Live(run, recorder, panel, kind.acting())
 
 
 def resumed(
-    run_dir: str | Path, ensemble: Ensemble, rules: Rules, demonstrator: Any, patience: Patience | None
-) -> "Live":
+    kind: Kind, run_dir: str | Path, setup_of: Callable[[int | None], Any], panel_of: Callable[[Any], Panel]
+) -> "Live[Any]":
     """A run that goes on from where its journal ends.
 
+    Args:
+        kind: of the shell that wrote it.
+        run_dir: the journal's directory.
+        setup_of: what does not change over the run, given the number of environments.
+        panel_of: who answers, given that.
+
     Raises:
-        ConfigurationError: if members, rules or demonstrators do not fit.
+        ConfigurationError: if members, rules or demonstrators do not fit, or the run is one of the other shell.
         JournalError: if it cannot be gone on with, see `_resume.resume`.
     """
-    run, directory = resume(run_dir, ensemble, rules)
-    recorder = Recorder(directory)
+    run, directory = resume(run_dir, kind.notation, kind.again, setup_of)
+    recorder = Recorder(kind.notation, directory)
     try:
-        panel = make_panel(run.setup, demonstrator, patience)
+        panel = panel_of(run.setup)
         recorder.opened()
     except BaseException:
         recorder.let_go()
         raise
-    return Live(run, recorder, panel)
+    return Live(run, recorder, panel, kind.acting())
 
 
-class Live:
-    """A run, who writes it down, and who answers. One call at a time: `ConsensusImitator` sees to the turns.
+class Live(Generic[R]):
+    """A run, who writes it down, and who answers. One call at a time: the shell sees to the turns.
 
     Args:
         run: as it is now.
         recorder: writes it down.
         panel: answers.
+        acting: takes the steps.
 
     Attributes:
         run: as it is now; swapped at once, so that no interrupt leaves half a step.
@@ -74,21 +114,22 @@ class Live:
         panel: the same.
     """
 
-    def __init__(self, run: Run, recorder: Recorder, panel: Panel) -> None:
-        self.run, self.recorder, self.panel = run, recorder, panel
-        self._numbers = Numbers()
+    def __init__(self, run: R, recorder: Recorder, panel: Panel, acting: Acting) -> None:
+        self.run: R = run
+        self.recorder, self.panel = recorder, panel
+        self._acting = acting
 
     # --- one step ---
 
-    def decide(self, observation: Any, active: Any, env: int | None, asker: object) -> Decision:
+    def decide(self, observation: Any, active: Any, env: int | None, asker: object) -> Any:
         """Act or ask; ``asker`` waits for the answer, see `OpenStep`."""
         env = check_env(env, self.run.setup.num_envs)
         observation = self.recorder.own(observation)
         self.make_way(env)
         run = self.run
-        step = decide(run, self.recorder, self._numbers, observation, env, active)
+        step = self._acting.decide(run, self.recorder, observation, env, active)
         try:
-            after = take(step, self.panel, asker)
+            after = self._acting.take(step, self.panel, asker)
         except Exception:
             # Members and demonstrators have seen what was drawn.
             self._withdraw(run.spent(env), env)
@@ -98,12 +139,12 @@ class Live:
             self.run = after
         return step.decision
 
-    def pose(self, observation: Any, active: Any, env: int | None, asker: object) -> OpenStep | Decision:
+    def pose(self, observation: Any, active: Any, env: int | None, asker: object) -> Any:
         """The step that waits for an answer now; or the decision, if nothing has to be asked."""
         env = check_env(env, self.run.setup.num_envs)
         # Before anybody is asked: the answer could not be written down.
         self.recorder.check()
-        again = asked_before(self.run, self.recorder, observation, env, active)
+        again = self._acting.asked_before(self.run, self.recorder, observation, env, active)
         if again is not None:
             again = replace(again, asker=asker)
             self.run = self.run.waiting(again)
@@ -112,26 +153,26 @@ class Live:
         waiting = self.run.queries.blocking(env)
         return decision if waiting is None else waiting
 
-    def answer(self, given: Any, action: Any) -> Decision:
+    def answer(self, given: Any, action: Any) -> Any:
         """An answer from outside, to a decision or its query; the same one again changes nothing."""
-        found, num_actions = self._find(given), self.run.setup.ensemble.num_actions
-        if isinstance(found, Decision):
-            repeats(found, check_answer(found, action, num_actions))
-            return found
-        answer = check_answer(found.decision, action, num_actions)
-        return self.settle(found, answer, np.zeros(np.shape(answer), bool))
+        found = self._find(given)
+        reply = self._acting.given(self.run, found, action)
+        if _waits(found):
+            return self.settle(found, reply)
+        self._acting.check_same(found, reply)
+        return found
 
-    def settle_asked(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
+    def settle_asked(self, waiting: Any, reply: Any) -> Any:
         """`settle`, unless the query was closed by somebody else while the demonstrator was asked: that stands."""
         found = self._find(waiting.query)
-        return found if isinstance(found, Decision) else self.settle(found, answers, late)
+        return self.settle(found, reply) if _waits(found) else found
 
-    def settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
-        """Learn from the answers to a step that waits; the arguments are `_acting.settle`'s."""
+    def settle(self, waiting: Any, reply: Any) -> Any:
+        """Learn from the reply to a step that waits, which is what `Acting.settle` takes."""
         # Before anybody is told.
         self.recorder.check()
         run = self.run
-        after, closed = settle(run, self.panel, waiting, answers, late)
+        after, closed = self._acting.settle(run, self.panel, waiting, reply)
         with self.recorder.together():
             self.recorder.answer(waiting, closed, run.state, after.state)
             self.run = after
@@ -140,7 +181,7 @@ class Live:
     def withdraw(self, given: Any) -> None:
         """Nobody will answer a query: its environment asks next."""
         found = self._find(given)
-        if isinstance(found, OpenStep):
+        if _waits(found):
             self._withdraw(self.run.withdrawn(found), found.decision.env, found.query.id)
 
     def give_up(self, asker: object) -> None:
@@ -149,7 +190,30 @@ class Live:
 
     # --- between steps ---
 
-    def begin_episode(self, env: int | None) -> None:
+    def clear_alarm(self) -> None:
+        """Act again after answers that no member explains."""
+        after = self.run.cleared()
+        with self.recorder.together():
+            self.recorder.event("clear", None)
+            self.run = after
+
+    def make_way(self, env: int | None = None) -> None:
+        """Refuse to go on while a query blocks environment ``env``, or any (None); withdraw those nobody waits for."""
+        left: list[Any] = [*self.run.queries.abandoned(env)]
+        for step in left:
+            self._withdraw(self.run.withdrawn(step), step.decision.env, step.query.id)
+
+    def _withdraw(self, after: R, env: int | None, query: int | None = None) -> None:
+        with self.recorder.together():
+            self.recorder.event("withdraw", env, query=query)
+            self.run = after
+
+    def _find(self, given: Any) -> Any:
+        return self.run.queries.find(given, partial(self.recorder.recall, self.run.setup))
+
+    # --- of numbered actions only ---
+
+    def begin_episode(self: "Live[Run]", env: int | None) -> None:
         """An episode begins in one environment, or in all."""
         env = check_env(env, self.run.setup.num_envs)
         self.recorder.check()
@@ -161,7 +225,7 @@ class Live:
             self.recorder.event("begin", env)
             self.run = after
 
-    def pretrain(self, observations: Any, actions: Any, starts: Any) -> None:
+    def pretrain(self: "Live[Run]", observations: Any, actions: Any, starts: Any) -> None:
         """Learn from recorded demonstrations."""
         self.make_way()
         run = self.run
@@ -170,33 +234,18 @@ class Live:
             self.recorder.studied(run, after.state)
             self.run = after
 
-    def clear_alarm(self) -> None:
-        """Act again after answers that no member explains."""
-        after = self.run.cleared()
-        with self.recorder.together():
-            self.recorder.event("clear", None)
-            self.run = after
-
-    def restore(self, state: LearnerState) -> None:
+    def restore(self: "Live[Run]", state: LearnerState) -> None:
         """Go back, or on, to a state."""
         self.recorder.refuse("go back to a state")
         self.run = self.run.restored(state)
 
-    def combine_by(self, rule: Aggregation) -> None:
+    def combine_by(self: "Live[Run]", rule: Aggregation) -> None:
         """Put another aggregation rule in the place of this one."""
         self.recorder.refuse("change the rule")
         self.make_way()
         self.run = self.run.under(rule)
 
-    def make_way(self, env: int | None = None) -> None:
-        """Refuse to go on while a query blocks environment ``env``, or any (None); withdraw those nobody waits for."""
-        for step in self.run.queries.abandoned(env):
-            self._withdraw(self.run.withdrawn(step), step.decision.env, step.query.id)
 
-    def _withdraw(self, after: Run, env: int | None, query: int | None = None) -> None:
-        with self.recorder.together():
-            self.recorder.event("withdraw", env, query=query)
-            self.run = after
-
-    def _find(self, given: Any) -> OpenStep | Decision:
-        return self.run.queries.find(given, partial(self.recorder.recall, self.run.setup))
+def _waits(found: Any) -> bool:
+    """Whether what an answer is about waits; else it is a decision that was closed."""
+    return isinstance(found, OpenStep | OpenSample)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 
 from consensus_imitation.errors import InvalidAnswerError, PendingQueryError, StaleAnswerError, WrongQueryError
+from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator.decision import Decision, Query
 
 #: Of so many closed queries it is known without a journal how they were answered.
@@ -55,9 +56,35 @@ class OpenStep:
         return self.decision.query
 
 
+class _Closed(Protocol):
+    """A decision, of either shell."""
+
+    @property
+    def query(self) -> Query | None: ...
+    @property
+    def env(self) -> int | None: ...
+    @property
+    def step(self) -> int: ...
+
+
+class _Waiting(Protocol):
+    """A step that waits for answers, of either shell."""
+
+    @property
+    def decision(self) -> _Closed: ...
+    @property
+    def query(self) -> Query: ...
+    @property
+    def asker(self) -> object | None: ...
+
+
+W = TypeVar("W", bound=_Waiting)
+D = TypeVar("D", bound=_Closed)
+
+
 @dataclass(frozen=True, slots=True)
-class Queries:
-    """The queries of one run, as a value: what changes them gives new ones.
+class Queries(Generic[W, D]):
+    """The queries of one run, as a value: what changes them gives new ones. W waits; D is how it is closed.
 
     Attributes:
         run: its name.
@@ -68,27 +95,31 @@ class Queries:
 
     run: str
     next_id: int = 0
-    by_env: Mapping[int | None, OpenStep] = field(default_factory=dict[int | None, OpenStep])
-    outcomes: Mapping[int, tuple[Query, Decision | None]] = field(
-        default_factory=dict[int, "tuple[Query, Decision | None]"]
-    )
+    by_env: Mapping[int | None, W] = field(default_factory=dict[int | None, W])
+    outcomes: Mapping[int, tuple[Query, D | None]] = field(default_factory=dict[int, "tuple[Query, D | None]"])
 
     def new(self, observation: str, env: int | None, step: int) -> Query:
         """A query that is about to be posed; it counts once it `wait`s."""
         return Query(self.run, self.next_id, observation, env, step)
 
-    def wait(self, step: OpenStep) -> Self:
+    def wait(self, step: W) -> Self:
         """The query is posed, or waited for by somebody else."""
         by_env = {**self.by_env, step.decision.env: step}
         return replace(self, by_env=by_env, next_id=max(self.next_id, step.query.id + 1))
 
-    def blocking(self, env: int | None) -> OpenStep | None:
+    def blocking(self, env: int | None) -> W | None:
         """What has to be answered before environment ``env``, or all of them (None), can go on; None if nothing."""
         if env is None:
             return next(iter(self.by_env.values()), None)
         return self.by_env.get(env, self.by_env.get(None))
 
-    def abandoned(self, env: int | None) -> list[OpenStep]:
+    def left(self, env: int | None) -> W | None:
+        """The query of exactly this environment that nobody in this process waits for; None if there is none."""
+        waiting = self.blocking(env)
+        left = waiting is not None and waiting.asker in (None, RESTORED) and waiting.decision.env == env
+        return waiting if left else None
+
+    def abandoned(self, env: int | None) -> list[W]:
         """What blocks environment ``env``, or any of them (None), and nobody waits for any more.
 
         Raises:
@@ -103,11 +134,11 @@ class Queries:
                 )
         return blocking
 
-    def waiting(self) -> list[OpenStep]:
+    def waiting(self) -> list[W]:
         """All that wait, in the order in which they were posed."""
         return sorted(self.by_env.values(), key=lambda step: step.query.id)
 
-    def close(self, step: OpenStep, outcome: Decision | None) -> Self:
+    def close(self, step: W, outcome: D | None) -> Self:
         """The query was answered, or is withdrawn (None)."""
         by_env = {env: other for env, other in self.by_env.items() if env != step.decision.env}
         outcomes = {**self.outcomes, step.query.id: (step.query, outcome)}
@@ -115,7 +146,7 @@ class Queries:
             del outcomes[next(iter(outcomes))]
         return replace(self, by_env=by_env, outcomes=outcomes)
 
-    def find(self, given: Any, recall: Callable[[int], Decision | None] | None = None) -> OpenStep | Decision:
+    def find(self, given: Any, recall: Callable[[int], D | None] | None = None) -> W | D:
         """The step that waits for this answer; or, if it was answered before, the decision as it was closed.
 
         Args:
@@ -145,8 +176,9 @@ class Queries:
         return outcome
 
     def _check(self, given: Any) -> Query:
-        query = given.query if isinstance(given, Decision) else given
-        if isinstance(given, Decision) and query is None:
+        decided = isinstance(given, Decision | SamplingDecision)
+        query = given.query if decided else given
+        if decided and query is None:
             raise InvalidAnswerError("this is not the decision that waits for an answer: nothing was asked there")
         if not isinstance(query, Query):
             raise InvalidAnswerError(
@@ -173,7 +205,7 @@ class Queries:
         return found
 
 
-def _recalled(query: Query, recall: Callable[[int], Decision | None] | None) -> Decision | None:
+def _recalled(query: Query, recall: Callable[[int], D | None] | None) -> D | None:
     try:
         if recall is not None:
             return recall(query.id)

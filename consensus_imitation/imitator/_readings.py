@@ -13,6 +13,7 @@ from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._live import Live
+from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator.decision import Decision
 from consensus_imitation.imitator.policy import said
 
@@ -24,7 +25,7 @@ class Readings:
         live: the run.
     """
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live[Run]) -> None:
         self._live = live
 
     @property

@@ -1,7 +1,8 @@
-"""What writes a run down: its journal, if it keeps one.
+"""What writes a run of either shell down: its journal, if it keeps one.
 
 Every call that changes anything is one transaction of the journal, committed before its action is given out or its
-answer acknowledged. The recorder knows no demonstrator, and does no arithmetic.
+answer acknowledged. The recorder knows no demonstrator, and does no arithmetic. How a step becomes records, the shell's
+own `Notation` says.
 """
 
 import time
@@ -9,41 +10,72 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from consensus_imitation.core._observations import private
 from consensus_imitation.core._packing import as_read, digest, pack
 from consensus_imitation.core.learner import LearnerState
+from consensus_imitation.core.sampling_learner import SamplingState
 from consensus_imitation.errors import ConfigurationError, JournalError, ObservationError
-from consensus_imitation.imitator._description import description, versions
-from consensus_imitation.imitator._queries import OpenStep
-from consensus_imitation.imitator._records import answered, decided, event, recalled, words
-from consensus_imitation.imitator._run import Decided, Run
-from consensus_imitation.imitator._setup import Setup
-from consensus_imitation.imitator.decision import Decision
+from consensus_imitation.imitator._calls import event, words
+from consensus_imitation.imitator._description import versions
+from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator._sampling_run import SamplingRun
+from consensus_imitation.imitator.decision import Query
 from consensus_imitation.journal.directory import Journal, RunDirectory
 from consensus_imitation.journal.record import Kind, Record
+from consensus_imitation.journal.store import Store
+
+#: A run of either shell.
+R = TypeVar("R", Run, SamplingRun)
+
+
+class Notation(Protocol):
+    """How one shell's runs are written. Both `_records` and `_sampling_records` are that."""
+
+    @property
+    def SHELL(self) -> str:  # noqa: N802 - a constant of the module
+        """What resumes such a run."""
+        ...
+
+    def description(self, setup: Any) -> dict[str, Any]:
+        """What a run is of."""
+        ...
+
+    def decided(self, step: Any, posterior: np.ndarray, now: float) -> list[Record]:
+        """Records of a decision."""
+        ...
+
+    def answered(self, step: Any, closed: Any, before: np.ndarray, after: np.ndarray, now: float) -> list[Record]:
+        """Records of an answer."""
+        ...
+
+    def recalled(self, store: Store, number: int, setup: Any, run: str) -> Any:
+        """How a query was closed; None if it was withdrawn; KeyError if it was not closed."""
+        ...
 
 
 class Recorder:
     """Writes a run down, or does nothing.
 
     Args:
+        notation: of the shell.
         directory: where; None for nowhere.
 
     Attributes:
         directory: the same.
     """
 
-    def __init__(self, directory: RunDirectory | None = None) -> None:
+    def __init__(self, notation: Notation, directory: RunDirectory | None = None) -> None:
         self.directory = directory
+        self._notation = notation
         self._closed = False
         self._words: tuple[Any, np.ndarray] | None = None
 
     @classmethod
-    def begin(cls, journal: Any, run: Run) -> tuple[Self, Run]:
+    def begin(cls, notation: Notation, journal: Any, run: R) -> tuple[Self, R]:
         """Begin a journal; also the run, under the name that its directory has.
 
         Raises:
@@ -53,7 +85,7 @@ class Recorder:
         if not isinstance(journal, Journal | str | Path):
             raise ConfigurationError(f"journal must be a directory or a Journal(...), got {journal!r}")
         settings = journal if isinstance(journal, Journal) else Journal(journal)
-        recorder = cls(directory := RunDirectory.create(settings, description(run.setup)))
+        recorder = cls(notation, directory := RunDirectory.create(settings, notation.description(run.setup)))
         try:
             run = replace(run, queries=replace(run.queries, run=directory.run))
             recorder.opened()
@@ -83,8 +115,8 @@ class Recorder:
             return
         if self._closed:
             raise JournalError(
-                f"this imitator was closed: go on with its run by ConsensusImitator.resume({str(directory.path)!r}, "
-                "...)"
+                f"this imitator was closed: go on with its run by {self._notation.SHELL}.resume("
+                f"{str(directory.path)!r}, ...)"
             )
         directory.store.check()
 
@@ -97,7 +129,7 @@ class Recorder:
         """What is written within is done, too, or nothing is written any more: not even Ctrl-C may come between."""
         return nullcontext() if self.directory is None else self.directory.store.writing()
 
-    def close(self, run: Run) -> None:
+    def close(self, run: Run | SamplingRun) -> None:
         """End the journal by a checkpoint, and let go of the directory; again, nothing happens.
 
         Raises:
@@ -131,6 +163,11 @@ class Recorder:
             # Nobody has to read it again.
             return None
 
+    def is_about(self, query: Query, observation: Any) -> bool:
+        """Whether a query is about this very observation."""
+        packed = self.packed(observation, needed=True)
+        return packed is not None and digest(packed) == query.observation
+
     # --- what is written ---
 
     def opened(self) -> None:
@@ -142,42 +179,36 @@ class Recorder:
         if self.directory is not None:
             self._append(self.directory, [event(kind, env, time.time(), query=query, note=note)])
 
-    def decision(self, step: Decided) -> None:
+    def decision(self, step: Any) -> None:
         """A step that was decided."""
         self.check()
-        if self.directory is None or step.packed is None:
-            return
-        judged, query = step.judged, step.decision.query
-        said = digest(step.packed) if query is None else query.observation
-        posterior = self._posterior_words(step.run.state)
-        records = decided(
-            step.decision, judged.on_host, judged.log_probs, step.number, said, posterior, step.active, time.time()
-        )
-        self._append(self.directory, records, step.packed)
+        if self.directory is not None and step.packed is not None:
+            records = self._notation.decided(step, self._posterior_words(step.run.state), time.time())
+            self._append(self.directory, records, step.packed)
 
-    def answer(self, waiting: OpenStep, closed: Decision, before: LearnerState, after: LearnerState) -> None:
-        """An answer, and the posterior before and after it."""
+    def answer(self, waiting: Any, closed: Any, before: Any, after: Any) -> None:
+        """An answer, and the posterior of the states before and after it."""
         if self.directory is not None:
             said, now_said = self._posterior_words(before), self._posterior_words(after)
-            self._append(self.directory, answered(waiting, closed, said, now_said, time.time()))
+            self._append(self.directory, self._notation.answered(waiting, closed, said, now_said, time.time()))
 
     def studied(self, run: Run, after: LearnerState) -> None:
         """What was studied is not kept: the checkpoint of what it taught comes first, and the record says it counts."""
         self.check()
         if self.directory is not None:
             said = self._posterior_words(run.state)
-            self.directory.checkpoint(after, _header(run), ahead=True)
+            self.directory.checkpoint(after, run.saved(), ahead=True)
             record = replace(event("study", None, time.time()), before=said, after=self._posterior_words(after))
             self._append(self.directory, [record])
 
-    def checkpoint(self, run: Run) -> None:
+    def checkpoint(self, run: Run | SamplingRun) -> None:
         """The whole state."""
         self.check()
         if self.directory is not None:
             waiting = [step.query.id for step in run.queries.waiting()]
-            self.directory.checkpoint(run.state, _header(run), waiting=waiting)
+            self.directory.checkpoint(run.state, run.saved(), waiting=waiting)
 
-    def checkpoint_if_due(self, run: Run) -> None:
+    def checkpoint_if_due(self, run: Run | SamplingRun) -> None:
         """`checkpoint`, once in as many calls as the journal's settings say."""
         self.check()
         if self.directory is not None and self.directory.checkpoint_is_due:
@@ -185,12 +216,12 @@ class Recorder:
 
     # --- what is read ---
 
-    def recall(self, setup: Setup, query: int) -> Decision | None:
+    def recall(self, setup: Any, query: int) -> Any:
         """How a query was closed that is not remembered: see `Queries.find`."""
         self.check()
         if self.directory is None:
             raise KeyError("no journal")
-        return recalled(self.directory.store, query, setup, self.directory.run)
+        return self._notation.recalled(self.directory.store, query, setup, self.directory.run)
 
     def __repr__(self) -> str:
         """Where it writes, and how much it has written."""
@@ -201,13 +232,8 @@ class Recorder:
         self.check()
         directory.append(records, observation)
 
-    def _posterior_words(self, state: LearnerState) -> np.ndarray:
+    def _posterior_words(self, state: LearnerState | SamplingState) -> np.ndarray:
         """`words`, looked up once for each posterior."""
         if self._words is None or self._words[0] is not state.posterior:
             self._words = (state.posterior, words(state))
         return self._words[1]
-
-
-def _header(run: Run) -> dict[str, Any]:
-    """What a checkpoint says besides the state."""
-    return {"alarms": run.alarms.saved()}

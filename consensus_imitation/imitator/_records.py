@@ -1,51 +1,43 @@
-"""What the journal says of a call: records made from what the shell has at hand, and read again."""
+"""What the journal says of steps with numbered actions: records made of what the shell has, and read again."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 
+from consensus_imitation.core._packing import digest
 from consensus_imitation.core.draw import as_float
-from consensus_imitation.core.learner import LearnerState
-from consensus_imitation.errors import JournalError, ReplayError
+from consensus_imitation.imitator import _description
+from consensus_imitation.imitator._calls import call_of
 from consensus_imitation.imitator._queries import RESTORED, OpenStep
+from consensus_imitation.imitator._run import Decided
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged
 from consensus_imitation.imitator.decision import Decision, Query, from_packed
 from consensus_imitation.imitator.kernels import unpack
-from consensus_imitation.journal.directory import RunDirectory
-from consensus_imitation.journal.record import Entry, Kind, Record
+from consensus_imitation.journal.record import Entry, Record
 from consensus_imitation.journal.store import Store
 
+#: What resumes a run that is written so; and what is said of the run as a whole.
+SHELL = "ConsensusImitator"
+description = _description.description
 #: Note of the records of a step that a whole batch took in lockstep.
 LOCKSTEP = "lockstep"
 
 
-def words(state: LearnerState) -> np.ndarray:
-    """The posterior, float32 [2, N]: log-weights, and what their rounding left."""
-    return np.stack([np.asarray(state.posterior.log_weights), np.asarray(state.posterior.residual)])
-
-
-def decided(
-    decision: Decision, packed: np.ndarray, log_probs: Any, number: Any, observation: str, posterior: np.ndarray,
-    active: np.ndarray | None, now: float,
-) -> list[Record]:  # fmt: skip
+def decided(step: Decided, posterior: np.ndarray, now: float) -> list[Record]:
     """Records of a decision: one, or one for every active environment of a batch in lockstep; "idle" if there is none.
 
     Args:
-        decision: as it is handed out.
-        packed: the same as the core gave it, [P] or [B, P].
-        log_probs: [N, A] or [B, N, A].
-        number: uint32 [2], or [B, 2]: what the draw used.
-        observation: its SHA-256.
+        step: that was decided.
         posterior: `words` of the state.
-        active: bool [B], or None for all.
         now: seconds since the epoch.
     """
-    predictions = np.asarray(log_probs)
+    decision, packed, number, active = step.decision, step.judged.on_host, step.number, step.active
+    predictions = np.asarray(step.judged.log_probs)
     num_actions = predictions.shape[-1]
+    observation = digest(step.packed or b"") if decision.query is None else decision.query.observation
 
     def record(packed: np.ndarray, log_probs: np.ndarray, number: Any, env: int | None, note: str) -> Record:
         fields = unpack(packed, num_actions)
@@ -104,29 +96,7 @@ def answered(step: OpenStep, closed: Decision, before: np.ndarray, after: np.nda
     return [record(b, closed.action[b], late[b], LOCKSTEP) for b in np.flatnonzero(closed.queried).tolist()]
 
 
-def event(kind: Kind, env: int | None, now: float, *, query: int | None = None, note: str = "") -> Record:
-    """A record of something that is no step."""
-    return Record(kind=kind, env=env, query=query, note=note, time=now)
-
-
 # --- what a call says ---
-
-
-def grouped(entries: Any) -> Iterator[list[Any]]:
-    """Entries of the journal, call by call."""
-    call: list[Any] = []
-    for entry in entries:
-        if call and entry.call != call[0].call:
-            yield call
-            call = []
-        call.append(entry)
-    if call:
-        yield call
-
-
-def call_of(store: Store, number: int) -> list[Entry]:
-    """The entries of one call."""
-    return next(grouped(store.entries(after_call=number - 1)))
 
 
 def about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarray | None]:
@@ -141,18 +111,6 @@ def about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarr
 def rows_of(call: list[Entry]) -> list[int]:
     """The environments that the entries of a call in lockstep are about."""
     return [int(entry.record.env or 0) for entry in call if entry.record.kind != "idle"]
-
-
-def kept(directory: RunDirectory, call: list[Entry]) -> bytes:
-    """The observation of a call, packed.
-
-    Raises:
-        JournalError: if it is not kept any more.
-    """
-    data = directory.store.observation_of(call[0].call)
-    if data is None:
-        raise JournalError(f"the observation of call {call[0].call} is not kept: the run cannot be taken up from there")
-    return data
 
 
 def from_records(setup: Setup, call: list[Entry], seen: Any, size: int | None) -> Judged:
@@ -204,12 +162,3 @@ def recalled(store: Store, number: int, setup: Setup, run: str) -> Decision | No
         decision, query=query, action=taken, unanswered=bool(late) if size is None else late,
         alarms=asked[0].record.alarms,
     )  # fmt: skip
-
-
-def compare(call: list[Entry], what: str, now: Any, then: Any) -> None:
-    """Raise ReplayError unless the bits are those that were written down."""
-    if then is not None and np.asarray(now).tobytes() != np.asarray(then).tobytes():
-        raise ReplayError(
-            f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) comes out otherwise "
-            f"now ({what}): members, rules, versions of the libraries and kind of device have to be those of the run"
-        )

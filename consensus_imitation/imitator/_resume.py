@@ -1,53 +1,67 @@
-"""A run done again from its journal: the newest whole checkpoint, and the calls after it, one run after another.
+"""A run of either shell done again from its journal: the newest whole checkpoint, and the calls after it, one by one.
 
 They are done by the functions that did them first, from the observations that were kept; what comes out has to be what
-was written down.
+was written down. What the shells do differently is in `_again` and `_sampling_again`.
 """
 
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
+from typing import Any, Protocol
 
 from consensus_imitation.core._packing import unpack
-from consensus_imitation.core.draw import from_float
-from consensus_imitation.core.members import Ensemble
-from consensus_imitation.core.rules import Rules
-from consensus_imitation.errors import ConsensusWarning, JournalError, ObservationError, ReplayError
-from consensus_imitation.imitator import kernels
-from consensus_imitation.imitator._description import check_description
-from consensus_imitation.imitator._host_members import initial_state
-from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries
-from consensus_imitation.imitator._records import (
-    about,
-    call_of,
-    compare,
-    from_records,
-    grouped,
-    kept,
-    open_step,
-    rows_of,
-    words,
+from consensus_imitation.errors import (
+    ConfigurationError,
+    ConsensusWarning,
+    JournalError,
+    ObservationError,
+    ReplayError,
 )
-from consensus_imitation.imitator._run import Decided, Run
-from consensus_imitation.imitator._setup import Setup
-from consensus_imitation.imitator._step import Judged, judge
-from consensus_imitation.imitator.kernels import Closed
-from consensus_imitation.imitator.policy import encoded
+from consensus_imitation.imitator._calls import call_of, grouped, kept
+from consensus_imitation.imitator._description import check_description
+from consensus_imitation.imitator._queries import Queries
+from consensus_imitation.imitator._recorder import Notation
 from consensus_imitation.journal.checkpoint import Checkpoint
 from consensus_imitation.journal.directory import RunDirectory
 from consensus_imitation.journal.record import Entry
 
 
-def resume(run_dir: str | Path, ensemble: Ensemble, rules: Rules) -> tuple[Run, RunDirectory]:
+class Again(Protocol):
+    """How one shell's calls are done again. Both `_again` and `_sampling_again` are that."""
+
+    def like(self, setup: Any) -> Any:
+        """A state of this kind."""
+        ...
+
+    def begun(self, setup: Any, state: Any, queries: Queries[Any, Any]) -> Any:
+        """A run that is in this state."""
+        ...
+
+    def decided(self, run: Any, call: list[Entry], observation: Any) -> Any:
+        """After a call in which something was decided."""
+        ...
+
+    def settled(self, run: Any, call: list[Entry], waiting: Any) -> Any:
+        """After a call that brought an answer to a step that waited."""
+        ...
+
+    def still(self, run: Any, call: list[Entry], observation: Any) -> Any:
+        """A query that waits since before the checkpoint, from the record alone: its state is gone."""
+        ...
+
+    def between(self, run: Any, call: list[Entry]) -> Any:
+        """After a call that is none of the above, and that not both shells have."""
+        ...
+
+
+def resume(
+    run_dir: str | Path, notation: Notation, again: Again, setup_of: Callable[[int | None], Any]
+) -> tuple[Any, RunDirectory]:
     """The run that a directory holds, as it ended; and the directory, open for writing.
 
     Raises:
-        ConfigurationError: if members or rules are not those of the run.
+        ConfigurationError: if members or rules are not those of the run, or it is one of the other shell.
         LockedError: if somebody else writes it.
         JournalError: if it holds nothing that could be gone on with.
         ReplayError: if what was written down does not come out again.
@@ -55,21 +69,31 @@ def resume(run_dir: str | Path, ensemble: Ensemble, rules: Rules) -> tuple[Run, 
     directory = RunDirectory.open(run_dir)
     try:
         meta = directory.store.meta
-        setup = Setup.of(ensemble, rules, meta["num_envs"])
-        check_description(meta, setup)
-        saved = _newest(directory, setup)
-        run = Run.begin(setup, saved.state, Queries(directory.run, directory.store.last_query + 1))
+        check_shell(directory, notation.SHELL)
+        setup = setup_of(meta["num_envs"])
+        check_description(meta, notation.description(setup))
+        saved = _newest(directory, again.like(setup))
+        run = again.begun(setup, saved.state, Queries(directory.run, directory.store.last_query + 1))
         with warnings.catch_warnings():
             # They were given when the steps were taken; and where they are errors, nobody could go on.
             warnings.simplefilter("ignore", ConsensusWarning)
-            return _done_again(run, directory, saved.header), directory
+            return _done_again(run, directory, saved.header, again), directory
     except BaseException:
         directory.close()
         raise
 
 
-def _newest(directory: RunDirectory, setup: Setup) -> Checkpoint:
-    like = initial_state(setup.learner, setup.ensemble, jax.random.key(0), setup.num_envs)
+def check_shell(directory: RunDirectory, shell: str) -> None:
+    """Raise ConfigurationError if another imitator than ``shell`` has to go on with a run."""
+    # What has numbered actions says nothing of it.
+    wrote = directory.store.meta.get("shell", "ConsensusImitator")
+    if wrote != shell:
+        raise ConfigurationError(
+            f"{directory.path} holds a run of {wrote}: go on with it by {wrote}.resume({str(directory.path)!r}, ...)"
+        )
+
+
+def _newest(directory: RunDirectory, like: Any) -> Checkpoint:
     saved = next(directory.checkpoints(like), None)
     if saved is not None:
         return saved
@@ -83,42 +107,35 @@ def _newest(directory: RunDirectory, setup: Setup) -> Checkpoint:
     )
 
 
-def _done_again(run: Run, directory: RunDirectory, header: dict[str, Any]) -> Run:
+def _done_again(run: Any, directory: RunDirectory, header: dict[str, Any], again: Again) -> Any:
     """What the journal holds after a checkpoint, done to the run that was saved in it."""
     store = directory.store
-    alarms = run.alarms.copy()
-    alarms.load(header["alarms"])
-    run = replace(run, alarms=alarms)
+    run = run.recalling(header)
     # Queries that were posed before the checkpoint: what was predicted then is in the journal.
     for query in header["waiting"]:
         call = call_of(store, store.of_query(query)[0].call)
-        run = run.waiting(_waiting_still(run, call, unpack(kept(directory, call))))
+        run = run.waiting(again.still(run, call, unpack(kept(directory, call))))
 
-    def after(run: Run, call: list[Entry]) -> Run:
+    def after(run: Any, call: list[Entry]) -> Any:
         try:
-            return _call_again(run, directory, call)
+            return _call_again(run, directory, call, again)
         except ObservationError as error:
             raise ReplayError(f"call {call[0].call} of the journal: {error}") from error
 
     return reduce(after, grouped(store.entries(after_call=header["call"])), run)
 
 
-def _call_again(run: Run, directory: RunDirectory, call: list[Entry]) -> Run:
+def _call_again(run: Any, directory: RunDirectory, call: list[Entry], again: Again) -> Any:
     record = call[0].record
     match record.kind:
         case "act" | "ask":
-            return _decided_again(run, call, unpack(kept(directory, call)))
+            return again.decided(run, call, unpack(kept(directory, call)))
         case "answer" | "safe":
-            return _settled_again(run, call)
+            return again.settled(run, call, _waiting(run, call))
         case "withdraw" if record.query is None:
             return run.spent(record.env)
         case "withdraw":
             return run.withdrawn(_waiting(run, call))
-        case "idle":
-            stream = run.state.stream
-            return run.closed(run.state.replace(stream=stream.replace(step=stream.step + 1)), None, run.alarms)
-        case "begin":
-            return run.begun(record.env)
         case "clear":
             return run.cleared()
         case "study":
@@ -128,77 +145,11 @@ def _call_again(run: Run, directory: RunDirectory, call: list[Entry]) -> Run:
             )
         case "open":
             return run
+        case "idle" | "begin":
+            return again.between(run, call)
 
 
-def _decided_again(run: Run, call: list[Entry], observation: Any) -> Run:
-    env, active = about(call, run.setup.num_envs)
-    judged = _judged_again(run, call, observation, env, active)
-    decision = judged.decision(run.setup, call[0].record.step, env)
-    decision = replace(decision, alarms=call[0].record.alarms)
-    alarms = run.alarms.copy()
-    alarms.report(decision, run.unexplained, active)
-    step = Decided(run, observation, judged, decision, alarms, active)
-    if not step.asks:
-        return step.taken(RESTORED, 0.0)
-    waiting = open_step(call, judged, decision, run.queries.run, observation, active)
-    return replace(step, decision=waiting.decision).taken(RESTORED, waiting.asked)
-
-
-def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None, active: np.ndarray | None) -> Judged:
-    """The decision of a call, made again; of members on the host, what they said is taken from the record."""
-    setup = run.setup
-    own, size = setup.taken(run.state, env), setup.rows(env)
-    if not setup.ensemble.pure:
-        judged = from_records(setup, call, encoded(setup.ensemble, observation, size), size)
-        observe = kernels.observe if size is None else kernels.observe_batch
-        drawn = np.int32(judged.on_host[..., 0])
-        after = observe(setup.learner, own, judged.core, judged.packed, judged.log_probs, drawn)
-        stream = after.stream
-        return judged._replace(closed=Closed(stream.carry, stream.step, stream.ledger, stream.unusable))
-    draws = from_float([entry.record.draw for entry in call])
-    number = draws[0]
-    if size is not None:
-        number = np.zeros((size, 2), np.uint32)
-        number[rows_of(call)] = draws
-    judged = judge(setup, own, observation, number, env, active)
-    for entry in call:
-        row = () if size is None else entry.record.env
-        compare(call, "predictions", np.asarray(judged.log_probs)[row], entry.record.log_probs)
-        packed = [
-            kernels.of_queries(one, setup.ensemble.num_actions) for one in (judged.on_host[row], entry.record.packed)
-        ]
-        compare(call, "decision", *packed)
-    return judged
-
-
-def _waiting_still(run: Run, call: list[Entry], observation: Any) -> OpenStep:
-    """A query that waits since before the checkpoint: from the record alone, its state being gone."""
-    setup = run.setup
-    env, active = about(call, setup.num_envs)
-    size = setup.rows(env)
-    judged = from_records(setup, call, encoded(setup.ensemble, observation, size), size)
-    decision = replace(judged.decision(setup, call[0].record.step, env), alarms=call[0].record.alarms)
-    return open_step(call, judged, decision, run.queries.run, observation, active)
-
-
-def _settled_again(run: Run, call: list[Entry]) -> Run:
-    waiting = _waiting(run, call)
-    size = run.setup.rows(waiting.decision.env)
-    answers = np.array(-1 if size is None else waiting.decision.action)
-    late = np.zeros(np.shape(waiting.decision.queried), bool)
-    safe_action = 0
-    for entry in call:
-        record = entry.record
-        row = () if size is None else record.env
-        answers[row] = record.action
-        if record.kind == "safe":
-            late[row], safe_action = True, record.action or 0
-    after, _ = run.settled(waiting, answers, late, safe_action)
-    compare(call, "posterior", words(after.state), call[0].record.after)
-    return after
-
-
-def _waiting(run: Run, call: list[Entry]) -> OpenStep:
+def _waiting(run: Any, call: list[Entry]) -> Any:
     for step in run.queries.waiting():
         if step.query.id == call[0].record.query:
             return step

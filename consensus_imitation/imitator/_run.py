@@ -35,20 +35,20 @@ class Run:
 
     setup: Setup
     state: LearnerState
-    queries: Queries
+    queries: Queries[OpenStep, Decision]
     alarms: Alarms
     steps: np.ndarray
     answers: int
     unexplained: bool
 
     @classmethod
-    def begin(cls, setup: Setup, state: LearnerState, queries: Queries | None = None) -> Self:
+    def begin(cls, setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision] | None = None) -> Self:
         """A run that begins from a state, under a random name unless ``queries`` bring one."""
         alarms = Alarms(setup.ends_when_alone, rule_faults(setup.learner))
         return cls._of(setup, state, Queries(secrets.token_hex(16)) if queries is None else queries, alarms)
 
     @classmethod
-    def _of(cls, setup: Setup, state: LearnerState, queries: Queries, alarms: Alarms) -> Self:
+    def _of(cls, setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision], alarms: Alarms) -> Self:
         state = owned(state)
         steps, answers = np.array(state.stream.step, np.int64).reshape(-1), int(np.sum(state.stream.queries))
         return cls(setup, state, queries, alarms, steps, answers, bool(state.unexplained))._weighed()
@@ -70,6 +70,16 @@ class Run:
     def posed(self, waiting: OpenStep, after: LearnerState, alarms: Alarms) -> Self:
         """A query is posed."""
         return self.moved(after, queries=self.queries.wait(waiting), alarms=alarms)
+
+    def recalling(self, saved: dict[str, Any]) -> Self:
+        """With what was noticed before, as a checkpoint's header has it (`saved`)."""
+        alarms = self.alarms.copy()
+        alarms.load(saved["alarms"])
+        return replace(self, alarms=alarms)
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint says besides the state."""
+        return {"alarms": self.alarms.saved()}
 
     def closed(self, after: LearnerState, env: int | None, alarms: Alarms) -> Self:
         """A step without a query is over: in one environment, or in all."""

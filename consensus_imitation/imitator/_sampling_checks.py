@@ -25,16 +25,34 @@ def check_sampling_ensemble(ensemble: Any) -> None:
     check_integer("num_members", ensemble.num_members, 1)
 
 
-def check_fits(learner: SamplingLearner, state: Any) -> None:
-    """Raise ConfigurationError unless a state is one of this ensemble, and the rule fits it."""
+def check_space(space: Any) -> Any:
+    """The action space.
+
+    Raises:
+        ConfigurationError: if it is neither None nor can be asked what it contains.
+    """
+    if space is not None and not callable(getattr(space, "contains", None)):
+        raise ConfigurationError(f"action_space must have contains(action), as a Gymnasium space has; got {space!r}")
+    return space
+
+
+def check_fits(learner: SamplingLearner, state: Any) -> int | None:
+    """How many environments a state is of: None for a single one.
+
+    Raises:
+        ConfigurationError: unless it is one of this ensemble, and the rule fits it.
+    """
     if not isinstance(state, SamplingState):
         raise ConfigurationError(f"expected the state of a SamplingImitator or a SamplingLearner, got {state!r}")
     weights, size = jnp.shape(state.posterior.log_weights), learner.ensemble.num_members
     if weights != (size,):
         raise ConfigurationError(f"the state holds {weights[0]} weights, but the ensemble has {size} members")
-    like = jax.eval_shape(lambda: learner.init(jax.random.key(0)))
+    steps = jnp.shape(state.stream.step)
+    num_envs = steps[0] if steps else None
+    like = jax.eval_shape(lambda: learner.init(jax.random.key(0), num_streams=num_envs))
     if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, like):
-        raise ConfigurationError("the state does not fit: the members' memory is another, or the state is of a batch")
+        raise ConfigurationError("the state does not fit: the members' memory is another")
+    return num_envs
 
 
 def check_seen(observation: Any, finite: bool) -> Any:

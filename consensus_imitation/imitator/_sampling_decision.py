@@ -1,4 +1,4 @@
-"""What the stateful shell returns at every step."""
+"""What the stateful shell over any action space returns at every step."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._observations import owned
+from consensus_imitation.imitator.decision import Query
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +25,10 @@ class SamplingDecision:
             answer.
         step: number of the step, from 0.
         rule_fault: whether the selection rule selected nobody, so that the demonstrator was asked.
+        log_densities: float32 [N], the members' log-densities of the proposed action, or, after an answer, of that.
+        env: the environment, if it is one of several.
+        query: what an answer has to name; None if nothing was asked.
+        alarms: what is wrong at this step, one line each.
     """
 
     action: Any
@@ -33,9 +38,13 @@ class SamplingDecision:
     dissenter: int | None
     invalid: np.ndarray
     step: int
-    rule_fault: bool = False
+    rule_fault: bool
+    log_densities: np.ndarray
+    env: int | None = None
+    query: Query | None = None
+    alarms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """What its holder could write to, the imitator would read again when the answer comes."""
-        for name in ("action", "selected", "invalid"):
+        for name in ("action", "selected", "invalid", "log_densities"):
             object.__setattr__(self, name, owned(getattr(self, name)))

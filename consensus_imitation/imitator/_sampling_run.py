@@ -1,18 +1,28 @@
 """What changes while a `SamplingImitator` works, as one value, and the compiled calls behind it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+import secrets
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import jax
 import numpy as np
 
+from consensus_imitation.core._observations import owned
 from consensus_imitation.core.any_action import Action
-from consensus_imitation.core.sampling_learner import PureSamplingDecision, SamplingLearner, SamplingState
+from consensus_imitation.core.sampling_learner import (
+    PureSamplingDecision,
+    SamplingLearner,
+    SamplingState,
+    SamplingStream,
+)
+from consensus_imitation.imitator._queries import Queries
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
+from consensus_imitation.imitator._sampling_health import SamplingAlarms
+from consensus_imitation.imitator._sampling_setup import SamplingSetup
+from consensus_imitation.imitator.decision import Query
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class OpenSample:
     """A step that waits for its answer.
 
@@ -20,43 +30,160 @@ class OpenSample:
         decision: as it was given out.
         pure: the same for the core.
         observation: a private copy.
-        asker: which call of `act` waits for it; None if `decide` gave it out.
+        asked: seconds since the epoch.
+        asker: who waits for it, see `OpenStep`.
     """
 
     decision: SamplingDecision
     pure: PureSamplingDecision
     observation: Any
+    asked: float
     asker: object | None
+
+    @property
+    def query(self) -> Query:
+        """What an answer has to name."""
+        if self.decision.query is None:
+            raise ValueError("a step that waits has a query")
+        return self.decision.query
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingRun:
-    """All that changes while an imitator works: it is swapped at once, so that no interrupt leaves half a step.
+    """Where a run is. Nothing in it is ever changed in place: every method gives another run.
 
     Attributes:
+        setup: members and rule.
         state: the learner's.
-        steps: steps closed.
-        queries: of which the demonstrator answered.
-        open: the step that waits for an answer.
-        invalid: how many unusable densities each member gave; never changed in place.
-        failed: how often the selection rule selected nobody.
+        queries: those that wait, and what became of others.
+        alarms: what was noticed so far.
+        steps: int64 [B] (or [1]), steps closed in each environment.
+        answers: queries answered, over all environments.
+        unexplained: whether no member explains the answers, as in the state.
     """
 
+    setup: SamplingSetup
     state: SamplingState
-    steps: int
-    queries: int
-    open: OpenSample | None = None
-    invalid: Mapping[int, int] = field(default_factory=dict[int, int])
-    failed: int = 0
+    queries: Queries[OpenSample, SamplingDecision]
+    alarms: SamplingAlarms
+    steps: np.ndarray
+    answers: int
+    unexplained: bool
 
-    def counted(self, invalid: np.ndarray) -> "SamplingRun":
-        """With the members counted that gave an unusable density."""
-        members = np.flatnonzero(invalid).tolist()
-        return replace(self, invalid={**self.invalid, **{one: self.invalid.get(one, 0) + 1 for one in members}})
+    @classmethod
+    def begin(
+        cls, setup: SamplingSetup, state: SamplingState, queries: Queries[OpenSample, SamplingDecision] | None = None
+    ) -> Self:
+        """A run that begins from a state, under a random name unless ``queries`` bring one."""
+        state = owned(state)
+        steps, answers = np.array(state.stream.step, np.int64).reshape(-1), int(np.sum(state.stream.queries))
+        queries = Queries(secrets.token_hex(16)) if queries is None else queries
+        return cls(setup, state, queries, SamplingAlarms.of(setup.learner), steps, answers, bool(state.unexplained))
+
+    # --- steps ---
+
+    def waiting(self, step: OpenSample) -> Self:
+        """A query is waited for, as ``step`` says by whom."""
+        return replace(self, queries=self.queries.wait(step))
+
+    def closed(self, after: SamplingState, env: int | None, alarms: SamplingAlarms) -> Self:
+        """A step is over."""
+        steps = self.steps.copy()
+        steps[slice(None) if env is None else env] += 1
+        return replace(self, state=after, steps=steps, alarms=alarms)
+
+    def settled(self, waiting: OpenSample, answer: Action) -> tuple[Self, SamplingDecision]:
+        """A step with a query is over; also its decision, now with the action.
+
+        Args:
+            waiting: the step.
+            answer: checked, of the members' structure, shapes and types.
+        """
+        setup, decision = self.setup, waiting.decision
+        env = decision.env
+        own = setup.taken(self.state, env)
+        after, invalid, log_densities = observe(setup.learner, own, waiting.observation, waiting.pure, answer)
+        at_answer = np.asarray(invalid)
+        alarms = self.alarms.noted(at_answer, decision.step)
+        closed = replace(
+            decision, action=answer, invalid=decision.invalid | at_answer, log_densities=np.asarray(log_densities)
+        )
+        over = self.closed(setup.put(self.state, after, env), env, alarms)
+        queries = self.queries.close(waiting, closed)
+        unexplained = bool(after.unexplained)
+        return replace(over, queries=queries, answers=self.answers + 1, unexplained=unexplained), closed
+
+    def withdrawn(self, waiting: OpenSample) -> Self:
+        """A query is not waited for any more; its environment asks until it gets an answer (`SamplingStream`)."""
+        return replace(self, queries=self.queries.close(waiting, None))
+
+    def spent(self, env: int | None) -> Self:
+        """An action was drawn, and the step came to nothing: its environment asks next."""
+        own = self.setup.taken(self.state, env)
+        return replace(self, state=self.setup.put(self.state, self.setup.learner.pose(own), env))
+
+    def given_up(self, asker: object) -> Self:
+        """A call of `act` ends without an answer: its query waits for nobody any more."""
+        own = [step for step in self.queries.waiting() if step.asker is asker]
+        return self.waiting(replace(own[0], asker=None)) if own else self
+
+    # --- between steps ---
+
+    def cleared(self) -> Self:
+        """What was wrong is forgotten; what still is will be found again."""
+        state = self.setup.learner.clear_alarm(self.state)
+        return replace(self, state=state, alarms=self.alarms.cleared(), unexplained=False)
+
+    def saved(self) -> dict[str, Any]:
+        """What a checkpoint says besides the state."""
+        return {"alarms": self.alarms.saved()}
+
+    def recalling(self, saved: dict[str, Any]) -> Self:
+        """With what was noticed before, as a checkpoint's header has it (`saved`)."""
+        return replace(self, alarms=self.alarms.loaded(saved["alarms"]))
 
 
-def for_user(pure: PureSamplingDecision, step: int) -> SamplingDecision:
-    """For the user."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """A step that is decided, and not taken yet.
+
+    Attributes:
+        run: before the step.
+        observation: a private copy of what the environment gave.
+        pure: what the core said.
+        stream: after the step, if it is no query.
+        decision: the same for the user.
+        alarms: after it.
+        packed: the observation in bytes; None if nobody has to read it again.
+        action: the action in bytes; None if nobody has to read it again, or there is none.
+    """
+
+    run: SamplingRun
+    observation: Any
+    pure: PureSamplingDecision
+    stream: SamplingStream
+    decision: SamplingDecision
+    alarms: SamplingAlarms
+    packed: bytes | None = None
+    action: bytes | None = None
+
+    def taken(self, asker: object, asked: float) -> SamplingRun:
+        """The run after the step; or with its query, if it is one.
+
+        Args:
+            asker: who waits for the answer, see `OpenStep`.
+            asked: seconds since the epoch.
+        """
+        run, env = self.run, self.decision.env
+        if self.decision.queried:
+            waiting = OpenSample(self.decision, self.pure, self.observation, asked, asker)
+            return replace(run.spent(env), queries=run.queries.wait(waiting), alarms=self.alarms)
+        own = run.setup.taken(run.state, env)
+        return run.closed(run.setup.put(run.state, own.replace(stream=self.stream), env), env, self.alarms)
+
+
+def for_user(pure: PureSamplingDecision, step: int, env: int | None) -> SamplingDecision:
+    """For the user; the arrays are NumPy's."""
     on_host = jax.device_get(pure)
     queried, dissenter = bool(on_host.queried), int(on_host.dissenter)
     return SamplingDecision(
@@ -68,22 +195,24 @@ def for_user(pure: PureSamplingDecision, step: int) -> SamplingDecision:
         invalid=on_host.invalid,
         step=step,
         rule_fault=bool(on_host.rule_fault),
+        log_densities=on_host.log_densities,
+        env=env,
     )
 
 
 @jax.jit
 def decide(
     learner: SamplingLearner, state: SamplingState, observation: Any
-) -> tuple[PureSamplingDecision, SamplingState]:
-    """The decision, and the state after it if it is no query."""
+) -> tuple[PureSamplingDecision, SamplingStream]:
+    """The decision, and the stream after it if it is no query."""
     decision = learner.decide(state, observation)
-    return decision, state.replace(stream=learner.advance(state, observation, decision, decision.action))
+    return decision, learner.advance(state, observation, decision, decision.action)
 
 
 @jax.jit
 def observe(
     learner: SamplingLearner, state: SamplingState, observation: Any, decision: PureSamplingDecision, answer: Action
-) -> tuple[SamplingState, jax.Array]:
-    """The state after the answer, and who gave an unusable density of it: bool [N]."""
+) -> tuple[SamplingState, jax.Array, jax.Array]:
+    """The state after the answer, who gave an unusable density of it (bool [N]), and all densities of it [N]."""
     new, info = learner.observe(state, observation, decision, answer)
-    return new, info.invalid
+    return new, info.invalid, info.log_densities

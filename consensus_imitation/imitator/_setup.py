@@ -1,7 +1,7 @@
 """What does not change over a run: members, rules, and how many environments; and whether a state fits them."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,12 @@ from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.learner import Learner, LearnerState
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.rules import Rules
+from consensus_imitation.core.sampling_learner import SamplingState
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._host_members import core_ensemble, initial_state
+
+S = TypeVar("S", LearnerState, SamplingState)
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,24 @@ class Setup:
         return None if env is not None else self.num_envs
 
     def taken(self, state: LearnerState, env: int | None) -> LearnerState:
-        """The state as the step sees it: with the stream of environment ``env`` only, if one is given."""
-        return state if env is None else state.replace(stream=kernels.take_row(state.stream, env))
+        """`taken`."""
+        return taken(state, env)
 
     def put(self, state: LearnerState, after: LearnerState, env: int | None) -> LearnerState:
-        """The whole state again, after the step."""
-        if env is None:
-            return after
-        return after.replace(stream=kernels.put_row(state.stream, after.stream, env))
+        """`put`."""
+        return put(state, after, env)
+
+
+def taken(state: S, env: int | None) -> S:
+    """The state as the step sees it: with the stream of environment ``env`` only, if one is given."""
+    return state if env is None else state.replace(stream=kernels.take_row(state.stream, env))
+
+
+def put(state: S, after: S, env: int | None) -> S:
+    """The whole state again, after the step."""
+    if env is None:
+        return after
+    return after.replace(stream=kernels.put_row(state.stream, after.stream, env))
 
 
 def check_fits(setup: Setup, state: LearnerState) -> None:
@@ -72,13 +85,12 @@ def check_fits(setup: Setup, state: LearnerState) -> None:
         )
 
 
-def check_types(setup: Setup, state: LearnerState) -> None:
-    """Raise ConfigurationError unless a journal that begins from a state can be read back."""
-    like = jax.tree.map(lambda leaf: leaf.dtype, shapes(setup))
-    if jax.tree.map(lambda leaf: leaf.dtype, state) != like:
+def check_types(like: S, state: S) -> None:
+    """Raise ConfigurationError unless a journal that begins from a state, which is to be ``like``, can be read back."""
+    if jax.tree.map(lambda leaf: leaf.dtype, state) != jax.tree.map(lambda leaf: leaf.dtype, like):
         raise ConfigurationError(
             "a run with a journal cannot begin from this state, whose arrays or keys are of other types than an "
-            "imitator's own: pass one as ConsensusImitator.state gives it"
+            "imitator's own: pass one as the imitator's `state` gives it"
         )
 
 

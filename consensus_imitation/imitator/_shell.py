@@ -1,5 +1,6 @@
 """The stateful shell: validate, make one core call, write it down, swap the run. It contains no arithmetic."""
 
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,12 +19,14 @@ from consensus_imitation.core.selection import SelectionRule
 from consensus_imitation.demonstrators.patience import Patience
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._arguments import check_construction
-from consensus_imitation.imitator._asking import ask, ask_async
+from consensus_imitation.imitator._asking import ask, ask_async, make_panel
 from consensus_imitation.imitator._host_members import initial_state
 from consensus_imitation.imitator._live import Live, begin, resumed
+from consensus_imitation.imitator._numbered import NUMBERED
 from consensus_imitation.imitator._queries import ELSEWHERE, OpenStep
 from consensus_imitation.imitator._readings import Readings
-from consensus_imitation.imitator._setup import Setup, check_fits, check_types
+from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator._setup import Setup, check_fits, check_types, shapes
 from consensus_imitation.imitator._turns import Turn
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import Policy
@@ -99,7 +102,8 @@ class ConsensusImitator(Readings):
         setup = Setup.of(ensemble, rules, None if num_envs is None else int(num_envs))
         keys = kernels.make_keys(seed)
         state = initial_state(setup.learner, ensemble, keys.draws, setup.num_envs, keys.members)
-        self._hold(begin(setup, state, demonstrator, patience, journal))
+        panel = make_panel(setup, demonstrator, patience)
+        self._hold(begin(NUMBERED, Run.begin(setup, state), panel, journal))
 
     @classmethod
     def from_state(
@@ -133,8 +137,10 @@ class ConsensusImitator(Readings):
         setup = Setup.of(ensemble, rules, steps[0] if steps else None)
         check_fits(setup, state)
         if journal is not None:
-            check_types(setup, state)
-        return cls._of(begin(setup, kernels.adopt(setup.learner, state), demonstrator, patience, journal))
+            check_types(shapes(setup), state)
+        panel = make_panel(setup, demonstrator, patience)
+        run = Run.begin(setup, kernels.adopt(setup.learner, state))
+        return cls._of(begin(NUMBERED, run, panel, journal))
 
     @classmethod
     def resume(
@@ -195,15 +201,16 @@ class ConsensusImitator(Readings):
             ensemble, selection=selection, aggregation=aggregation, alarm=alarm, budget=inflation_budget,
             merging=merging, reweighting=reweighting,
         )  # fmt: skip
-        return cls._of(resumed(run_dir, ensemble, rules, demonstrator, patience))
+        panel_of = partial(make_panel, demonstrator=demonstrator, patience=patience)
+        return cls._of(resumed(NUMBERED, run_dir, partial(Setup.of, ensemble, rules), panel_of))
 
     @classmethod
-    def _of(cls, live: Live) -> Self:
+    def _of(cls, live: Live[Run]) -> Self:
         imitator = cls.__new__(cls)
         imitator._hold(live)
         return imitator
 
-    def _hold(self, live: Live) -> None:
+    def _hold(self, live: Live[Run]) -> None:
         super().__init__(live)
         self._turn = Turn()
 
@@ -311,14 +318,15 @@ class ConsensusImitator(Readings):
     def withdraw(self, decision: Decision | Query) -> None:
         """Give up a query that nobody will answer; its step counts for nothing, and its environment asks next.
 
-        After `resume`, for example, where the world of a query that waited is gone. A query that was answered, or
-        withdrawn before, stays as it is.
+        After `resume`, for example, where the world of a query that waited is gone. A query that was answered stays
+        as it is.
 
         Args:
             decision: with the query; or the query itself.
 
         Raises:
             WrongQueryError: if the query is another run's, or was never posed.
+            StaleAnswerError: if it was withdrawn before.
             JournalWriteError: if that could not be written down.
         """
         self._turn.refuse_reentrance()
@@ -460,7 +468,7 @@ class ConsensusImitator(Readings):
     def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.settle_asked(waiting, answers, late)
+            return self._live.settle_asked(waiting, (answers, late))
 
     def _give_up(self, asker: object) -> None:
         with self._turn:

@@ -142,13 +142,13 @@ def pretrain(
 
 
 @jax.jit
-def take_row(streams: Stream, b: jax.Array) -> Stream:
-    """One environment's stream, of a batch of them."""
+def take_row(streams: Any, b: jax.Array) -> Any:
+    """One environment's stream, of a batch of them; of either learner."""
     return jax.tree.map(lambda leaf: leaf[b], streams)
 
 
 @jax.jit
-def put_row(streams: Stream, row: Stream, b: jax.Array) -> Stream:
+def put_row(streams: Any, row: Any, b: jax.Array) -> Any:
     """A batch of streams with that of environment b replaced; its key never changes."""
     changed = jax.tree.map(lambda old, new: old.at[b].set(new), streams.replace(key=None), row.replace(key=None))
     return changed.replace(key=streams.key)

@@ -12,7 +12,7 @@ import numpy as np
 from consensus_imitation.core import posterior as post
 from consensus_imitation.errors import JournalCorruptedError
 from consensus_imitation.journal.reader import reading
-from consensus_imitation.journal.record import Entry, Record
+from consensus_imitation.journal.record import Entry, Record, Shapes
 
 #: Nats by which log-weights may differ between machines that round differently.
 ROUNDING = 1e-3
@@ -80,7 +80,7 @@ def replay(path: Path) -> Replayed:
         True
     """
     with reading(path) as reader:
-        replaying = _Replaying(reader.meta)
+        replaying = _Replaying(reader.meta, reader.shapes)
         for _, call in groupby(reader.entries(), key=lambda entry: entry.call):
             replaying.take(list(call))
     return replaying.done()
@@ -93,12 +93,20 @@ def _updated(state: post.PosteriorState, log_probs: jax.Array, action: jax.Array
     return post.update(state, post.normalised(log_probs)[:, action], asleep)[0]
 
 
+@jax.jit
+def _updated_by_densities(
+    state: post.PosteriorState, log_densities: jax.Array, asleep: jax.Array
+) -> post.PosteriorState:
+    return post.update(state, log_densities, asleep)[0]
+
+
 class _Replaying:
-    def __init__(self, meta: dict[str, Any]) -> None:
+    def __init__(self, meta: dict[str, Any], shapes: Shapes) -> None:
         if "prior" not in meta:
             raise JournalCorruptedError("the journal does not say what the prior was")
         self._state = post.init(np.asarray(meta["prior"], np.float32))
         self._bayes = bool(meta.get("plain_bayes", True))
+        self._shapes = shapes
         self._asked: dict[tuple[int | None, int | None], np.ndarray] = {}
         self._answers, self._identical, self._worst, self._first = 0, 0, 0.0, ""
         self._recorded = self._words()
@@ -110,8 +118,9 @@ class _Replaying:
         for entry in call:
             record = entry.record
             about = (record.query, record.env)
-            if record.kind == "ask" and record.log_probs is not None:
-                self._asked[about] = record.log_probs
+            said = record.log_probs if self._shapes.num_actions is not None else record.packed
+            if record.kind == "ask" and said is not None:
+                self._asked[about] = said
             elif record.kind == "answer":
                 self._learn(entry, self._asked.pop(about, record.log_probs))
             elif record.kind in ("safe", "withdraw"):
@@ -143,13 +152,18 @@ class _Replaying:
             words=self._words(),
         )
 
-    def _learn(self, entry: Entry, log_probs: np.ndarray | None) -> None:
-        if log_probs is None or entry.record.action is None:
+    def _learn(self, entry: Entry, asked: np.ndarray | None) -> None:
+        """Of numbered actions the question says what each was given; else the answer says it of itself."""
+        action, N = entry.record.action, self._shapes.num_members
+        if asked is None or action is None or (isinstance(action, bytes) and entry.record.log_probs is None):
             raise JournalCorruptedError(
                 f"entry {entry.seq} is an answer without its question: the journal is not of one run"
             )
-        if self._bayes:
-            self._state = _updated(self._state, log_probs, np.int32(entry.record.action))
+        if isinstance(action, bytes):
+            # Whose density of the proposal was unusable sleeps.
+            self._state = _updated_by_densities(self._state, entry.record.log_probs, asked[-N:] > 0)
+        elif self._bayes:
+            self._state = _updated(self._state, asked, np.int32(action))
 
     def _compare(self, record: Record, seq: int) -> None:
         if record.after is None:

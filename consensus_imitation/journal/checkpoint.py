@@ -7,7 +7,7 @@ is read: the structure comes from the imitator that the user constructs.
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +17,6 @@ from flax import serialization
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 from consensus_imitation.journal._files import write_whole
 
-if TYPE_CHECKING:
-    from consensus_imitation.core.learner import LearnerState
-
 #: The first bytes of every file; a reader refuses another one.
 FORMAT = b"consensus-imitation-state-2\n"
 _OLDER = b"consensus-imitation-state-1"
@@ -27,18 +24,18 @@ _BODY = len(FORMAT) + hashlib.sha256().digest_size
 
 
 class Checkpoint(NamedTuple):
-    """What was saved: the learner's state, and the run's own numbers."""
+    """What was saved: a pytree of arrays, for example a learner's state; and the run's own numbers."""
 
-    state: "LearnerState"
+    state: Any
     header: dict[str, Any]
 
 
-def save_checkpoint(path: Path, state: "LearnerState", header: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: Any, header: dict[str, Any]) -> None:
     """Write a state, replacing the file in one go; it is on the disk when this returns.
 
     Args:
         path: of the file, which only its owner may read: the key of the draws is in it.
-        state: from `ConsensusImitator.state`.
+        state: a pytree of arrays, for example `ConsensusImitator.state`.
         header: whatever else is needed to go on; anything that JSON can hold.
 
     Raises:
@@ -62,7 +59,7 @@ def save_checkpoint(path: Path, state: "LearnerState", header: dict[str, Any]) -
     write_whole(path, FORMAT + hashlib.sha256(FORMAT + body).digest() + body)
 
 
-def load_checkpoint(path: Path, like: "LearnerState") -> Checkpoint:
+def load_checkpoint(path: Path, like: Any) -> Checkpoint:
     """Read a state back.
 
     Args:
@@ -146,7 +143,7 @@ def _kind(leaf: Any) -> str:
     return f"{data.dtype} {data.shape}"
 
 
-def _structure(state: "LearnerState") -> list[str]:
+def _structure(state: Any) -> list[str]:
     """Name, type and shape of every leaf."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     return [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves]

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError, JournalWriteError
 from consensus_imitation.journal import _disk
@@ -18,9 +18,6 @@ from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record
 from consensus_imitation.journal.recovery import Report, mend
 from consensus_imitation.journal.store import Store, clear
-
-if TYPE_CHECKING:
-    from consensus_imitation.core.learner import LearnerState
 
 _NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
 #: The first checkpoint: no cache of what the journal says, but what it begins with.
@@ -184,7 +181,7 @@ class RunDirectory:
         return self.store.last_call - newest >= self.settings.checkpoint_every
 
     def checkpoint(
-        self, state: "LearnerState", header: dict[str, Any], *, waiting: Sequence[int] = (), ahead: bool = False
+        self, state: Any, header: dict[str, Any], *, waiting: Sequence[int] = (), ahead: bool = False
     ) -> None:
         """Save the imitator's state after the last call; keep the one before, too, and what is needed to go on from it.
 
@@ -218,7 +215,7 @@ class RunDirectory:
             oldest = self._whole[0]
             self.store.forget_observations(oldest.call, oldest.waiting)
 
-    def checkpoints(self, like: "LearnerState") -> Iterator[Checkpoint]:
+    def checkpoints(self, like: Any) -> Iterator[Checkpoint]:
         """The checkpoints that are whole and of this history, newest first.
 
         Args:

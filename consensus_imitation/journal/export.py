@@ -53,7 +53,8 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
         Where it was written.
 
     Raises:
-        ConfigurationError: for another format, if ``out`` is there already, or for more than the format holds.
+        ConfigurationError: for another format, if ``out`` is there already, for more than the format holds, or for a
+            run of `SamplingImitator`, for whose actions there are no columns.
         ImportError: without the packages of the format, naming the extra.
         JournalError: if there is no journal, or the observations that Minari needs were not kept.
         JournalCorruptedError: at the first entry that is missing or not what was written; nothing is left at ``out``.
@@ -66,11 +67,13 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
         from consensus_imitation.journal.export_minari import write
 
         with reading(path) as reader:
+            _check_listed(reader)
             return write(reader, out)
     writers: dict[str, Callable[[Reader, Path], None]] = {"csv": _csv, "parquet": _parquet, "npz": _npz}
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with reading(path) as reader:
+            _check_listed(reader)
             writers[format](reader, part)
         part.replace(out)
     except BaseException:
@@ -78,6 +81,15 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
             part.unlink(missing_ok=True)
         raise
     return out
+
+
+def _check_listed(reader: Reader) -> None:
+    """Raise ConfigurationError if the run's actions are none that can be listed: a table has a column for each."""
+    if reader.shapes.num_actions is None:
+        raise ConfigurationError(
+            f"{reader.path} is of actions that cannot be listed (SamplingImitator), for which no format has columns: "
+            "read it by consensus_imitation.journal"
+        )
 
 
 def _csv(reader: Reader, out: Path) -> None:
@@ -117,7 +129,7 @@ def _parquet(reader: Reader, out: Path) -> None:
     schema = pa.schema(fields)
     with pq.ParquetWriter(out, schema) as writer:
         entries = reader.entries()
-        at_once = max(1, min(4096, _AT_ONCE // (reader.shapes.num_members * reader.shapes.num_actions)))
+        at_once = max(1, min(4096, _AT_ONCE // math.prod(reader.shapes.of("log_probs")[0])))
         while some := list(islice(entries, at_once)):
             rows = [dict(_plain(entry)) | {name: _listed(entry, name) for name in _ARRAYS} for entry in some]
             writer.write_table(pa.Table.from_pylist(rows, schema))
@@ -168,7 +180,7 @@ def _listed(entry: Entry, name: str) -> Any:
 
 
 def _labels(name: str, shapes: Shapes) -> list[list[str]]:
-    sizes = {"member": shapes.num_members, "action": shapes.num_actions}
+    sizes = {"member": shapes.num_members, "action": shapes.of("min_probs")[0][0]}
     return [list(_WORDS) if axis == "word" else [str(i) for i in range(sizes[axis])] for axis in _ARRAYS[name]]
 
 

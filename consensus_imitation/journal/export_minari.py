@@ -76,7 +76,7 @@ def write(reader: Reader, out: Path) -> Path:
                 kind = _kind(episode.observations[0])
                 space = _space(episode.observations[0], "the observation", lambda: _letters(reader))
                 data.mkdir(parents=True)
-                actions = gymnasium.spaces.Discrete(reader.shapes.num_actions)
+                actions = gymnasium.spaces.Discrete(reader.shapes.num_actions or 0)
                 storage = MinariStorage.new(data, space, actions, data_format="hdf5", jpeg_encoding=False)
                 about = {"dataset_id": out.name, "minari_version": minari.__version__, "description": _DESCRIPTION}
                 storage.update_metadata(about)

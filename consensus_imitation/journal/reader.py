@@ -21,8 +21,6 @@ APPLICATION_ID, FORMAT = 0x43494A31, 2
 #: Seconds to wait while somebody else has the file locked.
 PATIENCE = 60.0
 
-#: SQLite's limit for a value, in bytes: no array of a record can be larger.
-LARGEST_VALUE = 10**9
 _AT_ONCE = 256
 _COLUMNS = ", ".join(ROW)
 _SETTLING = ", ".join(f"'{kind}'" for kind in SETTLING)
@@ -121,8 +119,7 @@ class Reader:
         try:
             ((text,),) = rows
             self.meta: dict[str, Any] = json.loads(text)
-            self.shapes = Shapes(int(self.meta["num_members"]), int(self.meta["num_actions"]))
-            check_shapes(self.shapes)
+            self.shapes = Shapes.described(self.meta)
             self._first_chain = first_chain(text)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise JournalCorruptedError(f"the description of the run in {path} cannot be read: {error}") from error
@@ -268,17 +265,6 @@ class Reader:
         if row is None:
             raise JournalCorruptedError(f"entry {seq} of {self.path} is missing")
         return row[-1]
-
-
-def check_shapes(shapes: Shapes) -> None:
-    """Refuse numbers of members and actions that no journal can hold, before memory is taken for them.
-
-    Raises:
-        ValueError: if they are not positive, or the members' predictions would take more bytes than SQLite's limit.
-    """
-    N, A = shapes.num_members, shapes.num_actions
-    if min(N, A) < 1 or 4 * (6 + N * A + A + 3 * N) > LARGEST_VALUE:
-        raise ValueError(f"a journal cannot hold the predictions of {N} members for {A} actions")
 
 
 def check(row: Row, last: int, chain: bytes, path: Path) -> int:

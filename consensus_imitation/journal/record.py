@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 import msgpack
 import numpy as np
@@ -14,6 +14,9 @@ from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 
 Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "idle", "study", "clear", "open"]
 KINDS: tuple[str, ...] = get_args(Kind)
+
+#: SQLite's limit for a value, in bytes: no array of a record can be larger.
+LARGEST_VALUE = 10**9
 
 #: Who may have chosen an action.
 WHO = ("imitator", "demonstrator", "safe action")
@@ -24,7 +27,7 @@ SETTLING = ("answer", "safe", "withdraw")
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Record:
-    """One event of one environment. N members, A actions.
+    """One event of one environment. N members, A actions; or actions that cannot be listed, of which there is no A.
 
     Attributes:
         kind: ``act`` (the imitator's own step), ``ask`` (a step that waits for the demonstrator), ``answer``, ``safe``
@@ -35,14 +38,17 @@ class Record:
         step: of that environment, from 0.
         query: number of the query; consecutive over the run.
         observation: SHA-256 of the packed observation, "" where there is none.
-        log_probs: float32 [N, A], the members' predictions.
+        log_probs: float32 [N, A], the members' predictions. Of actions that cannot be listed float32 [N]: the members'
+            log-densities of what was proposed, or, with an answer, of the answer.
         selected: bool [N], the members that had a say.
         min_probs: float32 [A], probability of each action without asking.
         query_prob: probability of asking.
-        packed: float32 [7 + A + 3N], the decision as the core gave it (`kernels.unpack` reads it).
+        packed: float32 [7 + A + 3N], the decision as the core gave it (`kernels.unpack` reads it). Of actions that
+            cannot be listed float32 [3 + 2N].
         draw: the number in [0, 1) that decided.
         who: ``imitator``, ``demonstrator`` or ``safe action``.
-        action: the one taken.
+        action: the one taken: its number; of actions that cannot be listed its bytes, as `pack` gives them, which keep
+            every bit of it.
         latency: seconds from the question to the answer.
         before: float32 [2, N], log-weights and their residuals before.
         after: float32 [2, N], and after.
@@ -63,7 +69,7 @@ class Record:
     packed: np.ndarray | None = None  # [7 + A + 3N]
     draw: float | None = None
     who: str | None = None
-    action: int | None = None
+    action: int | bytes | None = None
     latency: float | None = None
     before: np.ndarray | None = None  # [2, N]
     after: np.ndarray | None = None  # [2, N]
@@ -123,19 +129,38 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """How many members and actions the arrays of a journal are of."""
+    """How many members and actions the arrays of a journal are of; no number of actions that cannot be listed."""
 
     num_members: int
-    num_actions: int
+    num_actions: int | None
+
+    @classmethod
+    def described(cls, meta: dict[str, Any]) -> Self:
+        """Those of a run that is described so.
+
+        Raises:
+            ValueError: if the description does not say, or no journal can hold so much.
+        """
+        listed = meta.get("actions", "numbered") == "numbered"
+        for name in ("num_members", "num_actions") if listed else ("num_members",):
+            if not isinstance(meta.get(name), int):
+                raise ValueError(f"a journal's {name} must be an integer of at least 1, got {meta.get(name)!r}")
+        N, A = int(meta["num_members"]), int(meta["num_actions"]) if listed else 1
+        if min(N, A) < 1 or 4 * (6 + N * A + A + 3 * N) > LARGEST_VALUE:
+            raise ValueError(
+                f"a journal cannot hold the predictions of {N} members for {A} actions: their numbers must be integers "
+                "of at least 1"
+            )
+        return cls(N, A if listed else None)
 
     def of(self, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and type of a column that holds an array, little-endian."""
         N, A = self.num_members, self.num_actions
         shapes: dict[str, tuple[int, ...]] = {
-            "log_probs": (N, A),
+            "log_probs": (N,) if A is None else (N, A),
             "selected": (N,),
-            "min_probs": (A,),
-            "packed": (7 + A + 3 * N,),
+            "min_probs": (A or 0,),
+            "packed": (3 + 2 * N,) if A is None else (7 + A + 3 * N,),
             "before": (2, N),
             "after": (2, N),
         }
@@ -161,10 +186,12 @@ def to_values(record: Record, shapes: Shapes) -> Row:
         value = getattr(record, column)
         if column == "alarms":
             value = _text(json.dumps(list(value), ensure_ascii=False))
-        elif isinstance(value, str):
-            value = _text(value)
         elif value is None:
             pass
+        elif column == "action":
+            value = _action(value, shapes)
+        elif isinstance(value, str):
+            value = _text(value)
         elif column in _ARRAYS:
             shape, dtype = shapes.of(column)
             array = np.asarray(value)
@@ -172,15 +199,29 @@ def to_values(record: Record, shapes: Shapes) -> Row:
                 raise ConfigurationError(f"record.{column} must have the shape {shape}, got {array.shape}")
             value = array.astype(dtype).tobytes()
         elif column in _NUMBERS:
-            value = float(value)
+            # SQLite has no -0.0 in such a column: what is chained has to be what will be read.
+            value = float(value) + 0.0
             if not math.isfinite(value):
                 raise ConfigurationError(f"record.{column} must be a finite number, got {value}")
         else:
-            value = int(value)
-            if not -(2**63) <= value < 2**63:
-                raise ConfigurationError(f"record.{column} must be an integer of 64 bits, got {value}")
+            value = _integer(column, value)
         values.append(value)
     return tuple(values)
+
+
+def _action(value: Any, shapes: Shapes) -> int | bytes:
+    if shapes.num_actions is None and not isinstance(value, bytes):
+        raise ConfigurationError(f"record.action must be the bytes of an action without a number, got {value!r}")
+    if shapes.num_actions is not None and isinstance(value, str | bytes):
+        raise ConfigurationError(f"record.action must be the number of an action, got {value!r}")
+    return value if isinstance(value, bytes) else _integer("action", value)
+
+
+def _integer(column: str, value: Any) -> int:
+    number = int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ConfigurationError(f"record.{column} must be an integer of 64 bits, got {number}")
+    return number
 
 
 def _is_text(value: Any) -> bool:
@@ -205,6 +246,8 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
             if said[column] is not None:
                 shape, dtype = shapes.of(column)
                 said[column] = np.frombuffer(said[column], dtype).reshape(shape)
+        if said["action"] is not None and isinstance(said["action"], bytes) != (shapes.num_actions is None):
+            raise ValueError("its action is of another kind than the run's")
         said["alarms"] = tuple(json.loads(said["alarms"]))
         if said["kind"] not in KINDS or said["who"] not in (None, *WHO) or not all(map(_is_text, said["alarms"])):
             raise ValueError("it is of no kind that there is")

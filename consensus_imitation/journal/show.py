@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from consensus_imitation.core._packing import unpack
 from consensus_imitation.journal.reader import Reader, reading
 from consensus_imitation.journal.record import SETTLING, Record
 
@@ -17,6 +19,8 @@ _WAITING = (
 )
 #: Members, queries and alarms that are shown by name; of more there is a count.
 _SHOWN = 5
+#: Characters of an action.
+_LEGIBLE = 60
 
 
 def summary(path: Path) -> list[tuple[str, str]]:
@@ -36,7 +40,7 @@ def summary(path: Path) -> list[tuple[str, str]]:
         waiting = [row[0] for row in reader.select(_WAITING)]
         said = [
             ("run", str(meta.get("run", "?"))),
-            ("members, actions", f"{reader.shapes.num_members}, {reader.shapes.num_actions}"),
+            ("members, actions", f"{reader.shapes.num_members}, {reader.shapes.num_actions or 'not listed'}"),
             ("environments", str(meta.get("num_envs") or 1)),
             ("from", _moment(times[0])),
             ("to", _moment(times[1])),
@@ -82,9 +86,28 @@ def _cells(record: Record) -> tuple[str, ...]:
         _text(record.query),
         "" if record.query_prob is None else f"{record.query_prob:.3f}",
         "" if record.draw is None else f"{record.draw:.3f}",
-        _text(record.action),
+        _action(record.action),
         "" if record.latency is None else f"{record.latency:.3g} s",
     )
+
+
+def _action(action: int | bytes | None) -> str:
+    """Its number; or what there is of one that has none, cut short, with four digits."""
+    if not isinstance(action, bytes):
+        return _text(action)
+    with np.printoptions(precision=4, threshold=8):
+        said = str(jax.tree.map(_Shown, unpack(action)))
+    return said if len(said) <= _LEGIBLE else f"{said[:_LEGIBLE]}..."
+
+
+class _Shown:
+    """An array as it is printed within others: without its type."""
+
+    def __init__(self, array: Any) -> None:
+        self._text = " ".join(str(array).split())
+
+    def __repr__(self) -> str:
+        return self._text
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from consensus_imitation.core._packing import digest
 from consensus_imitation.errors import ConfigurationError, JournalError, JournalWriteError
 from consensus_imitation.journal import _disk
 from consensus_imitation.journal._files import sync_directory
-from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, check_shapes, connect
+from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, connect
 from consensus_imitation.journal.record import ROW, Entry, Record, Row, Shapes, first_chain, link, meta_text, to_values
 
 #: Calls that are written in groups wait no longer than until the first call after that many seconds.
@@ -75,7 +75,8 @@ class Store:
 
         Args:
             path: of the file, which may not be there yet.
-            meta: the run's description, anything that JSON can hold, with ``num_members`` and ``num_actions``.
+            meta: the run's description, anything that JSON can hold, with ``num_members`` and ``num_actions``; with
+                ``actions="any"`` instead of the latter, if they cannot be listed.
             group: calls per transaction.
 
         Raises:
@@ -83,11 +84,8 @@ class Store:
             JournalError: if there is a file already.
             JournalWriteError: if it cannot be written.
         """
-        for name in ("num_members", "num_actions"):
-            if not isinstance(meta.get(name), int) or meta[name] < 1:
-                raise ConfigurationError(f"a journal's {name} must be an integer of at least 1, got {meta.get(name)!r}")
         try:
-            check_shapes(Shapes(meta["num_members"], meta["num_actions"]))
+            Shapes.described(meta)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         text = meta_text(meta)

@@ -18,7 +18,13 @@ from consensus_imitation.ensembles.any_action import (
     from_functions,
     gaussian,
 )
-from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, NoDemonstratorError, PendingQueryError
+from consensus_imitation.errors import (
+    ConsensusWarning,
+    InvalidAnswerError,
+    NoDemonstratorError,
+    PendingQueryError,
+    StaleAnswerError,
+)
 from consensus_imitation.imitator import SamplingDecision, SamplingImitator
 
 GAINS = jnp.array([[1.0, 0.5], [1.2, 0.5], [0.2, 0.4]])
@@ -124,9 +130,12 @@ def test_one_query_at_a_time() -> None:
     with pytest.raises(PendingQueryError):
         imitator.act(np.zeros(2, np.float32))
     assert same(before, leaves(imitator))
-    imitator.answer(decision, expert([1.5, 1.5]))
-    with pytest.raises(InvalidAnswerError, match="not waiting"):
-        imitator.answer(decision, expert([1.5, 1.5]))
+    closed = imitator.answer(decision, expert([1.5, 1.5]))
+    after = leaves(imitator)
+    assert imitator.answer(decision, expert([1.5, 1.5])) is closed
+    with pytest.raises(StaleAnswerError, match="that stands"):
+        imitator.answer(decision, [0.0, 0.0])
+    assert same(after, leaves(imitator))
 
 
 def test_a_demonstrator_that_fails_withdraws_the_step() -> None:
@@ -162,7 +171,7 @@ def test_no_demonstrator() -> None:
     with pytest.raises(NoDemonstratorError, match="decide"):
         imitator.act(np.full(2, 1.5, np.float32))
     assert imitator.num_steps == steps
-    assert imitator.pending == ()
+    assert [one.step for one in imitator.pending] == [steps]
 
 
 def test_an_answer_that_no_member_explains_is_an_alarm() -> None:

@@ -89,8 +89,8 @@ GOING_ON: dict[str, Callable[[SamplingImitator, Any], SamplingImitator]] = {
 def test_the_next_step_asks_whatever_is_observed(way: Any, on: Any) -> None:
     imitator = on(way(SamplingImitator(ENSEMBLE, selection=RULE, seed=11)), None)
     before, steps = posterior.weights(imitator.state.posterior), imitator.num_steps
-    assert imitator.pending == ()
     decision = imitator.decide(AGREED)  # where nobody would ask
+    assert imitator.pending == (decision,)
     assert decision.queried
     assert decision.query_prob_estimate == 1
     assert decision.step == steps

@@ -14,8 +14,8 @@ import pytest
 from consensus_imitation import TopK
 from consensus_imitation.core.sampling_learner import SamplingLearner
 from consensus_imitation.ensembles.any_action import from_functions
-from consensus_imitation.errors import InvalidAnswerError, PendingQueryError, ReentrantCallError
-from consensus_imitation.imitator import SamplingImitator, _turns
+from consensus_imitation.errors import PendingQueryError, ReentrantCallError, StaleAnswerError
+from consensus_imitation.imitator import SamplingImitator, _live, _queries, _sampling_acting, _sampling_run, _turns
 from consensus_imitation.imitator import sampling as shell
 
 from .test_imitator import ENSEMBLE, RULE, expert
@@ -108,12 +108,14 @@ def test_of_eight_answers_to_one_question_one_counts() -> None:
             number: int, imitator: Any = imitator, decision: Any = decision, taken: Any = taken, late: Any = late
         ) -> None:
             try:
-                taken.append(imitator.answer(decision, ANSWER))
-            except InvalidAnswerError:
+                taken.append(imitator.answer(decision, ANSWER if number % 2 else [0.0, 0.0]))
+            except StaleAnswerError:
                 late.append(number)
 
         together(8, work)
-        assert (len(taken), len(late), imitator.num_steps) == (1, 7, 1)
+        # The first counts; the same from others changes nothing, and another is refused.
+        assert (len(taken), len(late), imitator.num_steps, imitator.num_queries) == (4, 4, 1, 1)
+        assert len({id(one) for one in taken}) == 1
 
 
 CALLS: dict[str, Callable[[SamplingImitator], Any]] = {
@@ -171,30 +173,33 @@ def test_a_demonstrator_that_is_asked_cannot_take_another_step() -> None:
     assert holder[0].num_steps == 0
 
 
-def test_a_question_that_act_has_posed_is_not_answered_from_outside() -> None:
+def test_a_question_that_is_answered_from_outside_while_act_waits_counts_once() -> None:
     holder: list[SamplingImitator] = []
 
     def meddled(observation: Any) -> Any:
-        with pytest.raises(InvalidAnswerError):
-            holder[0].answer(holder[0].pending[0], ANSWER)
-        return ANSWER
+        holder[0].answer(holder[0].pending[0], ANSWER)
+        return [0.0, 0.0]
 
     holder.append(asking(meddled))
     assert holder[0].act(X).action.tolist() == ANSWER
-    assert holder[0].num_steps == 1
+    assert (holder[0].num_steps, holder[0].num_queries) == (1, 1)
 
 
 # --- interrupts ---
 
 
+#: The shell, its lock, and all that it shares or has of its own.
+FILES = {module.__file__ for module in (shell, _live, _queries, _sampling_acting, _sampling_run, _turns)}
+
+
 class Interrupts:
-    """Raises KeyboardInterrupt at the n-th byte-code instruction of the shell, or of its lock."""
+    """Raises KeyboardInterrupt at the n-th byte-code instruction of the shell, its parts, or its lock."""
 
     def __init__(self, at: int) -> None:
         self.left, self.raised = at, False
 
     def __call__(self, frame: Any, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename not in (shell.__file__, _turns.__file__):
+        if frame.f_code.co_filename not in FILES:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":

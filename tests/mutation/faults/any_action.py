@@ -3,6 +3,7 @@
 from .fault import Fault
 
 _GRID = "tests/imitator/any_action/test_float_grid.py"
+_KEPT = "tests/imitator/any_action/test_journal.py"
 _OPEN = "tests/imitator/any_action/test_open_questions.py"
 _OWN = "tests/imitator/any_action/test_ownership.py"
 _TURNS = "tests/imitator/any_action/test_turns.py"
@@ -89,9 +90,9 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "the second shell's state does not say that a question waits",
-        "imitator/sampling",
-        "replace(after, state=self._learner.pose(run.state), open=waiting)",
-        "replace(after, open=waiting)",
+        "imitator/_sampling_run",
+        "return replace(run.spent(env), queries=run.queries.wait(waiting), alarms=self.alarms)",
+        "return replace(run, queries=run.queries.wait(waiting), alarms=self.alarms)",
         (f"{_OPEN}::test_the_next_step_asks_whatever_is_observed",),
     ),
     Fault(
@@ -111,15 +112,15 @@ FAULTS: list[Fault] = [
     Fault(
         "the second shell goes on under other rules without a word",
         "imitator/sampling",
-        "imitator._assemble(learner, demonstrator, action_space, patience, learner.adopt(state))",
-        "imitator._assemble(learner, demonstrator, action_space, patience, state)",
+        "SamplingRun.begin(setup, learner.adopt(state))",
+        "SamplingRun.begin(setup, state)",
         (f"{_OPEN}::test_going_on_under_other_rules_voids_every_promise",),
     ),
     Fault(
         "the second shell keeps the environment's own array",
-        "imitator/sampling",
-        "check_seen(private(observation), finite=remembers)",
-        "check_seen(observation, finite=remembers)",
+        "imitator/_recorder",
+        "return private(observation if self.directory is None else as_read(observation))",
+        "return observation if self.directory is None else as_read(observation)",
         (f"{_OWN}::test_nor_are_decide_and_answer",),
     ),
     Fault(
@@ -152,17 +153,52 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "an answer is learned before its question is closed",
-        "imitator/sampling",
-        "        self._run = replace(after, state=state, steps=run.steps + 1, queries=run.queries + 1, open=None)\n",
-        "        self._run = replace(after, state=state)\n"
-        "        self._run = replace(self._run, steps=run.steps + 1, queries=run.queries + 1, open=None)\n",
+        "imitator/_live",
+        "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
+        "        self.run = replace(run, state=self._acting.settle(run, self.panel, waiting, reply)[0].state)\n"
+        "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
         (f"{_TURNS}::test_an_interrupt_at_any_instruction_leaves_a_whole_number_of_steps",),
     ),
     Fault(
         "a member of the second shell may answer",
         "imitator/sampling",
-        "        self._turn.refuse_reentrance()\n        with self._turn:\n            waiting = self._run.open\n",
-        "        with self._turn:\n            waiting = self._run.open\n",
+        "        self._turn.refuse_reentrance()\n        with self._turn:\n            return self._live.answer(",
+        "        with self._turn:\n            return self._live.answer(",
         (f"{_TURNS}::test_a_member_may_not_call_the_imitator",),
+    ),
+    Fault(
+        "members are asked about an answer with a posterior that came later",
+        "core/sampling_learner",
+        "        context = Context(step=state.stream.step, log_weights=decision.log_weights)\n        log_likelihood",
+        "        context = _context(state)\n        log_likelihood",
+        (f"{_KEPT}::test_members_are_asked_about_an_answer_with_what_they_were_shown",),
+    ),
+    Fault(
+        "the sign of zero is chained and not kept",
+        "journal/record",
+        "            value = float(value) + 0.0\n",
+        "            value = float(value)\n",
+        ("tests/journal/test_any_action.py::test_a_record_with_negative_zero_can_be_read_again",),
+    ),
+    Fault(
+        "an action is kept without the sign of zero",
+        "imitator/_sampling_acting",
+        'packed = pack(action, "the members\' action")',
+        "packed = pack(jax.tree.map(lambda leaf: np.asarray(leaf + leaf.dtype.type(0)), action))",
+        (f"{_KEPT}::test_every_bit_of_an_action_is_kept",),
+    ),
+    Fault(
+        "an action that comes out otherwise is not noticed",
+        "imitator/_sampling_again",
+        '    compare(call, "action",',
+        '    (call, "action",',
+        (f"{_KEPT}::test_a_record_that_says_otherwise_is_noticed",),
+    ),
+    Fault(
+        "a run of the other shell is taken up",
+        "imitator/_resume",
+        "    if wrote != shell:\n",
+        "    if False:\n",
+        (f"{_KEPT}::test_what_does_not_go_together_is_refused",),
     ),
 ]

@@ -808,7 +808,7 @@ FAULTS = [
     Fault("a-steady-rate-is-a-storm", "imitator/_health", "STORM_RISE * earlier / before", "0.0", ALARMS),
     Fault(
         "replays-are-not-compared",
-        "imitator/_records",
+        "imitator/_calls",
         "    if then is not None and",
         "    if then is None and",
         ("tests/imitator/test_resume.py",),
@@ -816,8 +816,8 @@ FAULTS = [
     Fault(
         "an-answer-is-acknowledged-before-it-is-written",
         "imitator/_recorder",
-        "            self._append(self.directory, answered(waiting, closed, said, now_said, time.time()))",
-        "            answered(waiting, closed, said, now_said, time.time())",
+        "self._append(self.directory, self._notation.answered(waiting, closed, said, now_said, time.time()))",
+        "self._notation.answered(waiting, closed, said, now_said, time.time())",
         KILLED,
     ),
     Fault("chain-not-checked", "journal/reader", "link(previous, row[:-1]) == row[-1]", "True", JOURNAL),

@@ -74,7 +74,7 @@ FAULTS = [
     ),
     Fault(
         "forged-sizes-of-a-journal",
-        "journal/reader",
+        "journal/record",
         "if min(N, A) < 1 or 4 * (6 + N * A + A + 3 * N) > LARGEST_VALUE:",
         "if min(N, A) < 1:",
         EXPORTS,

@@ -90,9 +90,9 @@ FAULTS: list[Fault] = [
     # All fields at once.
     Fault(
         "learned-before-it-is-closed", "imitator/_live",
-        "        after, closed = settle(run, self.panel, waiting, answers, late)\n",
-        "        self.run = replace(run, state=settle(run, self.panel, waiting, answers, late)[0].state)\n"
-        "        after, closed = settle(run, self.panel, waiting, answers, late)\n",
+        "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
+        "        self.run = replace(run, state=self._acting.settle(run, self.panel, waiting, reply)[0].state)\n"
+        "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
         INTERRUPTS,
     ),
 ]  # fmt: skip

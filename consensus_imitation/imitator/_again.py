@@ -1,0 +1,110 @@
+"""What was done with numbered actions, done again: decisions, answers, and what comes between two steps."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from consensus_imitation.core.draw import from_float
+from consensus_imitation.core.learner import LearnerState
+from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._calls import compare, words
+from consensus_imitation.imitator._host_members import initial_state
+from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries
+from consensus_imitation.imitator._records import about, from_records, open_step, rows_of
+from consensus_imitation.imitator._run import Decided, Run
+from consensus_imitation.imitator._setup import Setup
+from consensus_imitation.imitator._step import Judged, judge
+from consensus_imitation.imitator.decision import Decision
+from consensus_imitation.imitator.kernels import Closed
+from consensus_imitation.imitator.policy import encoded
+from consensus_imitation.journal.record import Entry
+
+
+def like(setup: Setup) -> LearnerState:
+    """A state of this kind."""
+    return initial_state(setup.learner, setup.ensemble, jax.random.key(0), setup.num_envs)
+
+
+def begun(setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision]) -> Run:
+    """A run that is in this state."""
+    return Run.begin(setup, state, queries)
+
+
+def between(run: Run, call: list[Entry]) -> Run:
+    """After a step in which every environment was set aside, or the beginning of an episode."""
+    record = call[0].record
+    if record.kind == "begin":
+        return run.begun(record.env)
+    stream = run.state.stream
+    return run.closed(run.state.replace(stream=stream.replace(step=stream.step + 1)), None, run.alarms)
+
+
+def decided(run: Run, call: list[Entry], observation: Any) -> Run:
+    """After a call in which something was decided."""
+    env, active = about(call, run.setup.num_envs)
+    judged = _judged_again(run, call, observation, env, active)
+    decision = judged.decision(run.setup, call[0].record.step, env)
+    decision = replace(decision, alarms=call[0].record.alarms)
+    alarms = run.alarms.copy()
+    alarms.report(decision, run.unexplained, active)
+    step = Decided(run, observation, judged, decision, alarms, active)
+    if not step.asks:
+        return step.taken(RESTORED, 0.0)
+    waiting = open_step(call, judged, decision, run.queries.run, observation, active)
+    return replace(step, decision=waiting.decision).taken(RESTORED, waiting.asked)
+
+
+def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None, active: np.ndarray | None) -> Judged:
+    """The decision of a call, made again; of members on the host, what they said is taken from the record."""
+    setup = run.setup
+    own, size = setup.taken(run.state, env), setup.rows(env)
+    if not setup.ensemble.pure:
+        judged = from_records(setup, call, encoded(setup.ensemble, observation, size), size)
+        observe = kernels.observe if size is None else kernels.observe_batch
+        drawn = np.int32(judged.on_host[..., 0])
+        after = observe(setup.learner, own, judged.core, judged.packed, judged.log_probs, drawn)
+        stream = after.stream
+        return judged._replace(closed=Closed(stream.carry, stream.step, stream.ledger, stream.unusable))
+    draws = from_float([entry.record.draw for entry in call])
+    number = draws[0]
+    if size is not None:
+        number = np.zeros((size, 2), np.uint32)
+        number[rows_of(call)] = draws
+    judged = judge(setup, own, observation, number, env, active)
+    for entry in call:
+        row = () if size is None else entry.record.env
+        compare(call, "predictions", np.asarray(judged.log_probs)[row], entry.record.log_probs)
+        packed = [
+            kernels.of_queries(one, setup.ensemble.num_actions) for one in (judged.on_host[row], entry.record.packed)
+        ]
+        compare(call, "decision", *packed)
+    return judged
+
+
+def still(run: Run, call: list[Entry], observation: Any) -> OpenStep:
+    """A query that waits since before the checkpoint: from the record alone, its state being gone."""
+    setup = run.setup
+    env, active = about(call, setup.num_envs)
+    size = setup.rows(env)
+    judged = from_records(setup, call, encoded(setup.ensemble, observation, size), size)
+    decision = replace(judged.decision(setup, call[0].record.step, env), alarms=call[0].record.alarms)
+    return open_step(call, judged, decision, run.queries.run, observation, active)
+
+
+def settled(run: Run, call: list[Entry], waiting: OpenStep) -> Run:
+    """After a call that brought answers."""
+    size = run.setup.rows(waiting.decision.env)
+    answers = np.array(-1 if size is None else waiting.decision.action)
+    late = np.zeros(np.shape(waiting.decision.queried), bool)
+    safe_action = 0
+    for entry in call:
+        record = entry.record
+        row = () if size is None else record.env
+        answers[row] = record.action
+        if record.kind == "safe":
+            late[row], safe_action = True, int(record.action or 0)
+    after, _ = run.settled(waiting, answers, late, safe_action)
+    compare(call, "posterior", words(after.state), call[0].record.after)
+    return after
