@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ def origin() -> dict[str, Any]:
 
 
 @contextmanager
-def checkout(commit: str) -> Iterator[Path]:
+def checkout(commit: str) -> Generator[Path, None, None]:
     """A directory with the packages of another commit, laid out as they are installed; it goes at the end.
 
     Args:
@@ -106,8 +106,9 @@ def changes(here: Sequence[Mapping[str, Any]], there: Sequence[Mapping[str, Any]
     found = {}
     for row in here:
         name = row["case"], row["quantity"]
-        if known.get(name) is not None:
-            found[name] = Change(*name, float(row["ours"]), known[name], row["unit"])
+        there_too = known.get(name)
+        if there_too is not None:
+            found[name] = Change(*name, float(row["ours"]), there_too, row["unit"])
     return list(found.values())
 
 

@@ -65,7 +65,7 @@ class Panel(Learner):
 
     aggregations: tuple[Aggregation, ...] = struct.field(pytree_node=False, default=())
 
-    def decide(self, state: LearnerState, observation: Any) -> PureDecision:
+    def decide(self, state: LearnerState, observation: Any, number: jax.Array | None = None) -> PureDecision:
         """Act or ask, by the rule that the seat names."""
         context = Context(step=state.stream.step, log_weights=state.posterior.log_weights)
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, context)
@@ -76,7 +76,7 @@ class Panel(Learner):
             query_prob = jnp.stack([law.query_prob for law in laws])[self.selection.choice]
             return ActionLaw(probs=probs, query_prob=query_prob)
 
-        return judge(Rules(self.selection, chosen), state, log_probs)
+        return judge(Rules(self.selection, chosen), state, log_probs, number)
 
 
 def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:
