@@ -1,5 +1,6 @@
 """The cases: what each measures, against what, and with which target."""
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -50,7 +51,7 @@ def decision(
     }
     ours = decided.action, decided.query_prob
     for name in ("textbook NumPy", "vectorised NumPy", "tuned NumPy"):
-        decisions.check_same(references[name](), ours, name)
+        decisions.check_same(references[name](), ours, name, differing=math.ceil(0.05 * batch))
     # It draws from another generator, so only the law is the same.
     np.testing.assert_allclose(references["naive jit"]()[1], ours[1], atol=2e-5)
 
