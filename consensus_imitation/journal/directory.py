@@ -119,9 +119,10 @@ class RunDirectory:
         try:
             file = path / "journal.sqlite"
             if _is_begun(path):
+                shell = meta.get("shell", "ConsensusImitator")
                 raise JournalError(
-                    f"{path} holds a run already: go on with it by ConsensusImitator.resume({str(path)!r}, ...), or "
-                    "choose another directory"
+                    f"{path} holds a run already: go on with it by {shell}.resume({str(path)!r}, ...), or choose "
+                    "another directory"
                 )
             try:
                 clear(file)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ConsensusImitator, TopK, ensembles
-from consensus_imitation.imitator._records import grouped
+from consensus_imitation.imitator._calls import grouped
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.journal.directory import Journal
 from consensus_imitation.journal.reader import reading

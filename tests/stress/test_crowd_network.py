@@ -10,6 +10,7 @@ import pytest
 from consensus_imitation.demonstrators import Panel
 from consensus_imitation.imitator._live import Live
 from consensus_imitation.imitator._queries import Queries
+from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._step import settled
 from consensus_imitation.journal.directory import Journal
 
@@ -66,11 +67,11 @@ def unchecked(self: Queries, known: Any, given: Any, found: Any) -> Any:
     return found
 
 
-def twice(self: Live, waiting: Any, answers: Any, late: Any) -> Any:
-    closed = SETTLE(self, waiting, answers, late)
+def twice(self: Live[Run], waiting: Any, reply: Any) -> Any:
+    closed = SETTLE(self, waiting, reply)
     if waiting.query.id == 100:
         run = self.run
-        twice_learned = settled(run.setup, run.state, waiting, answers, late, 0)[0].posterior
+        twice_learned = settled(run.setup, run.state, waiting, *reply, 0)[0].posterior
         self.run = replace(run, state=run.state.replace(posterior=twice_learned))
     return closed
 

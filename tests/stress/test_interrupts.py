@@ -19,9 +19,9 @@ def test_a_step_that_is_closed_field_by_field_is_found(monkeypatch: pytest.Monke
     """The control: what was learned is put down before the query is closed."""
     settle = Live.settle
 
-    def in_two(self: Any, waiting: Any, answers: Any, late: Any) -> Any:
+    def in_two(self: Any, waiting: Any, reply: Any) -> Any:
         before = self.run
-        closed = settle(self, waiting, answers, late)
+        closed = settle(self, waiting, reply)
         after, self.run = self.run, replace(before, state=self.run.state)
         halfway(after)
         self.run = after

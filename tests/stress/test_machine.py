@@ -29,7 +29,7 @@ from consensus_imitation.errors import (
     StaleAnswerError,
     WrongQueryError,
 )
-from consensus_imitation.imitator._records import grouped
+from consensus_imitation.imitator._calls import grouped
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.journal.directory import Journal
 from tests.imitator import probe

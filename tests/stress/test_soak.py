@@ -39,7 +39,7 @@ def test_a_decision_that_is_kept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     kept: list[Any] = []
     decide = Live.decide
 
-    def leaks(self: Live, *args: Any, **named: Any) -> Any:
+    def leaks(self: Live[Any], *args: Any, **named: Any) -> Any:
         kept.append(decide(self, *args, **named))
         return kept[-1]
 

@@ -156,6 +156,38 @@ def test_a_process_that_is_killed_while_it_writes_loses_nothing_acknowledged(at:
             assert bits(one)[:-1] == bits(like)[:-1]
 
 
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_what_members_remember_comes_back_with_the_questions_that_wait(num_envs: int | None, tmp_path: Path) -> None:
+    """Members with memory, with checkpoints before and after questions are posed."""
+    remembering = gaussian(
+        lambda gain, memory, x: (-gain * (x + 0.1 * memory), jnp.full(2, -1.5)),
+        GAINS,
+        [-2.0, -2.0],
+        [2.0, 2.0],
+        carry=jnp.zeros((3, 2)),
+        update=lambda gain, memory, x, action, queried: 0.5 * memory + action,
+    )
+    settings = Journal(tmp_path / "run", checkpoint_every=2)
+    options: dict[str, Any] = {"selection": RULE, "seed": 4, "num_envs": num_envs}
+    one = SamplingImitator(remembering, journal=settings, **options)
+    two = SamplingImitator(remembering, **options)
+    envs = [None] if num_envs is None else [1, 0]
+    for t in range(10):
+        for env in envs:
+            assert told(one.decide(SEEN[t], env)) == told(two.decide(SEEN[t], env))
+        crash(one)
+        one = SamplingImitator.resume(tmp_path / "run", remembering, selection=RULE)
+        assert len(one.pending) == len(two.pending)
+        for mine, other in zip(one.pending, two.pending, strict=True):
+            answer = expert(SEEN[t])
+            assert told(one.answer(mine, answer)) == told(two.answer(other, answer))
+        assert bits(one)[:-1] == bits(two)[:-1]
+    assert one.num_queries > 3
+    assert np.any(np.asarray(jax.tree.leaves(one.state.stream.carry)[0]) != 0)
+    one.close()
+
+
 # --- what cannot be written is not done ---
 
 
@@ -207,7 +239,7 @@ def test_a_closed_imitator_takes_no_step(tmp_path: Path) -> None:
 def test_one_writer(tmp_path: Path) -> None:
     with make(tmp_path / "run"), pytest.raises(LockedError):
         again(tmp_path / "run")
-    with pytest.raises(JournalError, match="holds a run already"):
+    with pytest.raises(JournalError, match=r"holds a run already: go on with it by SamplingImitator\.resume\("):
         make(tmp_path / "run")
 
 
