@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,51 +51,68 @@ def origin() -> dict[str, Any]:
 
 @contextmanager
 def checkout(commit: str) -> Generator[Path, None, None]:
-    """A directory with the packages of another commit, laid out as they are installed; it goes at the end.
+    """Give a directory with the packages of another commit, laid out as they are installed; it goes at the end.
 
     Args:
         commit: anything that git knows as one.
 
     Raises:
-        ValueError: if this is no checkout, or git knows no such commit.
+        ValueError: if this is not a checkout, git knows no such commit, or it has no benchmarks.
     """
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(prefix="bench-against-") as place:
         archive, tree = Path(place) / "commit.tar", Path(place) / "tree"
-        command = ["git", "-C", str(ROOT), "archive", "--format=tar", "-o", str(archive), f"{commit}^{{commit}}"]
         try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            # Its hash, so that git takes nothing for an option.
+            found = _git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}")
+            _git("archive", "--format=tar", "-o", str(archive), found)
         except (OSError, subprocess.CalledProcessError) as error:
             said = getattr(error, "stderr", "") or str(error)
             raise ValueError(f"against takes a commit of the checkout in {ROOT}: {said.strip()}") from error
         with tarfile.open(archive) as packed:
             packed.extractall(tree, filter="data")
         for name in ("envs", "benchmarks"):
+            if not (tree / name).is_dir():
+                raise ValueError(f"{commit} has no {name}/: it is too old to be measured")
             shutil.move(tree / name, tree / "consensus_imitation" / name)
         yield tree
 
 
-def measure_at(tree: Path, cases: Sequence[str], results: Path) -> Path:
-    """Run ``bench`` of another commit, in a process of its own, and return the path of its bench.csv.
+def measure_at(
+    tree: Path,
+    cases: Sequence[str],
+    repeats: int,
+    results: Path,
+    started: Callable[[subprocess.Popen[str]], object] = repr,
+) -> Path:
+    """Run ``bench`` of another commit, in a separate process, and return the path of its bench.csv.
 
     It runs under this Python and with the packages that are installed.
 
     Args:
         tree: from `checkout`.
         cases: names of cases at that commit; none for all of them.
+        repeats: how often each function is timed.
         results: a directory.
+        started: called with the process.
 
     Raises:
         ValueError: if it writes no figures.
     """
     command = [sys.executable, "-c", "import sys; from consensus_imitation.cli.main import main; sys.exit(main())"]
     chosen = ["--cases", *cases] if cases else []
-    done = subprocess.run(
-        [*command, "bench", *chosen, "--out", str(results)],
-        env=os.environ | {"PYTHONPATH": str(tree)}, cwd=tree, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    with subprocess.Popen(
+        [*command, "bench", *chosen, "--repeats", str(repeats), "--out", str(results)],
+        env=os.environ | {"PYTHONPATH": str(tree)},
+        cwd=tree,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as child:
+        started(child)
+        said = child.communicate()[0]
     # A target that is missed is an exit code of 1, and no failure to measure.
     if not (results / "bench.csv").exists():
-        last = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        last = (said.strip() or f"exit code {child.returncode}").splitlines()[-1]
         raise ValueError(f"bench of the other commit wrote no figures: {last}")
     return results / "bench.csv"
 
@@ -116,10 +133,17 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def _commit() -> str:
+    """Name the commit; empty where the library is installed, be it within somebody else's checkout."""
     try:
-        command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return ""
+        return _git("describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.CalledProcessError):
         return ""
 

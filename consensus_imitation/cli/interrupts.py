@@ -19,12 +19,31 @@ import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 #: Puts the cursor back on, which a progress bar hides.
 _SHOW_CURSOR = "\x1b[?25h"
+
+
+#: What is done before the process ends, the latest first.
+_BEFORE_LEAVING: list[Callable[[], object]] = []
+
+
+@contextmanager
+def before_leaving(function: Callable[[], object]) -> Generator[None, None, None]:
+    """Have a function called if a signal ends the process meanwhile: no `finally` runs then.
+
+    Args:
+        function: short; it runs in another thread. What it raises is ignored.
+    """
+    _BEFORE_LEAVING.append(function)
+    try:
+        yield
+    finally:
+        _BEFORE_LEAVING.remove(function)
 
 
 class Interrupts:
@@ -42,6 +61,9 @@ class Interrupts:
         with suppress(Exception):
             cursor = _SHOW_CURSOR if os.isatty(2) else ""
             os.write(2, f"{cursor}\n{self.message}\n".encode())
+        for function in reversed(_BEFORE_LEAVING.copy()):
+            with suppress(Exception):
+                function()
         # Only if it is imported: nothing may be imported in the middle of another import.
         multiprocessing = sys.modules.get("multiprocessing")
         with suppress(Exception):

@@ -47,10 +47,15 @@ def where_asked(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _in_blocks(function: Callable[..., jax.Array], axes: Any, asked: jax.Array, arrays: Any) -> jax.Array:
     size = asked.shape[0]
+    whole = jax.eval_shape(jax.vmap(function, in_axes=axes, axis_size=size), *arrays)
+    results = jnp.zeros(whole.shape, whole.dtype)
+    if size == 0:
+        return results
     block = -(-size // _BLOCKS)
     # Their numbers first, then numbers of rows that are not there: those are read as the last one, and not written.
     rows = jnp.nonzero(asked, size=-(-size // block) * block, fill_value=size)[0]
     count = jnp.sum(asked)
+    nothing = jnp.zeros((block, *whole.shape[1:]), whole.dtype)
     # Its size is said: where nothing but ``asked`` is batched, no array says it.
     each = jax.vmap(function, in_axes=axes, axis_size=block)
 
@@ -62,9 +67,6 @@ def _in_blocks(function: Callable[..., jax.Array], axes: Any, asked: jax.Array, 
             )
         )
 
-    shape = jax.eval_shape(of, rows[:block])
-    results = jnp.zeros((size, *shape.shape[1:]), shape.dtype)
-    nothing = jnp.zeros(shape.shape, shape.dtype)
     for begin in range(0, len(rows), block):
         chosen = rows[begin : begin + block]
         found = jax.lax.cond(begin < count, lambda chosen, _: of(chosen), lambda _, zeros: zeros, chosen, nothing)

@@ -132,7 +132,7 @@ def without_excess(log_probs: jax.Array, excess: jax.Array) -> jax.Array:
 
     A pass over the predictions that is cheap where it is made as they are read, and dear where the result is kept.
     """
-    return jnp.where(jnp.isposinf(excess)[:, None], -jnp.inf, log_probs - excess[:, None])
+    return jnp.where(jnp.isposinf(excess)[..., None], -jnp.inf, log_probs - excess[..., None])
 
 
 def log_minimum(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
@@ -172,6 +172,8 @@ def dissent(
     """
     asked = jnp.asarray(asked)
     excess = jnp.zeros(log_probs.shape[0]) if excess is None else excess
+    # It is for people to read; nobody differentiates it, and where it is computed for those who ask, nobody could.
+    log_probs, excess = jax.lax.stop_gradient((log_probs, excess))
     alone = _gain_without(asked, log_probs, selected, excess)
     shared = asked & (jnp.max(alone) == 0)
     return alone + _distance_to_average(shared, log_probs, selected, excess)
@@ -195,7 +197,7 @@ def _gain_without(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) 
     if num_actions <= _LANES:
         return jnp.sum(jnp.where(whose == jnp.arange(num_members)[:, None], gain, 0.0), axis=-1)
     # In many short sums: one long one in float32 would be off in the sixth digit.
-    lanes = jnp.zeros((num_members, _LANES), jnp.float32)
+    lanes = jnp.zeros((num_members, _LANES), gain.dtype)
     return jnp.sum(lanes.at[whose, jnp.arange(num_actions) % _LANES].add(gain), axis=-1)
 
 

@@ -100,7 +100,8 @@ class PureDecision(NamedTuple):
         invalid: bool [N], members whose prediction was unusable (they count as the zero vector).
         dissent: float32 [N], how much each member alone lowered the minimum (`aggregation.dissent`); 0 for all of them
             unless the step is a query.
-        log_probs: float32 [N, A], the predictions as they came, which `observe` will score (see `usable`).
+        log_probs: float32 [N, A], the predictions as they came; `usable` is what `observe` scores.
+        excess: float32 [N], by how many nats each of them sums to more than one, ``inf`` if it is invalid.
         log_inflation: float32 [], what the step adds to the ledger; 0 on a step that is handed over.
         handed_over: bool [], the inflation budget would be overspent, so the demonstrator takes the step.
         rule_fault: int32 [], 0, or which rule gave what cannot be used, so that the step is a query for certain:
@@ -115,14 +116,15 @@ class PureDecision(NamedTuple):
     invalid: jax.Array
     dissent: jax.Array
     log_probs: jax.Array
+    excess: jax.Array
     log_inflation: jax.Array
     handed_over: jax.Array
     rule_fault: jax.Array
 
     @property
     def usable(self) -> jax.Array:
-        """The predictions, invalid ones as the zero vector: float32 [N, A]. A row may sum to just above one."""
-        return jnp.where(self.invalid[:, None], -jnp.inf, self.log_probs)
+        """The predictions as `aggregation.validate` gives them: float32 [N, A]; with a leading axis B for a batch."""
+        return without_excess(self.log_probs, self.excess)
 
 
 class ObserveInfo(NamedTuple):
@@ -431,6 +433,7 @@ def judge(rules: Rules, state: LearnerState, log_probs: jax.Array, number: jax.A
         invalid=invalid,
         dissent=agg.dissent(log_probs, selected, queried, excess),
         log_probs=log_probs,
+        excess=excess,
         log_inflation=jnp.where(asks, 0.0, law.log_inflation),
         handed_over=jnp.asarray(spent),
         # A law of nobody is nobody's fault but that of who selected nobody.

@@ -131,6 +131,7 @@ class Panel:
     Attributes:
         patience: as given.
         listens: whether any demonstrator observes steps.
+        num_told: how often one was told of a step.
 
     Raises:
         ConfigurationError: if the sequence does not have B entries, or one demonstrator with a memory is to serve
@@ -147,6 +148,7 @@ class Panel:
         check_instance("patience", patience, Patience, "pass for example Patience(timeout=60.0)")
         self.patience = Patience() if patience is None else patience
         self._members = [] if answering is None else _seated(answering, num_envs)
+        self.num_told = 0
         self.listens = any(type(one).observe is not Demonstrator.observe for one in self._members)
         self._askers = [
             Asker(
@@ -202,6 +204,8 @@ class Panel:
         """Tell the demonstrator of one environment what will be done there next, and who chose it."""
         member = self._members[env]
         if type(member).observe is not Demonstrator.observe:
+            # First: whoever is interrupted may know all the same.
+            self.num_told += 1
             self._askers[env].tell(partial(member.observe, action, who))
 
     def reset(self, env: int | None = None) -> None:

@@ -76,10 +76,10 @@ def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None
     for entry in call:
         row = () if size is None else entry.record.env
         compare(call, "predictions", np.asarray(judged.log_probs)[row], entry.record.log_probs)
-        packed = [
-            kernels.of_queries(one, setup.ensemble.num_actions) for one in (judged.on_host[row], entry.record.packed)
-        ]
-        compare(call, "decision", *packed)
+        now, then = judged.on_host[row], entry.record.packed
+        if then is not None:
+            now, then = (kernels.without_dissent(one, setup.ensemble.num_actions) for one in (now, then))
+        compare(call, "decision", now, then)
     return judged
 
 

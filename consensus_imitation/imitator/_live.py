@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol
 
+import jax
+
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.demonstrators._base import Panel
+from consensus_imitation.errors import JournalError
 from consensus_imitation.imitator._arguments import check_env
 from consensus_imitation.imitator._queries import OpenStep
 from consensus_imitation.imitator._recorder import Notation, R, Recorder
@@ -126,17 +129,21 @@ class Live(Generic[R]):
         env = check_env(env, self.run.setup.num_envs)
         observation = self.recorder.own(observation)
         self.make_way(env)
-        run = self.run
+        run, num_told = self.run, self.panel.num_told
         step = self._acting.decide(run, self.recorder, observation, env, active)
         try:
             after = self._acting.take(step, self.panel, asker)
-        except Exception:
-            # Members and demonstrators have seen what was drawn.
-            self._withdraw(run.spent(env), env)
+            with self.recorder.together():
+                self.recorder.decision(step)
+                self.run = after
+        except JournalError:
             raise
-        with self.recorder.together():
-            self.recorder.decision(step)
-            self.run = after
+        except BaseException as error:
+            # A demonstrator may know what was drawn: Ctrl-C gives no second draw, either.
+            known = isinstance(error, Exception) or self.panel.num_told > num_told
+            if known and self.run is run:
+                self._withdraw(run.spent(env), env)
+            raise
         return step.decision
 
     def pose(self, observation: Any, active: Any, env: int | None, asker: object) -> Any:
@@ -160,12 +167,12 @@ class Live(Generic[R]):
         if _waits(found):
             return self.settle(found, reply)
         self._acting.check_same(found, reply)
-        return found
+        return _given_out(found)
 
     def settle_asked(self, waiting: Any, reply: Any) -> Any:
         """`settle`, unless the query was closed by somebody else while the demonstrator was asked: that stands."""
         found = self._find(waiting.query)
-        return self.settle(found, reply) if _waits(found) else found
+        return self.settle(found, reply) if _waits(found) else _given_out(found)
 
     def settle(self, waiting: Any, reply: Any) -> Any:
         """Learn from the reply to a step that waits, which is what `Acting.settle` takes."""
@@ -176,7 +183,7 @@ class Live(Generic[R]):
         with self.recorder.together():
             self.recorder.answer(waiting, closed, run.state, after.state)
             self.run = after
-        return closed
+        return _given_out(closed)
 
     def withdraw(self, given: Any) -> None:
         """Nobody will answer a query: its environment asks next."""
@@ -199,6 +206,8 @@ class Live(Generic[R]):
 
     def make_way(self, env: int | None = None) -> None:
         """Refuse to go on while a query blocks environment ``env``, or any (None); withdraw those nobody waits for."""
+        # First: after `close` nobody can answer a query that waits.
+        self.recorder.check()
         left: list[Any] = [*self.run.queries.abandoned(env)]
         for step in left:
             self._withdraw(self.run.withdrawn(step), step.decision.env, step.query.id)
@@ -216,7 +225,6 @@ class Live(Generic[R]):
     def begin_episode(self: "Live[Run]", env: int | None) -> None:
         """An episode begins in one environment, or in all."""
         env = check_env(env, self.run.setup.num_envs)
-        self.recorder.check()
         self.make_way(env)
         after = self.run.begun(env)
         # First: if it fails, no ledger has started afresh.
@@ -244,6 +252,13 @@ class Live(Generic[R]):
         self.recorder.refuse("change the rule")
         self.make_way()
         self.run = self.run.under(rule)
+
+
+def _given_out(closed: Any) -> Any:
+    """A closed decision for the caller: the run keeps another one, whose dicts and lists nobody else can change."""
+    leaves, structure = jax.tree.flatten(closed.action)
+    # Numbers, and arrays that cannot be written to, are anybody's.
+    return closed if structure.num_nodes == 1 else replace(closed, action=structure.unflatten(leaves))
 
 
 def _waits(found: Any) -> bool:

@@ -126,7 +126,12 @@ class Recorder:
             raise ConfigurationError(f"cannot {what}: a run with a journal only goes on; begin another run")
 
     def together(self) -> AbstractContextManager[None]:
-        """What is written within is done, too, or nothing is written any more: not even Ctrl-C may come between."""
+        """What is written within is done, too, or nothing is written any more: not even Ctrl-C may come between.
+
+        Raises:
+            JournalError: see `check`.
+        """
+        self.check()
         return nullcontext() if self.directory is None else self.directory.store.writing()
 
     def close(self, run: Run | SamplingRun) -> None:

@@ -46,7 +46,9 @@ def check_fits(learner: SamplingLearner, state: Any) -> int | None:
         raise ConfigurationError(f"expected the state of a SamplingImitator or a SamplingLearner, got {state!r}")
     weights, size = jnp.shape(state.posterior.log_weights), learner.ensemble.num_members
     if weights != (size,):
-        raise ConfigurationError(f"the state holds {weights[0]} weights, but the ensemble has {size} members")
+        raise ConfigurationError(
+            f"the state holds weights of shape {list(weights)}, but the ensemble has {size} members: give [{size}]"
+        )
     steps = jnp.shape(state.stream.step)
     num_envs = steps[0] if steps else None
     like = jax.eval_shape(lambda: learner.init(jax.random.key(0), num_streams=num_envs))

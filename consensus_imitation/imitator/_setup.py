@@ -1,7 +1,7 @@
 """What does not change over a run: members, rules, and how many environments; and whether a state fits them."""
 
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -74,8 +74,21 @@ def put(state: S, after: S, env: int | None) -> S:
     return after.replace(stream=kernels.put_row(state.stream, after.stream, env))
 
 
+def num_envs_of(state: Any) -> int | None:
+    """How many environments a state is of: None for a single one.
+
+    Raises:
+        ConfigurationError: for anything that is not such a state.
+    """
+    if not isinstance(state, LearnerState):
+        raise ConfigurationError(f"expected the state of a ConsensusImitator or a Learner, got {state!r:.200}")
+    steps = jnp.shape(state.stream.step)
+    return steps[0] if steps else None
+
+
 def check_fits(setup: Setup, state: LearnerState) -> None:
     """Raise ConfigurationError unless a state is one of this ensemble and these rules."""
+    num_envs_of(state)
     like = shapes(setup)
     if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, like):
         raise ConfigurationError(

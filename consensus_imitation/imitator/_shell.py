@@ -5,8 +5,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget
@@ -26,7 +24,7 @@ from consensus_imitation.imitator._numbered import NUMBERED
 from consensus_imitation.imitator._queries import ELSEWHERE, OpenStep
 from consensus_imitation.imitator._readings import Readings
 from consensus_imitation.imitator._run import Run
-from consensus_imitation.imitator._setup import Setup, check_fits, check_types, shapes
+from consensus_imitation.imitator._setup import Setup, check_fits, check_types, num_envs_of, shapes
 from consensus_imitation.imitator._turns import Turn
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import Policy
@@ -133,8 +131,7 @@ class ConsensusImitator(Readings):
             ensemble, selection=selection, aggregation=aggregation, alarm=alarm, budget=inflation_budget,
             merging=merging, reweighting=reweighting,
         )  # fmt: skip
-        steps = np.shape(state.stream.step)
-        setup = Setup.of(ensemble, rules, steps[0] if steps else None)
+        setup = Setup.of(ensemble, rules, num_envs_of(state))
         check_fits(setup, state)
         if journal is not None:
             check_types(shapes(setup), state)

@@ -15,7 +15,7 @@ import numpy as np
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._integers import is_integer
-from consensus_imitation.core.aggregation import PosteriorMixture, validate
+from consensus_imitation.core.aggregation import PosteriorMixture
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.core.learner import (
     BATCH,
@@ -110,7 +110,7 @@ def _decide_one(
     decision = learner.decide(state, observation, number)
     after = learner.advance(state, observation, decision, decision.action)
     closed = Closed(after.carry, after.step, after.ledger, after.unusable)
-    return _pack(decision, after.ledger), validate(decision.log_probs)[0], closed
+    return _pack(decision, after.ledger), decision.usable, closed
 
 
 decide = jax.jit(_decide_one)
@@ -179,7 +179,7 @@ def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: 
     """
     decision = learner.decide(state, observation)
     everybody = jnp.ones_like(decision.selected)
-    mixture = PosteriorMixture()(validate(decision.log_probs)[0], state.posterior.log_weights, everybody)
+    mixture = PosteriorMixture()(decision.usable, state.posterior.log_weights, everybody)
     probs = jnp.where(jnp.sum(decision.min_probs) > 0, decision.min_probs, mixture.probs)
     cumulative = jnp.cumsum(probs)
     drawn = jnp.sum(cumulative <= number * cumulative[-1])
@@ -236,13 +236,14 @@ def unpack(packed: Any, num_actions: int) -> Unpacked:
     return Unpacked._make((*scalars, rest[..., :A], *members))
 
 
-def of_queries(packed: Any, num_actions: int) -> Any:
-    """One packed decision [P] of the host, without the dissent if it is no query: runs once recorded it there, too."""
-    packed = np.asarray(packed)
-    if packed[0] == QUERY:
-        return packed
-    members = (packed.size - HEAD - num_actions) // 3
-    without = packed.copy()
+def without_dissent(packed: Any, num_actions: int) -> Any:
+    """Return one packed decision [P] of the host without who dissents: what a replay has to give bit for bit.
+
+    Nothing is learned from dissent, and earlier versions of the library summed it in another order, and for steps
+    without a query, too.
+    """
+    members = (len(packed) - HEAD - num_actions) // 3
+    without = np.array(packed)
     without[_DISSENTER], without[-members:] = -1, 0
     return without
 
@@ -258,6 +259,8 @@ def _unpack_decision(packed: jax.Array, log_probs: jax.Array) -> PureDecision:
         invalid=fields.invalid > 0,
         dissent=fields.dissent,
         log_probs=log_probs,
+        # It was taken off before they were packed.
+        excess=jnp.where(fields.invalid > 0, jnp.inf, 0.0),
         log_inflation=fields.log_inflation,
         handed_over=fields.handed_over > 0,
         rule_fault=fields.rule_fault.astype(jnp.int32),

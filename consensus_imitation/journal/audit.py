@@ -122,7 +122,9 @@ class _Replaying:
             if record.kind == "ask" and said is not None:
                 self._asked[about] = said
             elif record.kind == "answer":
-                self._learn(entry, self._asked.pop(about, record.log_probs))
+                # Densities of an answer stand in for no question.
+                instead = None if isinstance(record.action, bytes) else record.log_probs
+                self._learn(entry, self._asked.pop(about, instead))
             elif record.kind in ("safe", "withdraw"):
                 self._asked.pop(about, None)
         last = call[-1]

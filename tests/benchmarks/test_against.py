@@ -40,7 +40,7 @@ def test_numbers_in_files_are_not_rounded() -> None:
     assert record["ratio"] == 0.5
 
 
-@pytest.mark.parametrize("commit", ["nothing-like-it", "HEAD:README.md", ""])
+@pytest.mark.parametrize("commit", ["nothing-like-it", "HEAD:README.md", "", "--output=here"])
 def test_what_is_no_commit_is_refused(commit: str) -> None:
     with pytest.raises(ValueError, match="against takes a commit of the checkout"), checkout(commit):
         pass
@@ -53,8 +53,8 @@ def test_another_commit_is_measured_with_its_own_code(tmp_path: Path) -> None:
         # Told apart from what is installed by a case that only it has.
         cases = tree / "consensus_imitation" / "benchmarks" / "cases.py"
         cases.write_text(cases.read_text() + '\nCASES["here-only"] = CASES["sweep"]\n')
-        found = read_csv(measure_at(tree, ["here-only"], tmp_path))
+        found = read_csv(measure_at(tree, ["here-only"], 1, tmp_path))
         assert [row["ours"] for row in found] == [1]
         with pytest.raises(ValueError, match=r"wrote no figures: .*nothing-like-it"):
-            measure_at(tree, ["nothing-like-it"], tmp_path / "none")
+            measure_at(tree, ["nothing-like-it"], 1, tmp_path / "none")
     assert not tree.exists()

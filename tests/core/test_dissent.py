@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus_imitation import Learner, TopK, aggregation, ensembles
+from consensus_imitation.benchmarks.decisions import learner_of
 from consensus_imitation.core._asked_rows import where_asked
 from consensus_imitation.core.laws import excesses, validate
 from tests.core.compiled import decide, init
@@ -126,3 +127,30 @@ def test_rows_that_do_not_ask_stay_as_they_are_whatever_is_in_them() -> None:
     asked = jnp.array([False, True, False])
     left = jnp.array([[jnp.nan] * 3, [1.0] * 3, [jnp.inf] * 3])
     np.testing.assert_array_equal(jax.vmap(asked_sum)(asked, left, left), [[0, 0], [3, 1], [0, 0]])
+
+
+def test_a_batch_of_nothing_is_nothing() -> None:
+    assert jax.vmap(asked_sum)(jnp.zeros(0, bool), jnp.zeros((0, 3)), jnp.zeros((0, 3))).shape == (0, 2)
+
+
+def test_dissent_has_no_gradient_and_keeps_none_from_others() -> None:
+    rows = jnp.log(jnp.array([[0.5, 0.5], [0.1, 0.9]]))
+
+    def of(logits: jax.Array) -> jax.Array:
+        rows = jax.nn.log_softmax(logits)
+        return jnp.sum(jnp.exp(rows[0, 0])) + jnp.sum(aggregation.dissent(rows, jnp.ones(2, bool)))
+
+    for derivative in (jax.grad(of), jax.jacfwd(of)):
+        found = derivative(rows)
+        assert np.any(np.asarray(found[0]) != 0)
+        np.testing.assert_array_equal(found[1], 0)
+
+
+def test_what_is_learned_from_is_validated() -> None:
+    """A row that sums to just above one is scaled down to one before anybody learns from it, an invalid one is none."""
+    raw = jnp.log(jnp.array([[0.50006, 0.5], [0.2, 0.8], [jnp.nan, 1.0]]))
+    learner, state = learner_of(1, *raw.shape, 2, np.zeros(3, np.float32))
+    decision = learner.decide_batch(state, raw[None])
+    assert decision.invalid.tolist() == [[False, False, True]]
+    np.testing.assert_array_equal(decision.usable[0], validate(raw)[0])
+    assert np.any(np.asarray(decision.usable[0, 0]) != np.asarray(raw[0]))

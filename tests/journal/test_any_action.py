@@ -240,3 +240,20 @@ def test_a_torn_last_record_is_cut_back_and_what_it_said_is_asked_again(tmp_path
         assert any("is missing" in line for line in two.repairs)
         assert [waiting.query for waiting in two.pending] == [decision.query]
         assert two.num_queries == 0
+
+
+def test_verify_notices_that_a_question_is_missing(run_dir: Path, tmp_path: Path) -> None:
+    """The densities of the answers alone would give the same posterior, and say nothing of who asked."""
+    with reading(run_dir) as journal:
+        meta, records = journal.meta, [entry.record for entry in journal.entries()]
+
+    def replayed(kept: list[Record], file: Path) -> int:
+        store = Store.create(file, meta)
+        for record in kept:
+            store.append([record])
+        store.close()
+        return replay(file).answers
+
+    assert replayed(records, tmp_path / "whole.sqlite") > 0
+    with pytest.raises(JournalCorruptedError, match="an answer without its question"):
+        replayed([record for record in records if record.kind != "ask"], tmp_path / "cut.sqlite")

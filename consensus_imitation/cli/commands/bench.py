@@ -1,11 +1,18 @@
 """The command ``consensus-imitation bench``."""
 
+import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from consensus_imitation.cli.interrupts import before_leaving
 from consensus_imitation.experiments.command import Command, Outcome, written
 from consensus_imitation.experiments.ledger import Stages
+
+if TYPE_CHECKING:
+    import subprocess
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ def _run(settings: Bench, _: None, stages: Stages) -> Outcome:
     if settings.against is None:
         return _measured(settings, None, stages)
     # Before anything is measured: whether there is such a commit is known at once.
-    with checkout(settings.against) as tree:
+    with checkout(settings.against) as tree, before_leaving(partial(shutil.rmtree, tree.parent, ignore_errors=True)):
         return _measured(settings, tree, stages)
 
 
@@ -55,13 +62,23 @@ def _measured(settings: Bench, other: Path | None, stages: Stages) -> Outcome:
     if other is not None:
         progress = stages(f"benchmarks at {settings.against}")
         progress(0, 1)
-        there = read_csv(measure_at(other, settings.cases, other / "results"))
+        with ExitStack() as stack:
+            figures = measure_at(
+                other, settings.cases, settings.repeats, other / "results",
+                started=lambda child: stack.enter_context(before_leaving(partial(_end, child))),
+            )  # fmt: skip
+        there = read_csv(figures)
         progress(1, 1)
         compared = [change.as_row() for change in changes(records, there)]
         if not compared:
             raise ValueError(f"{settings.against} has none of these figures under the same names")
         tables.append(Table(f"here, and at {settings.against}", tuple(compared[0]), _cells(compared)))
     return Outcome(tables, lines, sound=all(row["met"] is not False for row in rows))
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    child.kill()
+    child.wait(timeout=5)
 
 
 def _cells(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:

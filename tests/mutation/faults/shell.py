@@ -6,6 +6,7 @@ VOIDS = ("tests/imitator/test_voids.py",)
 OPEN = ("tests/imitator/test_open_questions.py",)
 THREADS = ("tests/stress/test_threads.py",)
 INTERRUPTS = ("tests/stress/test_interrupts.py",)
+BOTH = "tests/imitator/test_both_shells.py::test_"
 
 FAULTS: list[Fault] = [
     # What voids a promise.
@@ -94,5 +95,36 @@ FAULTS: list[Fault] = [
         "        self.run = replace(run, state=self._acting.settle(run, self.panel, waiting, reply)[0].state)\n"
         "        after, closed = self._acting.settle(run, self.panel, waiting, reply)\n",
         INTERRUPTS,
+    ),
+    # What holds in both shells.
+    Fault(
+        "ctrl-c-after-telling-draws-again", "imitator/_live",
+        "isinstance(error, Exception) or self.panel.num_told > num_told", "isinstance(error, Exception)",
+        (f"{BOTH}a_step_of_which_the_demonstrator_knows_is_not_drawn_again",),
+    ),
+    Fault(
+        "closed-is-a-failed-write", "imitator/_recorder",
+        "        self.check()\n        return nullcontext()", "        return nullcontext()",
+        (f"{BOTH}a_closed_imitator_says_so_at_every_entrance",),
+    ),
+    Fault(
+        "answer-shares-its-containers", "imitator/_live",
+        "return closed if structure.num_nodes == 1 else", "return closed if structure.num_nodes else",
+        (f"{BOTH}what_was_answered_is_changed_by_nobody",),
+    ),
+    Fault(
+        "any-state-will-do", "imitator/_setup",
+        "if not isinstance(state, LearnerState):", "if state is None:",
+        (f"{BOTH}a_state_of_something_else_is_refused",),
+    ),
+    Fault(
+        "answers-need-no-question", "journal/audit",
+        "instead = None if isinstance(record.action, bytes) else record.log_probs", "instead = record.log_probs",
+        ("tests/journal/test_any_action.py::test_verify_notices_that_a_question_is_missing",),
+    ),
+    Fault(
+        "excess-is-learned-from", "core/learner",
+        "return without_excess(self.log_probs, self.excess)", "return self.log_probs",
+        ("tests/core/test_dissent.py::test_what_is_learned_from_is_validated",),
     ),
 ]  # fmt: skip
