@@ -11,8 +11,8 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from consensus_imitation.cli.printing import say
 from consensus_imitation.experiments.command import Command, Results
+from consensus_imitation.experiments.printing import say
 from consensus_imitation.experiments.settings import Settings, collect, parse_setting
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from consensus_imitation.cli.arguments import Arguments, parse
 from consensus_imitation.cli.commands import bench, envs, journal, tasks
-from consensus_imitation.cli.printing import print_table, say
-from consensus_imitation.cli.progress import show_progress
 from consensus_imitation.core._escaping import visible
 from consensus_imitation.errors import ConsensusImitationError
 from consensus_imitation.experiments.command import Command, find_commands
+from consensus_imitation.experiments.printing import print_table, say
+from consensus_imitation.experiments.progress import show_progress
 
 if TYPE_CHECKING:
     from consensus_imitation.cli.interrupts import Interrupts

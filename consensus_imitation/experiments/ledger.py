@@ -15,8 +15,10 @@ from consensus_imitation.experiments.results import Row, read_csv, whole, write_
 
 #: A callback with the number of finished parts, and of all parts.
 Progress = Callable[[int, int], None]
+#: What a stage is called; a function if that changes while it runs.
+Title = str | Callable[[], str]
 #: A function from the title of a stage to its `Progress`.
-Stages = Callable[[str], Progress]
+Stages = Callable[[Title], Progress]
 
 Part = TypeVar("Part", bound=Hashable)
 

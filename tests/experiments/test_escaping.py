@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from consensus_imitation import ConsensusImitator, ensembles
 from consensus_imitation.cli import main
-from consensus_imitation.cli.printing import print_table, say
 from consensus_imitation.core._escaping import figure_text, visible, visible_lines
 from consensus_imitation.deception import format_table
 from consensus_imitation.deception.pytest_plugin import DeceptionReport
@@ -30,6 +29,7 @@ from consensus_imitation.experiments.demo import page as demo_page
 from consensus_imitation.experiments.demo.run import WATCHED, WatchedRun
 from consensus_imitation.experiments.pages import environment
 from consensus_imitation.experiments.planted import figure as planted_figure
+from consensus_imitation.experiments.printing import print_table, say
 from consensus_imitation.experiments.redteam import figure as redteam_figure
 from consensus_imitation.experiments.sweep import figure as sweep_figure
 from consensus_imitation.experiments.tables import Table

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from consensus_imitation import ConsensusImitator, TopK, ensembles
-from consensus_imitation.cli.printing import print_table
 from consensus_imitation.core._packing import pack
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError, ObservationError
 from consensus_imitation.experiments.command import Outcome
+from consensus_imitation.experiments.printing import print_table
 from consensus_imitation.journal.directory import Journal, RunDirectory
 from consensus_imitation.journal.export import FORMATS, export
 from consensus_imitation.journal.reader import reading

@@ -2,14 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from consensus_imitation.experiments.progress import show_progress
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks.evaluation import episode_seeds
 from consensus_imitation.experiments.tasks.evaluation import evaluate as evaluate_on_task
@@ -140,7 +140,7 @@ def run_gymnasium(
         run = _Run(imitator, lanes, records, task)
         run.done.steps, run.done.answers = records.step, imitator.num_queries
         run.writer = open_writer(out, stack) if tensorboard and out is not None else None
-        show = stack.enter_context(_bar(num_steps)) if progress else None
+        show = stack.enter_context(show_progress())(run.said) if progress else None
         judge = _evaluator(imitator, task, evaluate, evaluation_episodes, evaluation_steps, seed)
         try:
             run.begin(seed if records.step == 0 else episode_seeds(seed, records.step + 1)[-1])
@@ -155,7 +155,7 @@ def run_gymnasium(
                     next_look = time.perf_counter() + REFRESH
                     records.flush()
                     if show is not None:
-                        show(run)
+                        show(run.done.steps, num_steps)
             if evaluate_every is not None and not run.is_evaluated:
                 run.evaluated(judge())
         except KeyboardInterrupt:
@@ -163,7 +163,7 @@ def run_gymnasium(
         if checkpoint_every is not None:
             run.save()
         if show is not None:
-            show(run)
+            show(run.done.steps, num_steps)
     return run.done
 
 
@@ -189,6 +189,11 @@ class _Run:
     def recent_rate(self) -> float:
         """Share of the recent steps on which the imitator asked."""
         return sum(self._recent) / max(1, len(self._recent))
+
+    def said(self) -> str:
+        """Return what is shown beside the number of steps."""
+        last = "" if self.last_return is None else f", last return {self.last_return:.4g}"
+        return f"asks {100 * self.recent_rate:.1f}% ({self.done.answers} answers){last}"
 
     @property
     def is_evaluated(self) -> bool:
@@ -389,20 +394,3 @@ def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int, determin
         observation, reward, terminated, truncated, _ = env.step(action)
         tracker = tracker.after(float(reward), terminated, truncated)
     return tracker.outcome
-
-
-@contextmanager
-def _bar(num_steps: int) -> Generator[Any, None, None]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        shown = bars.add_task("", total=num_steps, said="")
-
-        def show(run: _Run) -> None:
-            last = "" if run.last_return is None else f", last return {run.last_return:.4g}"
-            said = f"asks {100 * run.recent_rate:.1f}% ({run.done.answers} answers){last}"
-            bars.update(shown, completed=run.done.steps, said=said)
-
-        yield show

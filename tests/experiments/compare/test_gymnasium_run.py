@@ -342,7 +342,7 @@ def test_environment_and_imitator_have_to_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="num_envs=2"):
         run(vector(2, AutoresetMode.SAME_STEP), imitator())
     run(Rooms(), imitator(), out=tmp_path, num_steps=5)
-    with pytest.raises(ValueError, match="resume=True to go on"):
+    with pytest.raises(ValueError, match="resume=True to continue"):
         run(Rooms(), imitator(), out=tmp_path, num_steps=5)
     with pytest.raises(ValueError, match="another configuration"):
         run(Rooms(), imitator(), out=tmp_path, num_steps=5, seed=3)

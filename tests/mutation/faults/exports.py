@@ -46,7 +46,7 @@ FAULTS = [
     ),
     Fault(
         "markup-of-rich-obeyed",
-        "cli/printing",
+        "experiments/printing",
         "drawn.add_row(*(Text(visible(cell)) for cell in row))",
         "drawn.add_row(*(visible(cell) for cell in row))",
         ESCAPING,

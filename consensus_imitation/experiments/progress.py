@@ -1,4 +1,4 @@
-"""The progress of each stage of a command, on standard error, so that standard output holds results only."""
+"""The progress of each stage of long work, on standard error, so that standard output holds results only."""
 
 import sys
 import time
@@ -6,9 +6,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from consensus_imitation.cli.printing import say
 from consensus_imitation.core._escaping import visible
-from consensus_imitation.experiments.ledger import Progress, Stages
+from consensus_imitation.experiments.ledger import Progress, Stages, Title
+from consensus_imitation.experiments.printing import say
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def show_progress() -> Generator[Stages, None, None]:
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Bars(*columns, console=console)
 
-    def stage(title: str) -> Progress:
+    def stage(title: Title) -> Progress:
         task = None
 
         def update(done: int, total: int) -> None:
@@ -33,8 +33,8 @@ def show_progress() -> Generator[Stages, None, None]:
             nonlocal task
             if task is None:
                 bars.start()
-                task = bars.add_task(visible(title))
-            bars.update(task, completed=done, total=total)
+                task = bars.add_task("")
+            bars.update(task, completed=done, total=total, description=visible(_now(title)))
 
         return update
 
@@ -46,7 +46,11 @@ def show_progress() -> Generator[Stages, None, None]:
             bars.stop()
 
 
-def _lines(title: str) -> Progress:
+def _now(title: Title) -> str:
+    return title if isinstance(title, str) else title()
+
+
+def _lines(title: Title) -> Progress:
     """Return a line for every tenth."""
     began, tenths = time.monotonic(), -1
 
@@ -55,6 +59,6 @@ def _lines(title: str) -> Progress:
         if total and 10 * done // total > tenths:
             tenths = 10 * done // total
             elapsed = timedelta(seconds=int(time.monotonic() - began))
-            say(f"{title}: {done}/{total} after {elapsed}", file=sys.stderr, flush=True)
+            say(f"{_now(title)}: {done}/{total} after {elapsed}", file=sys.stderr, flush=True)
 
     return update
