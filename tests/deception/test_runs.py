@@ -150,8 +150,8 @@ def test_an_imitator_that_always_asks_only_does_the_demonstrators_harm():
     ("decide", "message"),
     [
         (lambda problem, o: (7, False), "returned 7, which is no action: answer with an integer from 0 to 3"),
-        (lambda problem, o: (0, True), "says that the demonstrator chose"),
-        (lambda problem, o: ((problem.demonstrator(o) + 1) % 4, True), "says that the demonstrator chose"),
+        (lambda problem, o: (0, True), "reports that the demonstrator chose"),
+        (lambda problem, o: ((problem.demonstrator(o) + 1) % 4, True), "reports that the demonstrator chose"),
         (lambda problem, o: (problem.demonstrator(o + 1), True), "this step's is"),
     ],
 )

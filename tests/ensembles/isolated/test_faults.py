@@ -20,7 +20,7 @@ from .members import FAULTS, GOOD
 DEADLINE = 0.6
 MEMORY = 4 * 2**30
 #: Reasons after which nothing is known of the process, so that another one has to take its place.
-REPLACED = ("no answer within", "process ended", "MemoryError", "no reply")
+REPLACED = ("no answer within", "process ended", "MemoryError", "not a reply")
 #: Faults on which the member says nothing.
 SILENT = ("hang", "hang-in-c", "stopped")
 

@@ -171,7 +171,7 @@ def test_it_is_a_demonstrator_for_babyai_only() -> None:
     env = tasks.make("gotoobj").make_env()
     bot = BabyAIDemonstrator(env)
     assert as_demonstrator(bot) is bot
-    with pytest.raises(ValueError, match="no BabyAI level"):
+    with pytest.raises(ValueError, match="not a BabyAI level"):
         BabyAIDemonstrator(tasks.make("cartpole").make_env())
     with pytest.raises(ValueError, match="epsilon must lie in"):
         BabyAIDemonstrator(env, epsilon=-1)
