@@ -213,6 +213,7 @@ def test_a_step_that_cannot_be_written_is_not_acted_on(after: bool, tmp_path: Pa
             given.extend(told(one.act(x)) for x in SEEN[:3])
         if not found.struck:
             assert at > 10
+            one.close()
             break
         with pytest.raises(JournalWriteError):
             one.act(SEEN[5])
