@@ -11,22 +11,15 @@ from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
-from consensus_imitation.imitator._live import Live
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator.decision import Decision
 from consensus_imitation.imitator.policy import said
 
 
-class Readings:
-    """A run that goes on, to be read.
-
-    Args:
-        live: the run.
-    """
-
-    def __init__(self, live: Live[Run]) -> None:
-        self._live = live
+class Readings(CommonReadings[Run]):
+    """A run that goes on, to be read."""
 
     @property
     def num_envs(self) -> int | None:
@@ -42,11 +35,6 @@ class Readings:
     def rules(self) -> Rules:
         """What it decides by, with the defaults that it was given."""
         return self._live.run.setup.learner.rules
-
-    @property
-    def run(self) -> str:
-        """The name that this imitator's queries carry: random, hexadecimal."""
-        return self._live.run.queries.run
 
     @property
     def run_dir(self) -> Path | None:
@@ -105,28 +93,6 @@ class Readings:
                 "merging=Merging(tolerance=None) to measure and merge nothing"
             )
         return float(kernels.effective_members(run.state.diversity))
-
-    @property
-    def num_steps(self) -> int:
-        """Steps closed so far (of each environment; of the one that is furthest, if they go on by themselves)."""
-        return int(self._live.run.steps.max())
-
-    @property
-    def num_queries(self) -> int:
-        """Steps that the demonstrator answered, over all environments."""
-        return self._live.run.answers
-
-    @property
-    def query_rate(self) -> float:
-        """Share of closed steps that the demonstrator answered; 0.0 before the first step."""
-        run = self._live.run
-        return run.answers / max(1, int(run.steps.sum()))
-
-    @property
-    def alarms(self) -> tuple[str, ...]:
-        """What is wrong, one line each, naming the member; empty if nothing is."""
-        run = self._live.run
-        return (*run.alarms.lines(), *([UNEXPLAINED] if run.unexplained else []))
 
     @property
     def ledger(self) -> Any:

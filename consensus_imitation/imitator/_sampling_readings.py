@@ -6,32 +6,20 @@ import numpy as np
 
 from consensus_imitation.core._voids import reasons
 from consensus_imitation.core.sampling_learner import SamplingState
+from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
-from consensus_imitation.imitator._live import Live
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator._sampling_run import SamplingRun
 from consensus_imitation.imitator.kernels import weights
 
 
-class SamplingReadings:
-    """A run that goes on, to be read.
-
-    Args:
-        live: the run.
-    """
-
-    def __init__(self, live: Live[SamplingRun]) -> None:
-        self._live = live
+class SamplingReadings(CommonReadings[SamplingRun]):
+    """A run that goes on, to be read."""
 
     @property
     def num_envs(self) -> int | None:
         """B, for several environments; None for a single one."""
         return self._live.run.setup.num_envs
-
-    @property
-    def run(self) -> str:
-        """The name that this imitator's queries carry: random, hexadecimal."""
-        return self._live.run.queries.run
 
     @property
     def run_dir(self) -> Path | None:
@@ -53,28 +41,6 @@ class SamplingReadings:
     def weights(self) -> np.ndarray:
         """Posterior weights [N], summing to one."""
         return np.asarray(weights(self._live.run.state.posterior))
-
-    @property
-    def num_steps(self) -> int:
-        """Steps closed so far; of several environments, of the one that is furthest."""
-        return int(self._live.run.steps.max())
-
-    @property
-    def num_queries(self) -> int:
-        """Steps that the demonstrator answered, over all environments."""
-        return self._live.run.answers
-
-    @property
-    def query_rate(self) -> float:
-        """Share of closed steps that the demonstrator answered; 0.0 before the first step."""
-        run = self._live.run
-        return run.answers / max(1, int(run.steps.sum()))
-
-    @property
-    def alarms(self) -> tuple[str, ...]:
-        """What is wrong, one line each, naming the member or the rule; empty if nothing is."""
-        run = self._live.run
-        return (*run.alarms.lines(), *([UNEXPLAINED] if run.unexplained else []))
 
     @property
     def void(self) -> tuple[str, ...]:
