@@ -34,6 +34,7 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from consensus_imitation.core._indexing import as_index
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import check_integer, check_number
 from consensus_imitation.core.posterior import normalised
 
@@ -46,7 +47,7 @@ _NUM_PREDICTORS = 3 + len(CAUTION)
 SILENCE = 20
 
 
-class AlarmState(struct.PyTreeNode):
+class AlarmState(PyTree):
     """What the alarm has seen.
 
     Attributes:
@@ -60,7 +61,7 @@ class AlarmState(struct.PyTreeNode):
     silent: jax.Array  # [N]
 
 
-class MisspecificationAlarm(struct.PyTreeNode):
+class MisspecificationAlarm(PyTree):
     """Raise an alarm once no member explains the demonstrator's answers any more.
 
     Args:

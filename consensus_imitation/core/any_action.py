@@ -8,8 +8,8 @@ before the step's answer.
 from typing import Any, Protocol
 
 import jax
-from flax import struct
 
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core.members import Carry, Context
 
 #: An action: an array or any pytree of arrays, of one fixed shape.
@@ -62,7 +62,7 @@ class SamplingEnsemble(Protocol):
         ...
 
 
-class SamplingBase(struct.PyTreeNode):
+class SamplingBase(PyTree):
     """Base of sampling ensembles; without memory unless a subclass adds it."""
 
     def init_carry(self) -> Carry:

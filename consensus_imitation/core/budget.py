@@ -15,6 +15,7 @@ import numpy as np
 from flax import struct
 from jax.typing import ArrayLike
 
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import check_number
 from consensus_imitation.errors import ConfigurationError
 
@@ -22,7 +23,7 @@ from consensus_imitation.errors import ConfigurationError
 _INFINITE = float(np.finfo(np.float32).max)
 
 
-class InflationBudget(struct.PyTreeNode):
+class InflationBudget(PyTree):
     """How much inflation a run, or each episode, may have.
 
     Args:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from consensus_imitation.core import _studied as studied
 from consensus_imitation.core import aggregation as agg
@@ -20,6 +19,7 @@ from consensus_imitation.core import merging as div
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._fingerprint import fingerprint
 from consensus_imitation.core._rule_checks import law_of, mask_of
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._voids import CLEARED, OTHER_RULES
 from consensus_imitation.core.alarm import AlarmState, MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget, enter
@@ -35,7 +35,7 @@ from consensus_imitation.core.selection import merged
 SELECTION_FAULT, AGGREGATION_FAULT = 1, 2
 
 
-class Stream(struct.PyTreeNode):
+class Stream(PyTree):
     """What belongs to one sequence of observations.
 
     Attributes:
@@ -58,7 +58,7 @@ class Stream(struct.PyTreeNode):
     unusable: jax.Array  # []
 
 
-class LearnerState(struct.PyTreeNode):
+class LearnerState(PyTree):
     """Everything that changes.
 
     Attributes:
@@ -141,7 +141,7 @@ class ObserveInfo(NamedTuple):
     explained: jax.Array
 
 
-class Learner(struct.PyTreeNode):
+class Learner(PyTree, guests=True):
     """Ensemble and rules: all that a step depends on besides the state.
 
     The ensemble's arrays and the rules' parameters are pytree leaves, so a new k or new tables do not recompile, and

@@ -7,7 +7,8 @@ on exactly those numbers and scores them.
 from typing import Any, NamedTuple, Protocol
 
 import jax
-from flax import struct
+
+from consensus_imitation.core._tree import PyTree
 
 #: What the members of one stream remember: any pytree of arrays, ``()`` for members without memory.
 Carry = Any
@@ -170,7 +171,7 @@ class FixedMembers:
         return carry
 
 
-class PureEnsemble(FixedMembers, struct.PyTreeNode):
+class PureEnsemble(FixedMembers, PyTree):
     """Base of ensembles in pure JAX; without memory or learning unless a subclass adds them."""
 
     @property

@@ -17,9 +17,9 @@ correlated. It says nothing, so it tells no members apart.
 import chex
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.typing import ArrayLike
 
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import check_number
 from consensus_imitation.core.posterior import normalised
 
@@ -27,7 +27,7 @@ from consensus_imitation.core.posterior import normalised
 CONSTANT = 1e-6
 
 
-class DiversityState(struct.PyTreeNode):
+class DiversityState(PyTree):
     """Statistics of N members on answered queries.
 
     Attributes:
@@ -43,7 +43,7 @@ class DiversityState(struct.PyTreeNode):
     distance: jax.Array  # [N, N]
 
 
-class Merging(struct.PyTreeNode):
+class Merging(PyTree):
     """Rank near-duplicates once: what `Learner` and `ConsensusImitator` take as ``merging``.
 
     It also makes them measure the members' diversity (`effective_members`).

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 from numpy.typing import ArrayLike
 
 from consensus_imitation.core._indexing import as_index
+from consensus_imitation.core._tree import PyTree
 
 
 class PureDemonstrator(Protocol):
@@ -19,7 +19,7 @@ class PureDemonstrator(Protocol):
         ...
 
 
-class TabularDemonstrator(struct.PyTreeNode):
+class TabularDemonstrator(PyTree):
     """A stochastic demonstrator given by its action probabilities for each discrete observation.
 
     Attributes:

@@ -18,13 +18,13 @@ forgets may end with the truth left out permanently.
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from consensus_imitation.core import posterior as post
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import check_number
 
 
-class Reweighting(struct.PyTreeNode):
+class Reweighting(PyTree):
     """A rule for how weights change with an answer; the default is Bayes' rule.
 
     ``w_n  <-  (1 - share) * normalised(prior_n * (w_n / prior_n)^forget * pi_n(answer)^temper) + share * prior_n``.

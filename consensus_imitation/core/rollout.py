@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
+from consensus_imitation.core._tree import PyTree, jit
 from consensus_imitation.core.learner import Learner, LearnerState
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator
 from consensus_imitation.errors import ObservationError
@@ -25,7 +25,7 @@ class PureEnvironment(Protocol):
         ...
 
 
-class RolloutState(struct.PyTreeNode):
+class RolloutState(PyTree):
     """Where a run stands: pass it back to go on."""
 
     learner: LearnerState
@@ -157,7 +157,7 @@ def keep_all(state: RolloutState, trajectory: Trajectory) -> tuple[RolloutState,
     return state, trajectory
 
 
-@partial(jax.jit, static_argnames=("num_steps", "summary"))
+@partial(jit, static_argnames=("num_steps", "summary"))
 def rollouts(
     learner: Learner,
     env: PureEnvironment,

@@ -2,9 +2,8 @@
 
 from typing import Any, Self
 
-from flax import struct
-
 from consensus_imitation.core._rule_checks import check_aggregation, check_selection
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import check_instance, check_integer
 from consensus_imitation.core.aggregation import Aggregation, Minimum
 from consensus_imitation.core.alarm import MisspecificationAlarm
@@ -16,7 +15,7 @@ from consensus_imitation.core.selection import AlphaThreshold, SelectionRule, To
 from consensus_imitation.errors import ConfigurationError
 
 
-class Rules(struct.PyTreeNode):
+class Rules(PyTree, guests=True):
     """All the rules by which an imitator decides.
 
     Attributes:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._fingerprint import fingerprint
 from consensus_imitation.core._rule_checks import check_selection, mask_of
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._voids import CLEARED, OTHER_RULES
 from consensus_imitation.core.any_action import Action
 from consensus_imitation.core.learner import learning_key, random_words
@@ -21,7 +21,7 @@ from consensus_imitation.core.members import Carry, Context
 from consensus_imitation.core.rejection import heaviest, is_finite, rejection_draw, void_unless
 
 
-class SamplingStream(struct.PyTreeNode):
+class SamplingStream(PyTree):
     """What belongs to one sequence of observations; with a leading axis B, to B of them.
 
     Attributes:
@@ -44,7 +44,7 @@ class SamplingStream(struct.PyTreeNode):
     asked: jax.Array  # []
 
 
-class SamplingState(struct.PyTreeNode):
+class SamplingState(PyTree):
     """Everything that changes.
 
     Attributes:
@@ -112,7 +112,7 @@ class SamplingObserveInfo(NamedTuple):
     log_densities: jax.Array
 
 
-class SamplingLearner(struct.PyTreeNode):
+class SamplingLearner(PyTree, guests=True):
     """Sampling ensemble and selection rule: all that a step depends on besides the state.
 
     Both are pytrees, so that new parameters or a new k do not recompile. There is no choice of aggregation: the

@@ -25,11 +25,11 @@ from typing import Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from consensus_imitation.core._rule_checks import SELECTION_PARTS, mask_of, missing
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import LARGEST_INT, check_integer, check_number
 from consensus_imitation.errors import ConfigurationError
 
@@ -101,7 +101,7 @@ class _Composable:
         return Intersection(rules=(_rule(other), _rule(self)))
 
 
-class TopK(_Composable, struct.PyTreeNode):
+class TopK(_Composable, PyTree):
     """The k heaviest members, with every member tied with the k-th.
 
     ``k=1`` is the exception: it means to act on the single most likely member, so a tie goes to the first of the tied
@@ -186,7 +186,7 @@ class TopK(_Composable, struct.PyTreeNode):
             )
 
 
-class AlphaThreshold(_Composable, struct.PyTreeNode):
+class AlphaThreshold(_Composable, PyTree):
     """The paper's rule: members whose weight is at least alpha times the weight of all members ranked so far.
 
     Going down the ranking, a member is in iff ``w_n >= alpha * (weights of the heavier ones + w_n)``. The set is a
@@ -261,7 +261,7 @@ class AlphaThreshold(_Composable, struct.PyTreeNode):
         self._check_alpha(lenient=False)
 
 
-class Union(_Composable, struct.PyTreeNode):
+class Union(_Composable, PyTree, guests=True):
     """Members selected by any of the rules: it keeps each rule's guarantee. Written ``rule | rule``."""
 
     rules: tuple[SelectionRule, ...]
@@ -299,7 +299,7 @@ class Union(_Composable, struct.PyTreeNode):
             rule.check(num_members)
 
 
-class Intersection(_Composable, struct.PyTreeNode):
+class Intersection(_Composable, PyTree, guests=True):
     """Members selected by all of the rules: asks less, and promises no safety itself. Written ``rule & rule``."""
 
     rules: tuple[SelectionRule, ...]

@@ -16,6 +16,7 @@ from flax import struct
 
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._rule_checks import check_aggregation, check_selection
+from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import ActionLaw, Aggregation
 from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.learner import Learner, LearnerState, PureDecision, judge
@@ -168,7 +169,7 @@ def _common_form(rule: SelectionRule) -> Any:
     return rule
 
 
-@partial(jax.jit, static_argnames="num_steps")
+@partial(jit, static_argnames=("num_steps",))
 def _run(
     panel: Panel,
     seats: Seat,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._tree import jit
 from consensus_imitation.deception.contestants import Factory, Problem
 from consensus_imitation.deception.lanes import RunSummary, begin_world
 from consensus_imitation.deception.transforms import tell_seed
@@ -129,14 +130,14 @@ def _checked(decision: Any, answers: _Demonstrator, num_actions: int) -> int:
     return action
 
 
-@jax.jit
+@jit
 def _begin(env: Any, demonstrator: TabularDemonstrator, seed: Any) -> tuple[Any, jax.Array, jax.Array]:
     state, observation, key = begin_world(env, seed)
     answer = demonstrator.sample(_keys(key, 0)[0], observation)
     return state, jnp.stack([observation, answer, 0]), key
 
 
-@jax.jit
+@jit
 def _advance(
     env: Any, demonstrator: TabularDemonstrator, key: jax.Array, t: Any, state: Any, action: Any
 ) -> tuple[Any, jax.Array]:

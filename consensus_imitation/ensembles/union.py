@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
 from consensus_imitation.core._observations import lent
+from consensus_imitation.core._tree import jit
 from consensus_imitation.core.members import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError
@@ -133,12 +134,12 @@ class HostUnion(_Joined):
         return (_teach_pure if part.pure else super()._teach)(part, *operands)
 
 
-@jax.jit
+@jit
 def _predict_pure(part: Any, carry: Carry, observation: Any, context: Context) -> jax.Array:
     return part.log_probs(carry, observation, context)
 
 
-@jax.jit
+@jit
 def _teach_pure(part: Any, *operands: Any) -> Learned:
     return part.learn(*operands)
 

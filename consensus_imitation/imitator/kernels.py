@@ -15,6 +15,7 @@ import numpy as np
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._integers import is_integer
+from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import PosteriorMixture
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.core.learner import (
@@ -166,7 +167,7 @@ def adopt(learner: Learner, state: LearnerState) -> LearnerState:
     return learner.adopt(state)
 
 
-@jax.jit
+@jit
 def margins(rule: SelectionRule, log_weights: jax.Array) -> jax.Array:
     """`SelectionRule.margins`."""
     return rule.margins(log_weights)

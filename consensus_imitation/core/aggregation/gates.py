@@ -26,13 +26,14 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from consensus_imitation.core._rule_checks import AGGREGATION_PARTS, law_of, missing
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._validation import check_number
 from consensus_imitation.core.aggregation.rules import Minimum, PosteriorMixture
 from consensus_imitation.core.laws import ActionLaw
 from consensus_imitation.errors import ConfigurationError
 
 
-class _Gate(struct.PyTreeNode):
+class _Gate(PyTree, guests=True):
     """What the gates share: they fit ensembles of any size."""
 
     def __post_init__(self) -> None:

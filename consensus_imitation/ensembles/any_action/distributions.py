@@ -25,6 +25,7 @@ import numpy as np
 from flax import struct
 from jax.scipy.special import log_ndtr
 
+from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core.any_action import Action
 
 #: Integers beyond this are not all float32 numbers.
@@ -52,7 +53,7 @@ class Distribution(Protocol):
         ...
 
 
-class Gaussian(struct.PyTreeNode):
+class Gaussian(PyTree):
     """Independent Gaussians, clipped to bounds. Parameters: ``(mean, log_std)``, each of the action's shape.
 
     Attributes:
@@ -76,7 +77,7 @@ class Gaussian(struct.PyTreeNode):
         return jnp.sum(_clipped_normal_log_density(mean, log_std, action, self.low, self.high))
 
 
-class GaussianMixture(struct.PyTreeNode):
+class GaussianMixture(PyTree):
     """A mixture of C clipped diagonal Gaussians. Parameters: ``(logits [C], mean [C, ...], log_std [C, ...])``.
 
     Attributes:
@@ -107,7 +108,7 @@ class GaussianMixture(struct.PyTreeNode):
         return *own, *_numbers("mean and log_std", (*jnp.shape(logits), *self.low.shape), *rest)
 
 
-class FactoredCategorical(struct.PyTreeNode):
+class FactoredCategorical(PyTree):
     """D independent categorical choices. Parameters: logits [sum of sizes], one factor after another.
 
     The action is int32 [D], each entry in ``0 .. size-1``, as in Gymnasium's MultiDiscrete.
@@ -141,7 +142,7 @@ class FactoredCategorical(struct.PyTreeNode):
         return jnp.stack([jnp.pad(row, (0, widest - row.shape[0]), constant_values=-jnp.inf) for row in rows])
 
 
-class DiscretisedLogistic(struct.PyTreeNode):
+class DiscretisedLogistic(PyTree):
     """Independent logistic variables, rounded to integers and clipped. Parameters: ``(mean, log_scale)``.
 
     Neighbouring integers have similar probabilities; a categorical over bins does not know this.
