@@ -1,10 +1,10 @@
 """The library's pytrees: frozen dataclasses that a compiled function never takes for one another.
 
 From 0.10 on JAX compares two dataclasses under ``jax.tree_util.register_dataclass`` (which ``flax.struct`` uses) by the
-number of their fields and by what is static, and not by their classes. What finds a compiled program tells them apart
-by seven bits of a hash alone: about once in 128 processes `Union` and `Intersection` of the same rules, or two gates
-with the same threshold, would share a program, and the one would decide as the other. Nodes with functions of their
-own are compared by class, so those of the library have them.
+number of their fields and by what is static, and not by their classes. In 0.10, what finds a compiled program tells
+them apart by some bits of a hash alone: about once in 60 processes `Union` and `Intersection` of the same rules, or two
+gates with the same threshold, would share a program, and the one would decide as the other. Nodes with functions of
+their own are compared by class, so those of the library have them.
 
 Classes of users, whose base may be ``flax.struct.PyTreeNode``, are told apart wherever the library compiles: by the
 static part of the nodes that hold them (``guests=True``), and by `jit` where they are arguments themselves.

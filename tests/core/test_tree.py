@@ -67,10 +67,9 @@ def test_classes_of_the_library_are_never_confused() -> None:
 
 
 def test_jax_confuses_dataclasses_registered_with_it() -> None:
-    """The control. Once this is skipped for every JAX that the library allows, `_tree` has done its work."""
-    first, second = pair(struct.PyTreeNode)
-    if jax.tree.structure(first) != jax.tree.structure(second):
-        pytest.skip("this JAX compares the classes")
+    """The control."""
+    if jax.__version_info__[:2] != (0, 10):
+        pytest.skip("JAX before 0.10 compares the classes, after it the whole hash")
     assert confused(struct.PyTreeNode, partial(shapes, itself)) > 0
 
 
