@@ -16,9 +16,10 @@ from flax import struct
 
 from consensus_imitation.core.aggregation import Minimum, dissent, validate
 from consensus_imitation.core.draw import QUERY, as_float, draw
-from consensus_imitation.core.learner import Learner, LearnerState, PureDecision, random_words
+from consensus_imitation.core.learner import Learner, random_words
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.core.selection import TopK
+from consensus_imitation.core.state import LearnerState, PureDecision
 
 _BLOCK = 128
 

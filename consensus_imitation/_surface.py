@@ -6,10 +6,11 @@ from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget
 from consensus_imitation.core.draw import QUERY
-from consensus_imitation.core.learner import Learner, LearnerState
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.merging import Merging
 from consensus_imitation.core.reweighting import Reweighting
 from consensus_imitation.core.selection import AlphaThreshold, TopK
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.imitator import ConsensusImitator, Decision, Query
 from consensus_imitation.journal.directory import Journal

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from consensus_imitation.core._tree import PyTree, jit
-from consensus_imitation.core.learner import Learner, LearnerState
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ObservationError
 
 

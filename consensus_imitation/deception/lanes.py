@@ -19,11 +19,12 @@ from consensus_imitation.core._rule_checks import check_aggregation, check_selec
 from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import ActionLaw, Aggregation
 from consensus_imitation.core.alarm import MisspecificationAlarm
-from consensus_imitation.core.learner import Learner, LearnerState, PureDecision, judge
+from consensus_imitation.core.learner import Learner, judge
 from consensus_imitation.core.members import Context
 from consensus_imitation.core.rollout import RolloutState, Trajectory, rollout
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.selection import AlphaThreshold, SelectionRule, TopK, Union
+from consensus_imitation.core.state import LearnerState, PureDecision
 from consensus_imitation.deception.contestants import Contestant
 from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator

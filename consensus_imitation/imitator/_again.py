@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from consensus_imitation.core.draw import from_float
-from consensus_imitation.core.learner import LearnerState
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._calls import compare, words
 from consensus_imitation.imitator._host_members import initial_state

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.core.sampling_learner import SamplingState
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import JournalError, ReplayError
 from consensus_imitation.journal.directory import RunDirectory
 from consensus_imitation.journal.record import Entry, Kind, Record

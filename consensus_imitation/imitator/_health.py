@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.core.learner import AGGREGATION_FAULT, SELECTION_FAULT, Learner
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.state import AGGREGATION_FAULT, SELECTION_FAULT
 from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.imitator.decision import Decision, some
 

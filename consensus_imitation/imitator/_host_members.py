@@ -8,8 +8,9 @@ import numpy as np
 from flax import struct
 
 from consensus_imitation.core._observations import lent, owned
-from consensus_imitation.core.learner import Learner, LearnerState, learning_key
+from consensus_imitation.core.learner import Learner, learning_key
 from consensus_imitation.core.members import Carry, Context, Ensemble, PureEnsemble
+from consensus_imitation.core.state import LearnerState
 
 
 class Predicted(PureEnsemble):

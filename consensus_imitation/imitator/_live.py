@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol
 import jax
 
 from consensus_imitation.core.aggregation import Aggregation
-from consensus_imitation.core.learner import LearnerState
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.errors import JournalError
 from consensus_imitation.imitator._arguments import check_env

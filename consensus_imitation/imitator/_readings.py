@@ -7,8 +7,8 @@ import numpy as np
 
 from consensus_imitation.core._voids import reasons
 from consensus_imitation.core.certificate import Statement, certify
-from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.core.rules import Rules
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._common_readings import CommonReadings

@@ -16,8 +16,8 @@ import numpy as np
 
 from consensus_imitation.core._observations import private
 from consensus_imitation.core._packing import as_read, digest, pack
-from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.core.sampling_learner import SamplingState
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError, JournalError, ObservationError
 from consensus_imitation.imitator._calls import event, words
 from consensus_imitation.imitator._description import versions

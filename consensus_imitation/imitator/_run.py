@@ -9,7 +9,8 @@ import numpy as np
 from consensus_imitation.core._observations import owned
 from consensus_imitation.core._voids import OTHER_RULES, WENT_BACK, marked
 from consensus_imitation.core.aggregation import Aggregation
-from consensus_imitation.core.learner import Learner, LearnerState
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._health import Alarms, rule_faults
 from consensus_imitation.imitator._queries import OpenStep, Queries

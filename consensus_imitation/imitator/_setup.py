@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from consensus_imitation.core._validation import check_instance
 from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.alarm import MisspecificationAlarm
-from consensus_imitation.core.learner import Learner, LearnerState
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.sampling_learner import SamplingState
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._host_members import core_ensemble, initial_state

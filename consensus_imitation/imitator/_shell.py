@@ -8,12 +8,12 @@ from typing import Any, Self
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget
-from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.merging import Merging
 from consensus_imitation.core.reweighting import Reweighting
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.selection import SelectionRule
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.patience import Patience
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._arguments import check_construction

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.core._voids import UNANSWERED, marked
-from consensus_imitation.core.learner import LearnerState, Stream
+from consensus_imitation.core.state import LearnerState, Stream
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._host_members import core_observation, with_host_members
 from consensus_imitation.imitator._queries import OpenStep

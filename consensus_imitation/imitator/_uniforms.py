@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.core.learner import Stream
+from consensus_imitation.core.state import Stream
 from consensus_imitation.imitator import kernels
 
 

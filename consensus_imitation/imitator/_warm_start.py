@@ -11,8 +11,9 @@ from consensus_imitation.core import _studied
 from consensus_imitation.core._actions import check_recorded
 from consensus_imitation.core._observations import private
 from consensus_imitation.core._voids import STUDIED_TWICE, marked, reasons
-from consensus_imitation.core.learner import Learner, LearnerState
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.members import Ensemble
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError, ConsensusWarning, ObservationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._health import UNEXPLAINED

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 
 from consensus_imitation.core._observations import lent, private
-from consensus_imitation.core.learner import Learner, LearnerState, Stream
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.members import Ensemble
+from consensus_imitation.core.state import LearnerState, Stream
 from consensus_imitation.ensembles.neural.encoding import Encoder
 from consensus_imitation.ensembles.tabular import check_known
 from consensus_imitation.imitator import kernels

@@ -9,7 +9,7 @@ import pytest
 
 from consensus_imitation import AlphaThreshold, Learner, LearnerState, TopK, ensembles
 from consensus_imitation.core import posterior
-from consensus_imitation.core.learner import PureDecision
+from consensus_imitation.core.state import PureDecision
 
 from .compiled import decide, decide_batch, init, observe, observe_batch
 from .histories import HistoryTables

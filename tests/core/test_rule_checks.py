@@ -30,8 +30,8 @@ from consensus_imitation.core.aggregation import (
     UniformMixture,
     VarianceGate,
 )
-from consensus_imitation.core.learner import AGGREGATION_FAULT, SELECTION_FAULT
 from consensus_imitation.core.selection import Intersection, Union
+from consensus_imitation.core.state import AGGREGATION_FAULT, SELECTION_FAULT
 from consensus_imitation.deception import AsksAtRandom
 from consensus_imitation.errors import ConfigurationError
 

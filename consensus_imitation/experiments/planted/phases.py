@@ -9,8 +9,8 @@ from consensus_imitation import ensembles
 from consensus_imitation.core._actions import check_action
 from consensus_imitation.core._observations import given, private
 from consensus_imitation.core.aggregation import RandomQueries
-from consensus_imitation.core.learner import LearnerState
 from consensus_imitation.core.members import Ensemble
+from consensus_imitation.core.state import LearnerState
 from consensus_imitation.deception.networks import train_deceiver
 from consensus_imitation.ensembles.neural._members import Neural
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
