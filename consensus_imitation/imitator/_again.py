@@ -9,10 +9,10 @@ import numpy as np
 from consensus_imitation.core.draw import from_float
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.imitator import kernels
-from consensus_imitation.imitator._calls import compare, words
+from consensus_imitation.imitator._calls import compare, differs, words
 from consensus_imitation.imitator._host_members import initial_state
 from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries
-from consensus_imitation.imitator._records import about, from_records, open_step, rows_of
+from consensus_imitation.imitator._records import about, digest_in, digest_of, from_records, open_step, rows_of
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged, judge
@@ -75,7 +75,10 @@ def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None
     judged = judge(setup, own, observation, number, env, active)
     for entry in call:
         row = () if size is None else entry.record.env
-        compare(call, "predictions", np.asarray(judged.log_probs)[row], entry.record.log_probs)
+        predictions, then_digest = np.asarray(judged.log_probs)[row], digest_in(entry.record)
+        if then_digest is not None and digest_of(predictions, judged.on_host[row]) != then_digest:
+            differs(call, "predictions and decision")
+        compare(call, "predictions", predictions, entry.record.log_probs)
         now, then = judged.on_host[row], entry.record.packed
         if then is not None:
             now, then = (kernels.without_dissent(one, setup.ensemble.num_actions) for one in (now, then))

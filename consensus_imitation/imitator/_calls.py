@@ -1,7 +1,7 @@
 """What the journal says of any call, of either shell: entries in their calls, and whether they come out again."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -55,7 +55,12 @@ def kept(directory: RunDirectory, call: list[Entry]) -> bytes:
 def compare(call: list[Entry], what: str, now: Any, then: Any) -> None:
     """Raise ReplayError unless the bits are those that were written down."""
     if then is not None and np.asarray(now).tobytes() != np.asarray(then).tobytes():
-        raise ReplayError(
-            f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) comes out otherwise "
-            f"now ({what}): members, rules, versions of the libraries and kind of device have to be those of the run"
-        )
+        differs(call, what)
+
+
+def differs(call: list[Entry], what: str) -> NoReturn:
+    """Raise ReplayError: this of a call comes out otherwise than it was written down."""
+    raise ReplayError(
+        f"call {call[0].call} of the journal (entry {call[0].seq}, step {call[0].record.step}) comes out otherwise "
+        f"now ({what}): members, rules, versions of the libraries and kind of device have to be those of the run"
+    )

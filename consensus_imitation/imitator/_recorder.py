@@ -44,8 +44,12 @@ class Notation(Protocol):
         """What a run is of."""
         ...
 
-    def decided(self, step: Any, posterior: np.ndarray, now: float) -> list[Record]:
-        """Records of a decision."""
+    def check_digests(self, setup: Any) -> None:
+        """Raise ConfigurationError unless digests of predictions suffice to do a step again."""
+        ...
+
+    def decided(self, step: Any, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
+        """Records of a decision; with ``digests`` in place of predictions, if it asks nothing."""
         ...
 
     def answered(self, step: Any, closed: Any, before: np.ndarray, after: np.ndarray, now: float) -> list[Record]:
@@ -85,6 +89,8 @@ class Recorder:
         if not isinstance(journal, Journal | str | Path):
             raise ConfigurationError(f"journal must be a directory or a Journal(...), got {journal!r}")
         settings = journal if isinstance(journal, Journal) else Journal(journal)
+        if settings.keep == "digests":
+            notation.check_digests(run.setup)
         recorder = cls(notation, directory := RunDirectory.create(settings, notation.description(run.setup)))
         try:
             run = replace(run, queries=replace(run.queries, run=directory.run))
@@ -188,7 +194,8 @@ class Recorder:
         """A step that was decided."""
         self.check()
         if self.directory is not None and step.packed is not None:
-            records = self._notation.decided(step, self._posterior_words(step.run.state), time.time())
+            digests = self.directory.settings.keep == "digests"
+            records = self._notation.decided(step, self._posterior_words(step.run.state), time.time(), digests)
             self._append(self.directory, records, step.packed)
 
     def answer(self, waiting: Any, closed: Any, before: Any, after: Any) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from consensus_imitation.core._packing import digest
 from consensus_imitation.core.draw import as_float
+from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import _description
 from consensus_imitation.imitator._calls import call_of
 from consensus_imitation.imitator._queries import RESTORED, OpenStep
@@ -15,7 +16,7 @@ from consensus_imitation.imitator._run import Decided
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged
 from consensus_imitation.imitator.decision import Decision, Query, from_packed
-from consensus_imitation.imitator.kernels import unpack
+from consensus_imitation.imitator.kernels import unpack, without_dissent
 from consensus_imitation.journal.record import Entry, Record
 from consensus_imitation.journal.store import Store
 
@@ -24,35 +25,51 @@ SHELL = "ConsensusImitator"
 description = _description.description
 #: Note of the records of a step that a whole batch took in lockstep.
 LOCKSTEP = "lockstep"
+#: Begins the word of a note that stands for what is left out; so many of the likeliest actions follow.
+_DIGEST, _LIKELIEST = "sha256:", 5
 
 
-def decided(step: Decided, posterior: np.ndarray, now: float) -> list[Record]:
+def check_digests(setup: Setup) -> None:
+    """Raise ConfigurationError for members on the host: what they said cannot be had again."""
+    if not setup.ensemble.pure:
+        raise ConfigurationError(
+            'Journal(keep="digests") is for members in JAX: Python code may say something else when it is asked again, '
+            "so that resuming needs what it said"
+        )
+
+
+def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
     """Records of a decision: one, or one for every active environment of a batch in lockstep; "idle" if there is none.
 
     Args:
         step: that was decided.
         posterior: `words` of the state.
         now: seconds since the epoch.
+        digests: leave out what can be worked out again, if nothing is asked.
     """
     decision, packed, number, active = step.decision, step.judged.on_host, step.number, step.active
     predictions = np.asarray(step.judged.log_probs)
     num_actions = predictions.shape[-1]
     observation = digest(step.packed or b"") if decision.query is None else decision.query.observation
+    # Of a batch that waits in lockstep, every row is needed until it is answered.
+    digests = digests and not step.asks
 
     def record(packed: np.ndarray, log_probs: np.ndarray, number: Any, env: int | None, note: str) -> Record:
         fields = unpack(packed, num_actions)
         asks = fields.action < 0
+        if digests:
+            note = " ".join([*note.split(), digest_of(log_probs, packed), *_likeliest(fields.min_probs)])
         return Record(
             kind="ask" if asks else "act",
             env=env,
             step=decision.step,
             query=decision.query.id if asks and decision.query is not None else None,
             observation=observation,
-            log_probs=log_probs,
+            log_probs=None if digests else log_probs,
             selected=fields.selected > 0,
-            min_probs=fields.min_probs,
+            min_probs=None if digests else fields.min_probs,
             query_prob=float(fields.query_prob),
-            packed=packed,
+            packed=None if digests else packed,
             draw=float(as_float(number)),
             who=None if asks else "imitator",
             action=None if asks else int(fields.action),
@@ -96,12 +113,29 @@ def answered(step: OpenStep, closed: Decision, before: np.ndarray, after: np.nda
     return [record(b, closed.action[b], late[b], LOCKSTEP) for b in np.flatnonzero(closed.queried).tolist()]
 
 
+def digest_of(log_probs: np.ndarray, packed: np.ndarray) -> str:
+    """What stands for the predictions of a row and the decision on it."""
+    decision = without_dissent(packed, log_probs.shape[-1])
+    return _DIGEST + digest(b"".join(np.asarray(part, "<f4").tobytes() for part in (log_probs, decision)))
+
+
+def digest_in(record: Record) -> str | None:
+    """What `digest_of` gave when the record was written; None if it holds the numbers themselves."""
+    return next((part for part in record.note.split() if part.startswith(_DIGEST)), None)
+
+
+def _likeliest(probs: np.ndarray) -> list[str]:
+    """The likeliest actions and their probabilities."""
+    first = np.argsort(-probs, kind="stable")[:_LIKELIEST]
+    return [f"{action}:{probs[action]:.4g}" for action in first.tolist() if probs[action] > 0]
+
+
 # --- what a call says ---
 
 
 def about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarray | None]:
     """Which environment a call was about (None for the only one, or all in lockstep), and which rows were active."""
-    if call[0].record.note != LOCKSTEP:
+    if not call[0].record.note.startswith(LOCKSTEP):
         return call[0].record.env, None
     active = np.zeros(num_envs or 0, bool)
     active[rows_of(call)] = True

@@ -11,6 +11,7 @@ import numpy as np
 
 from consensus_imitation.core._packing import digest, unpack
 from consensus_imitation.core.draw import as_float
+from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator._calls import call_of
 from consensus_imitation.imitator._description import sampling_description
 from consensus_imitation.imitator._sampling_acting import packed_action
@@ -35,14 +36,25 @@ def packed(decision: SamplingDecision) -> np.ndarray:
     return np.concatenate([np.array(head, np.float32), decision.selected, decision.invalid], dtype=np.float32)
 
 
-def decided(step: Sampled, posterior: np.ndarray, now: float) -> list[Record]:
-    """The record of a decision.
+def check_digests(setup: SamplingSetup) -> None:
+    """Raise ConfigurationError: there is nothing to leave out."""
+    del setup
+    raise ConfigurationError(
+        'Journal(keep="digests") is for numbered actions: SamplingImitator keeps a few numbers for each member and the '
+        "action itself, and resuming needs them"
+    )
+
+
+def decided(step: Sampled, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
+    """The record of a decision; everything of it, see `check_digests`.
 
     Args:
         step: that was decided.
         posterior: `words` of the state.
         now: seconds since the epoch.
+        digests: never.
     """
+    del digests
     decision = step.decision
     asks = decision.queried
     record = Record(

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError, JournalWriteError
 from consensus_imitation.journal import _disk
@@ -24,6 +24,11 @@ _NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
 _BEGINNING = "beginning.msgpack"
 #: Checkpoints that are kept: the newest, and one to fall back on.
 _KEPT = 2
+#: What of a `Journal` goes on with the run.
+_SETTINGS = ("observations", "group", "checkpoint_every", "keep")
+
+#: What is kept of the imitator's own steps.
+Keep = Literal["everything", "digests"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,13 @@ class Journal:
         group: calls per transaction. 1: every step is on the disk before its action is given out. More is faster, and a
             crash may forget that many of the imitator's own last steps; questions and answers are always on the disk.
         checkpoint_every: calls between checkpoints of the imitator's state.
+        keep: of the imitator's own steps, ``"everything"``; or ``"digests"``: in place of the members' predictions and
+            the law, a SHA-256 of both, which is compared when a step is done again, and the likeliest actions. Of
+            queries everything is kept. For members in JAX and numbered actions only, see `ConsensusImitator`.
 
     Raises:
-        ConfigurationError: if a number is below 1, or ``observations`` is neither True nor False.
+        ConfigurationError: if a number is below 1, ``observations`` is neither True nor False, or there is no such
+            ``keep``.
 
     Example:
         >>> Journal("runs/one", group=100).checkpoint_every
@@ -50,6 +59,7 @@ class Journal:
     observations: bool = field(default=False, kw_only=True)
     group: int = field(default=1, kw_only=True)
     checkpoint_every: int = field(default=1000, kw_only=True)
+    keep: Keep = field(default="everything", kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("group", "checkpoint_every"):
@@ -58,6 +68,8 @@ class Journal:
                 raise ConfigurationError(f"{name} of a journal must be an integer of at least 1, got {value!r}")
         if self.observations is not True and self.observations is not False:
             raise ConfigurationError(f"observations of a journal must be True or False, got {self.observations!r}")
+        if self.keep not in get_args(Keep):
+            raise ConfigurationError(f"keep of a journal must be one of {', '.join(get_args(Keep))}; got {self.keep!r}")
 
 
 class _Saved(NamedTuple):
@@ -128,7 +140,7 @@ class RunDirectory:
                 clear(file)
             except (OSError, sqlite3.Error) as error:
                 raise JournalWriteError(f"what a start left behind at {file} cannot be deleted: {error}") from error
-            settings = {name: getattr(journal, name) for name in ("observations", "group", "checkpoint_every")}
+            settings = {name: getattr(journal, name) for name in _SETTINGS}
             store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)
             return cls(path, journal, lock, store, Report(path=file, entries=0, calls=0))
         except BaseException:

@@ -39,7 +39,8 @@ class Record:
         query: number of the query; consecutive over the run.
         observation: SHA-256 of the packed observation, "" where there is none.
         log_probs: float32 [N, A], the members' predictions. Of actions that cannot be listed float32 [N]: the members'
-            log-densities of what was proposed, or, with an answer, of the answer.
+            log-densities of what was proposed, or, with an answer, of the answer. None, as ``min_probs`` and ``packed``,
+            of own steps under ``Journal(keep="digests")``.
         selected: bool [N], the members that had a say.
         min_probs: float32 [A], probability of each action without asking.
         query_prob: probability of asking.
@@ -53,7 +54,8 @@ class Record:
         before: float32 [2, N], log-weights and their residuals before.
         after: float32 [2, N], and after.
         alarms: one line each.
-        note: free text.
+        note: free text; under ``Journal(keep="digests")`` it has ``sha256:`` of what is left out, and the likeliest
+            actions as ``number:probability``.
         time: seconds since the epoch.
     """
 

@@ -8,6 +8,8 @@ THREADS = ("tests/stress/test_threads.py",)
 INTERRUPTS = ("tests/stress/test_interrupts.py",)
 BOTH = "tests/imitator/test_both_shells.py::test_"
 
+DIGESTS = "tests/imitator/test_digests.py::test_"
+
 FAULTS: list[Fault] = [
     # What voids a promise.
     Fault(
@@ -123,8 +125,36 @@ FAULTS: list[Fault] = [
         ("tests/journal/test_any_action.py::test_verify_notices_that_a_question_is_missing",),
     ),
     Fault(
-        "excess-is-learned-from", "core/learner",
+        "excess-is-learned-from", "core/state",
         "return without_excess(self.log_probs, self.excess)", "return self.log_probs",
         ("tests/core/test_dissent.py::test_what_is_learned_from_is_validated",),
+    ),
+    Fault(
+        "digests-are-not-compared",
+        "imitator/_again",
+        "if then_digest is not None and digest_of(",
+        "if then_digest is None and digest_of(",
+        (DIGESTS + "another_prediction_is_noticed_on_an_own_step",),
+    ),
+    Fault(
+        "rows-beside-a-question-are-digests",
+        "imitator/_records",
+        "digests = digests and not step.asks",
+        "digests = bool(digests)",
+        (DIGESTS + "own_steps_are_digests_and_queries_are_whole_also_after_resuming",),
+    ),
+    Fault(
+        "digests-of-what-python-said",
+        "imitator/_records",
+        "    if not setup.ensemble.pure:\n        raise ConfigurationError(\n            'Journal(keep",
+        "    if setup is None:\n        raise ConfigurationError(\n            'Journal(keep",
+        (DIGESTS + "members_in_python_need_everything",),
+    ),
+    Fault(
+        "keep-is-forgotten-on-resuming",
+        "journal/directory",
+        '_SETTINGS = ("observations", "group", "checkpoint_every", "keep")',
+        '_SETTINGS = ("observations", "group", "checkpoint_every")',
+        (DIGESTS + "own_steps_are_digests_and_queries_are_whole_also_after_resuming",),
     ),
 ]  # fmt: skip
