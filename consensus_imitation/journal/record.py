@@ -39,8 +39,8 @@ class Record:
         query: number of the query; consecutive over the run.
         observation: SHA-256 of the packed observation, "" where there is none.
         log_probs: float32 [N, A], the members' predictions. Of actions that cannot be listed float32 [N]: the members'
-            log-densities of what was proposed, or, with an answer, of the answer. None, as ``min_probs`` and ``packed``,
-            of own steps under ``Journal(keep="digests")``.
+            log-densities of what was proposed, or, with an answer, of the answer. None of own steps under
+            ``Journal(keep="digests")``, as are ``min_probs`` and ``packed``.
         selected: bool [N], the members that had a say.
         min_probs: float32 [A], probability of each action without asking.
         query_prob: probability of asking.
