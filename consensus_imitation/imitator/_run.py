@@ -166,7 +166,7 @@ class Run:
         rule, num_members = self.setup.learner.selection, self.setup.ensemble.num_members
         margins = np.empty(0)
         if self.answers and rule.exclusion_bound(1 / num_members, num_members) < 1:
-            margins = np.asarray(kernels.margins(rule, self.state.posterior.log_weights))
+            margins = np.asarray(kernels.margins(self.setup.learner, self.state.posterior.log_weights))
         alarms = self.alarms.copy()
         alarms.weigh(margins)
         return replace(self, alarms=alarms)

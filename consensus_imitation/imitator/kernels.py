@@ -15,12 +15,10 @@ import numpy as np
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._integers import is_integer
-from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import PosteriorMixture
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.core.learner import BATCH, Learner, learning_key, random_words
 from consensus_imitation.core.members import Carry
-from consensus_imitation.core.selection import SelectionRule
 from consensus_imitation.core.state import LearnerState, PureDecision, Stream
 from consensus_imitation.errors import ConfigurationError
 
@@ -160,10 +158,10 @@ def adopt(learner: Learner, state: LearnerState) -> LearnerState:
     return learner.adopt(state)
 
 
-@jit
-def margins(rule: SelectionRule, log_weights: jax.Array) -> jax.Array:
-    """`SelectionRule.margins`."""
-    return rule.margins(log_weights)
+@jax.jit
+def margins(learner: Learner, log_weights: jax.Array) -> jax.Array:
+    """`SelectionRule.margins` of the learner's rule."""
+    return learner.selection.margins(log_weights)
 
 
 def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: jax.Array) -> tuple[jax.Array, Stream]:
