@@ -7,7 +7,6 @@ that fails there fails closed: the step is a query with probability one, and an 
 
 import inspect
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from consensus_imitation.core._tree import classes_of_users
+from consensus_imitation.core._tree import jit
 from consensus_imitation.core.laws import MASS_TOLERANCE, ActionLaw
 from consensus_imitation.errors import ConfigurationError
 
@@ -141,16 +140,9 @@ def missing(rule: Any, parts: Iterable[str]) -> list[str]:
     return lacks + [part for part in parts if inspect.getattr_static(rule, part, nowhere) is nowhere]
 
 
-def _with_classes(function: Callable[..., Any], classes: tuple[type, ...], *arguments: Any) -> Any:
-    del classes  # Only there to tell programs apart.
-    return function(*arguments)
-
-
 #: Traced, never run: for the same kind of rule and the same sizes it is done once.
-_mask, _law, _margins = (
-    jax.jit(partial(_with_classes, function), static_argnums=0)
-    for function in (mask_of, law_of, lambda rule, log_weights: rule.margins(log_weights))
-)
+_mask, _law = jit(mask_of), jit(law_of)
+_margins = jit(lambda rule, log_weights: rule.margins(log_weights))
 
 
 def _check_parts(what: str, rule: Any, parts: tuple[str, ...], example: str) -> None:
@@ -200,7 +192,7 @@ def _check_promises(rule: Any, num_members: int) -> None:
 def _trial(what: str, rule: Any, function: Any, *shapes: jax.ShapeDtypeStruct) -> Any:
     """Return the shapes of what the rule returns for arrays of these shapes."""
     try:
-        return function.eval_shape(classes_of_users(rule), rule, *shapes)
+        return function.eval_shape(rule, *shapes)
     except ConfigurationError:
         raise
     except Exception as error:

@@ -62,7 +62,7 @@ class SamplingEnsemble(Protocol):
         ...
 
 
-class SamplingBase(PyTree):
+class SamplingBase(PyTree, guests=True):
     """Base of sampling ensembles; without memory unless a subclass adds it."""
 
     def init_carry(self) -> Carry:

@@ -171,7 +171,7 @@ class FixedMembers:
         return carry
 
 
-class PureEnsemble(FixedMembers, PyTree):
+class PureEnsemble(FixedMembers, PyTree, guests=True):
     """Base of ensembles in pure JAX; without memory or learning unless a subclass adds them."""
 
     @property

@@ -126,8 +126,9 @@ def digest_in(record: Record) -> str | None:
 
 def _likeliest(probs: np.ndarray) -> list[str]:
     """The likeliest actions and their probabilities."""
-    first = np.argsort(-probs, kind="stable")[:_LIKELIEST]
-    return [f"{action}:{probs[action]:.4g}" for action in first.tolist() if probs[action] > 0]
+    several = min(_LIKELIEST, len(probs))
+    first = np.argpartition(-probs, several - 1)[:several]
+    return [f"{action}:{probs[action]:.4g}" for action in sorted(first, key=lambda a: -probs[a]) if probs[action] > 0]
 
 
 # --- what a call says ---

@@ -72,6 +72,8 @@ def resume(
         check_shell(directory, notation.SHELL)
         setup = setup_of(meta["num_envs"])
         check_description(meta, notation.description(setup))
+        if directory.settings.keep == "digests":
+            notation.check_digests(setup)
         saved = _newest(directory, again.like(setup))
         run = again.begun(setup, saved.state, Queries(directory.run, directory.store.last_query + 1))
         with warnings.catch_warnings():

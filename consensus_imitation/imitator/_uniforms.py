@@ -31,6 +31,6 @@ class Numbers:
         place = int(ahead[0])
         # Environments may have gone on by themselves since, or the run gone back.
         if known is not keys or not 0 <= place < len(block) or (ahead != place).any():
-            place, block = 0, np.asarray(kernels.numbers(stream, batch=batch))
+            place, block = 0, np.asarray(kernels.numbers(stream.key, stream.step, batch=batch))
             self._blocks[env] = keys, now.copy(), block
         return block[place]

@@ -15,6 +15,7 @@ import numpy as np
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._integers import is_integer
+from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import PosteriorMixture
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.core.learner import BATCH, Learner, learning_key, random_words
@@ -79,11 +80,11 @@ effective_members = jax.jit(merging.effective_members)
 
 
 @partial(jax.jit, static_argnames="batch")
-def numbers(stream: Stream, batch: bool) -> jax.Array:
+def numbers(key: jax.Array, step: jax.Array, batch: bool) -> jax.Array:
     """`learner.random_words` of this step and the following ones: [T, 2], or [T, B, 2] for a batch."""
     one = jax.vmap(random_words) if batch else random_words
     # One after another, not vmapped: not every PRNG yields the same numbers under vmap.
-    return jax.lax.map(lambda t: one(stream.key, stream.step + t), jnp.arange(NUMBERS_AT_ONCE))
+    return jax.lax.map(lambda t: one(key, step + t), jnp.arange(NUMBERS_AT_ONCE))
 
 
 class Closed(NamedTuple):
@@ -133,20 +134,20 @@ def pretrain(
     return learner.pretrain(state, stream, observations, actions, starts, real)
 
 
-@jax.jit
+@jit
 def take_row(streams: Any, b: jax.Array) -> Any:
     """One environment's stream, of a batch of them; of either learner."""
     return jax.tree.map(lambda leaf: leaf[b], streams)
 
 
-@jax.jit
+@jit
 def put_row(streams: Any, row: Any, b: jax.Array) -> Any:
     """A batch of streams with that of environment b replaced; its key never changes."""
     changed = jax.tree.map(lambda old, new: old.at[b].set(new), streams.replace(key=None), row.replace(key=None))
     return changed.replace(key=streams.key)
 
 
-@jax.jit
+@jit
 def pose(stream: Stream, ledger: jax.Array, asked: jax.Array) -> Stream:
     """`Learner.pose` from the ledger after the step, where ``asked``, [] or [B], is true."""
     return stream.replace(ledger=jnp.where(asked, ledger, stream.ledger), asking=stream.asking | asked)

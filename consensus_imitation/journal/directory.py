@@ -44,7 +44,7 @@ class Journal:
         checkpoint_every: calls between checkpoints of the imitator's state.
         keep: of the imitator's own steps, ``"everything"``; or ``"digests"``: in place of the members' predictions and
             the law, a SHA-256 of both, which is compared when a step is done again, and the likeliest actions. Of
-            queries everything is kept. For members in JAX and numbered actions only, see `ConsensusImitator`.
+            queries everything is kept. For members in JAX and numbered actions only.
 
     Raises:
         ConfigurationError: if a number is below 1, ``observations`` is neither True nor False, or there is no such
@@ -141,6 +141,9 @@ class RunDirectory:
             except (OSError, sqlite3.Error) as error:
                 raise JournalWriteError(f"what a start left behind at {file} cannot be deleted: {error}") from error
             settings = {name: getattr(journal, name) for name in _SETTINGS}
+            if journal.keep == "everything":
+                # As before there was a choice: earlier versions can go on with it.
+                del settings["keep"]
             store = Store.create(file, {**meta, "run": uuid.uuid4().hex, "settings": settings}, journal.group)
             return cls(path, journal, lock, store, Report(path=file, entries=0, calls=0))
         except BaseException:

@@ -150,7 +150,7 @@ def _npz(reader: Reader, out: Path) -> None:
         elif name in _NUMBERS:
             columns[name] = np.array([np.nan if value is None else value for value in values], np.float64)
         elif name in ("alarms", "note"):
-            # Few entries have any, and an array of text is as wide as its longest one.
+            # Many entries have none, and an array of text is as wide as its longest one.
             said = [(i, text) for i, text in enumerate(values) if text]
             columns[f"{name}_row"] = np.array([i for i, _ in said], np.int64)
             columns[name] = np.array([json.dumps(text) for _, text in said], np.str_)

@@ -9,21 +9,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
-from flax import struct
+from flax import serialization, struct
 
 import consensus_imitation
-from consensus_imitation import AlphaThreshold, Learner, TopK, envs
+from consensus_imitation import AlphaThreshold, Learner, TopK, ensembles, envs
 from consensus_imitation.core import _tree
 from consensus_imitation.core._rule_checks import check_selection
 from consensus_imitation.core.aggregation import EntropyGate, Minimum
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.errors import ConfigurationError
+from consensus_imitation.imitator import kernels
 
 from .own_rules import TABLES, Own
 
 #: JAX tells two classes that it thinks equal apart by 7 bits or fewer: of so many pairs one is confused but for e-4.
 PAIRS = 600
+#: For what may not happen at all; of so many one is confused but for half a percent.
+SOME = 300
 
 
 def pair(base: type, **shared: Any) -> tuple[Any, Any]:
@@ -43,7 +47,7 @@ def pair(base: type, **shared: Any) -> tuple[Any, Any]:
     return One(), Other()
 
 
-def confused(base: type, size: Callable[[Any, Any], Any], among: int = PAIRS) -> int:
+def confused(base: type, size: Callable[[Any, Any], Any], among: int = SOME) -> int:
     """Of so many pairs, for how many the program of the first ran for the second."""
     return sum((size(*pair(base))) != (1, 2) for _ in range(among))
 
@@ -70,10 +74,17 @@ def test_jax_confuses_dataclasses_registered_with_it() -> None:
     """The control."""
     if jax.__version_info__[:2] != (0, 10):
         pytest.skip("JAX before 0.10 compares the classes, after it the whole hash")
-    assert confused(struct.PyTreeNode, partial(shapes, itself)) > 0
+    assert confused(struct.PyTreeNode, partial(shapes, itself), PAIRS) > 0
+
+
+class Wrapped(ensembles.PureEnsemble):
+    """Members within members."""
+
+    inside: Any
 
 
 HOLDERS: dict[str, Callable[[Any], Any]] = {
+    "members": lambda node: Held(Wrapped(node)),
     "a learner's rule": lambda node: Held(Learner(TABLES, node)),
     "a learner's members": lambda node: Held(Learner(node, TopK(1))),
     "a learner's law": lambda node: Held(Learner(TABLES, TopK(1), node)),
@@ -107,12 +118,71 @@ def test_users_classes_are_told_apart_inside_the_librarys(holder: str) -> None:
     assert confused(Base, partial(shapes, HOLDERS[holder])) == 0
 
 
+def test_classes_that_are_no_dataclasses_are_told_apart_too() -> None:
+    def plain(said: int) -> Any:
+        class Plain:
+            def __init__(self, share: float = 0.1) -> None:
+                self.share, self.said = share, said
+
+        jax.tree_util.register_dataclass(Plain, ["share"], [])
+        return Plain()
+
+    wrap = partial(shapes, HOLDERS["rules"])
+    assert sum(wrap(plain(1), plain(2)) != (1, 2) for _ in range(SOME)) == 0
+
+
+@pytest.mark.parametrize("program", ["take_row", "put_row", "pose"])
+def test_users_memories_are_told_apart_in_what_the_shells_compile(program: str) -> None:
+    class Memory(struct.PyTreeNode):
+        cell: Any
+
+    rows = jnp.zeros((2, 3))
+    streams = Learner(TABLES, TopK(1)).init_streams(jax.random.key(0), 2)
+    calls: dict[str, Callable[[Any], Any]] = {
+        "take_row": lambda own: kernels.take_row.eval_shape(own, 0),
+        "put_row": lambda own: kernels.put_row.eval_shape(own, jax.tree.map(lambda leaf: leaf[0], own), 0),
+        "pose": lambda own: kernels.pose.eval_shape(own, own.ledger, own.asking),
+    }
+    for _ in range(SOME):
+        for kind in [type(name, (Memory,), {}) for name in ("One", "Other")]:
+            assert type(calls[program](streams.replace(carry=kind(rows))).carry) is kind
+
+
+def test_guests_are_looked_for_once_in_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+    search = _tree._foreign
+    monkeypatch.setattr(_tree, "_foreign", lambda structure: searched.append(1) or search(structure))
+    rule: Any = TopK(1)
+    for _ in range(12):
+        rule = rule | AlphaThreshold(0.1)
+    for _ in range(3):
+        assert len(jax.tree.leaves(rule)) == 13
+        jax.tree.map(lambda leaf: leaf, rule)
+    assert len(searched) == 12
+
+
+def test_a_tree_with_something_else_for_leaves_is_of_the_same_kind() -> None:
+    learner = Learner(TABLES, Own(0.1))
+    axes = jax.tree.map(lambda _: None, learner).replace(selection=jax.tree.map(lambda _: 0, learner.selection))
+    many = learner.replace(selection=Own(jnp.array([0.1, 0.2])))
+    seen = jax.vmap(lambda one: jnp.float32(one.selection.share), in_axes=(axes,))(many)
+    assert seen.tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_flattening_compares_nothing() -> None:
+    class Fixed(struct.PyTreeNode):
+        table: Any = struct.field(pytree_node=False)
+
+    for _ in range(2):
+        assert jax.tree.leaves(Rules(Fixed(np.zeros(3)))) == []
+
+
 def test_users_classes_are_told_apart_where_they_are_arguments() -> None:
-    assert confused(struct.PyTreeNode, through_jit, 300) == 0
+    assert confused(struct.PyTreeNode, through_jit) == 0
 
 
 def test_a_rule_is_judged_by_itself_whatever_was_judged_before() -> None:
-    for _ in range(PAIRS):
+    for _ in range(SOME):
 
         class Sound(Own):
             pass
@@ -168,6 +238,28 @@ def test_static_fields_and_order_are_those_of_the_dataclass() -> None:
     ]
     with pytest.raises(dataclasses.FrozenInstanceError):
         mixed.first = 2.0  # type: ignore[misc]
+
+
+def test_what_flax_offers_its_users_works() -> None:
+    @struct.dataclass
+    class Decorated(ensembles.PureEnsemble):
+        table: Any
+
+    class Both(ensembles.PureEnsemble, struct.PyTreeNode):
+        table: Any
+
+    class Named(_tree.PyTree, kw_only=True):
+        table: Any = 0
+        name: str = struct.field(pytree_node=False)
+
+    for node in (Decorated(1.0), Both(1.0), Named(table=1.0, name="own")):
+        assert jax.tree.leaves(node) == [1.0]
+        assert isinstance(node, _tree.PyTree)
+        assert node.replace(table=2.0).table == 2.0
+    state = serialization.to_state_dict(Rules(TopK(3)))
+    assert serialization.from_state_dict(Rules(TopK(1)), state) == Rules(TopK(3))
+    with pytest.raises(TypeError, match="field late of Strange has init=False"):
+        type("Strange", (_tree.PyTree,), {"__annotations__": {"late": int}, "late": dataclasses.field(init=False)})
 
 
 def test_a_static_argument_may_be_given_by_place_or_by_name() -> None:

@@ -142,6 +142,14 @@ def test_members_in_python_need_everything(make: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_no_way_to_go_on_leaves_out_what_they_said(tmp_path: Path) -> None:
+    ConsensusImitator(callables(), demonstrator, selection=RULE, journal=tmp_path / "run").close()
+    settings: Any = Journal(tmp_path / "run", keep="digests")
+    with pytest.raises(ConfigurationError, match=r'keep="digests".*members in JAX'):
+        ConsensusImitator.resume(settings, callables(), demonstrator, selection=RULE)
+    ConsensusImitator.resume(tmp_path / "run", callables(), demonstrator, selection=RULE).close()
+
+
 def test_actions_without_numbers_need_everything(tmp_path: Path) -> None:
     members = fixed_gaussian([[0.0], [0.5]], [[0.0], [0.0]], -3.0, 3.0)
     with pytest.raises(ConfigurationError, match=r'keep="digests".*numbered actions'):
