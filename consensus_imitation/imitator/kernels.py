@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from consensus_imitation.core import merging
 from consensus_imitation.core import posterior as post
@@ -135,20 +136,20 @@ def pretrain(
 
 
 @jit
-def take_row(streams: Any, b: jax.Array) -> Any:
+def take_row(streams: Any, b: ArrayLike) -> Any:
     """One environment's stream, of a batch of them; of either learner."""
     return jax.tree.map(lambda leaf: leaf[b], streams)
 
 
 @jit
-def put_row(streams: Any, row: Any, b: jax.Array) -> Any:
+def put_row(streams: Any, row: Any, b: ArrayLike) -> Any:
     """A batch of streams with that of environment b replaced; its key never changes."""
     changed = jax.tree.map(lambda old, new: old.at[b].set(new), streams.replace(key=None), row.replace(key=None))
     return changed.replace(key=streams.key)
 
 
 @jit
-def pose(stream: Stream, ledger: jax.Array, asked: jax.Array) -> Stream:
+def pose(stream: Stream, ledger: jax.Array, asked: ArrayLike) -> Stream:
     """`Learner.pose` from the ledger after the step, where ``asked``, [] or [B], is true."""
     return stream.replace(ledger=jnp.where(asked, ledger, stream.ledger), asking=stream.asking | asked)
 
