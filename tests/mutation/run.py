@@ -139,10 +139,14 @@ def main() -> int:
 
     begin = time.perf_counter()
     tests = sorted({test for fault in chosen for test in fault.tests})
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        sound = list(pool.map(lambda test: judge(None, [test]), tests))
-    for test, result in zip(tests, sound, strict=True):
+
+    def unharmed(test: str) -> Result:
+        result = judge(None, [test])
         console.print(f"without a fault: {test}: {result.detail} ({result.seconds:.0f} s)")
+        return result
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        sound = list(pool.map(unharmed, tests))
     if any(result.verdict != "survived" for result in sound):
         console.print("[red]the tests fail without any fault: nothing can be said")
         return 1
