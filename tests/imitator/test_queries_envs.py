@@ -58,6 +58,16 @@ def test_a_query_that_waits_stops_its_own_environment_only() -> None:
         call()
 
 
+def test_others_act_beside_a_query_that_waits() -> None:
+    imitator = ConsensusImitator(members(), lambda seen: 0, selection=TopK(2), seed=5, num_envs=3)
+    waits = query_of(asked(imitator, 1, env=1))
+    steps = [imitator.act(t % S, env=2) for t in range(40)]
+    assert {bool(step.queried) for step in steps} == {True, False}
+    assert [step.env for step in steps] == [2] * 40
+    assert [step.action for step in steps if step.queried] == [0] * sum(step.queried for step in steps)
+    assert [query_of(one) for one in imitator.pending] == [waits]
+
+
 def test_a_query_of_all_in_lockstep_stops_every_environment() -> None:
     imitator = make(3)
     decision = asked(imitator, np.array([0, 1, 2]))

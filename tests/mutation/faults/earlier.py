@@ -202,10 +202,10 @@ FAULTS = [
         TRADING,
     ),
     Fault(
-        "one-round-too-many",
+        "rounds-ask-as-often-as-one",
         "core/aggregation/rules",
         "query_prob = theta**self.rounds",
-        "query_prob = theta ** (self.rounds + 1)",
+        "query_prob = theta",
         TRADING,
     ),
     Fault(
@@ -575,13 +575,6 @@ FAULTS = [
         "core/merging",
         "distance=jnp.maximum(state.distance, jnp.where(",
         "distance=jnp.maximum(0.0, jnp.where(",
-        MEASURES,
-    ),
-    Fault(
-        "withheld-mass-ignored",
-        "core/merging",
-        "return jnp.maximum(ahead, ahead.T)",
-        "return jnp.minimum(ahead, ahead.T)",
         MEASURES,
     ),
     Fault(
