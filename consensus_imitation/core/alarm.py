@@ -47,7 +47,7 @@ _NUM_PREDICTORS = 3 + len(CAUTION)
 SILENCE = 20
 
 
-class AlarmState(PyTree):
+class AlarmState(struct.PyTreeNode):
     """What the alarm has seen.
 
     Attributes:

@@ -17,6 +17,7 @@ correlated. It says nothing, so it tells no members apart.
 import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax.typing import ArrayLike
 
 from consensus_imitation.core._tree import PyTree
@@ -27,7 +28,7 @@ from consensus_imitation.core.posterior import normalised
 CONSTANT = 1e-6
 
 
-class DiversityState(PyTree):
+class DiversityState(struct.PyTreeNode):
     """Statistics of N members on answered queries.
 
     Attributes:

@@ -18,14 +18,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
-from consensus_imitation.core._tree import PyTree
 from consensus_imitation.errors import ConfigurationError
 
 
-class PosteriorState(PyTree):
+class PosteriorState(struct.PyTreeNode):
     """Unnormalised log-weights of N members.
 
     Attributes:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
-from consensus_imitation.core._tree import PyTree, jit
+from consensus_imitation.core._tree import jit
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator
 from consensus_imitation.core.state import LearnerState
@@ -26,7 +27,7 @@ class PureEnvironment(Protocol):
         ...
 
 
-class RolloutState(PyTree):
+class RolloutState(struct.PyTreeNode):
     """Where a run stands: pass it back to go on."""
 
     learner: LearnerState

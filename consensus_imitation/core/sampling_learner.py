@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._fingerprint import fingerprint
@@ -21,7 +22,7 @@ from consensus_imitation.core.members import Carry, Context
 from consensus_imitation.core.rejection import heaviest, is_finite, rejection_draw, void_unless
 
 
-class SamplingStream(PyTree):
+class SamplingStream(struct.PyTreeNode):
     """What belongs to one sequence of observations; with a leading axis B, to B of them.
 
     Attributes:
@@ -44,7 +45,7 @@ class SamplingStream(PyTree):
     asked: jax.Array  # []
 
 
-class SamplingState(PyTree):
+class SamplingState(struct.PyTreeNode):
     """Everything that changes.
 
     Attributes:

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import jax
+from flax import struct
 
 from consensus_imitation.core import posterior as post
-from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core.alarm import AlarmState
 from consensus_imitation.core.laws import without_excess
 from consensus_imitation.core.members import Carry, Learned
@@ -15,7 +15,7 @@ from consensus_imitation.core.merging import DiversityState
 SELECTION_FAULT, AGGREGATION_FAULT = 1, 2
 
 
-class Stream(PyTree):
+class Stream(struct.PyTreeNode):
     """What belongs to one sequence of observations.
 
     Attributes:
@@ -38,7 +38,7 @@ class Stream(PyTree):
     unusable: jax.Array  # []
 
 
-class LearnerState(PyTree):
+class LearnerState(struct.PyTreeNode):
     """Everything that changes.
 
     Attributes:

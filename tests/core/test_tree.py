@@ -19,6 +19,8 @@ from consensus_imitation.core import _tree
 from consensus_imitation.core._rule_checks import check_selection
 from consensus_imitation.core.aggregation import EntropyGate, Minimum
 from consensus_imitation.core.rules import Rules
+from consensus_imitation.core.sampling_learner import SamplingStream
+from consensus_imitation.core.state import Stream
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 
@@ -196,9 +198,17 @@ def test_a_rule_is_judged_by_itself_whatever_was_judged_before() -> None:
             check_selection(Wrong(), 3)
 
 
+#: What goes with a learner, whose class tells them apart; the two streams are told apart by how many fields they have.
+STATES = {
+    "AlarmState", "DiversityState", "Learned", "LearnerState", "PosteriorState", "Replay", "RolloutState",
+    "SamplingState", "SamplingStream", "Stream", "Temperature",
+}  # fmt: skip
+
+
 def test_every_dataclass_of_the_library_that_is_a_pytree_is_one_of_these() -> None:
-    """Arguments that are arrays of one kind only, such as a world's tables, may be what they like."""
-    allowed = {"TabularEnv"}
+    """Arguments that are arrays of one kind only, such as a world's tables, may be what they like; and states."""
+    allowed = {"TabularEnv", *STATES}
+    assert len(dataclasses.fields(Stream)) != len(dataclasses.fields(SamplingStream))
     strange = set()
     worlds = pkgutil.walk_packages(envs.__path__, "consensus_imitation.envs.")
     for module in (*pkgutil.walk_packages(consensus_imitation.__path__, "consensus_imitation."), *worlds):

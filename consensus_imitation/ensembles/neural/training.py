@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 
-from consensus_imitation.core._tree import PyTree
 from consensus_imitation.ensembles.neural.settings import Training
 
 #: ``apply(params, encoded) -> logits [A]`` of one member.
@@ -35,7 +35,7 @@ _AVERAGED_SHARE = 10
 _LARGEST_TEMPERATURE = 10.0
 
 
-class Replay(PyTree):
+class Replay(struct.PyTreeNode):
     """Answered queries; a ring once it is full.
 
     Attributes:
@@ -56,7 +56,7 @@ class Replay(PyTree):
         return jnp.minimum(self.stored, self.answers.shape[0])
 
 
-class Learned(PyTree):
+class Learned(struct.PyTreeNode):
     """What N members know.
 
     Attributes:
@@ -78,7 +78,7 @@ class Learned(PyTree):
     key: jax.Array
 
 
-class Temperature(PyTree):
+class Temperature(struct.PyTreeNode):
     """A number per member that its logits are divided by.
 
     Attributes:
