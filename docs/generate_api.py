@@ -39,6 +39,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
             ".rollout",
             ".rules",
             ".sampling_learner",
+            ".state",
         ),
     ),
     "consensus_imitation.ensembles": (

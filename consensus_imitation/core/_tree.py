@@ -75,9 +75,6 @@ class PyTree:
             inside = children(node)
             return inside, (fixed(node), _guests_of(node, inside) if guests else ())
 
-        def flatten_plain(node: Any) -> tuple[tuple[Any, ...], Any]:
-            return children(node), _NOTHING_ASIDE
-
         def flatten_with_keys(node: Any) -> tuple[tuple[Any, ...], Any]:
             inside, aside = flatten(node)
             return tuple(zip(keys, inside, strict=True)), aside
@@ -97,9 +94,7 @@ class PyTree:
                 **{name: serialization.from_state_dict(getattr(node, name), state[name], name) for name in nodes}
             )
 
-        # States are flattened at every step.
-        quick = flatten if static or guests else flatten_plain
-        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, build, quick)
+        jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, build, flatten)
         serialization.register_serialization_state(cls, to_state, from_state)
 
     def replace(self, **changes: Any) -> Self:
@@ -145,9 +140,6 @@ def classes_of_users(tree: Any) -> tuple[type, ...]:
     """Return the classes of a tree's nodes, in its order, that are neither the library's own nor containers."""
     return _known(jax.tree.structure(tree))
 
-
-#: What stands beside the children of a node without static fields and guests.
-_NOTHING_ASIDE: tuple[tuple[Any, ...], tuple[type, ...]] = ((), ())
 
 #: Where a node keeps the classes of its guests, once they were looked for.
 _FOUND = "_classes_of_guests"

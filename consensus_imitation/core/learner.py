@@ -32,6 +32,7 @@ from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.selection import merged
 from consensus_imitation.core.state import (
     AGGREGATION_FAULT,
+    BATCH,
     SELECTION_FAULT,
     LearnerState,
     ObserveInfo,
@@ -287,11 +288,6 @@ class Learner(PyTree, guests=True):
         settled = jax.tree.map(lambda new, old: jnp.where(counts, new, old), settled, state.alarm)
         raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
         return after.replace(alarm=settled, unexplained=unexplained | raised), info
-
-
-_AXES: dict[str, Any] = {field.name: 0 if field.name == "stream" else None for field in fields(LearnerState)}
-#: ``vmap`` axes of a state whose streams form a batch.
-BATCH: Any = LearnerState(**_AXES)
 
 
 def learning_key(key: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """What a learner keeps and says: its state, one stream of it, a decision, and what closing a step says."""
 
-from typing import NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import jax
 from flax import struct
@@ -66,6 +67,11 @@ class LearnerState(struct.PyTreeNode):
     alarm: AlarmState | None = None
     diversity: DiversityState | None = None
     learned: Learned = ()
+
+
+_AXES: dict[str, Any] = {field.name: 0 if field.name == "stream" else None for field in fields(LearnerState)}
+#: ``vmap`` axes of a state whose streams form a batch.
+BATCH: Any = LearnerState(**_AXES)
 
 
 class PureDecision(NamedTuple):

@@ -17,14 +17,12 @@ from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged
 from consensus_imitation.imitator.decision import Decision, Query, from_packed
 from consensus_imitation.imitator.kernels import unpack, without_dissent
-from consensus_imitation.journal.record import Entry, Record
+from consensus_imitation.journal.record import LOCKSTEP, Entry, Record
 from consensus_imitation.journal.store import Store
 
 #: What resumes a run that is written so; and what is said of the run as a whole.
 SHELL = "ConsensusImitator"
 description = _description.description
-#: Note of the records of a step that a whole batch took in lockstep.
-LOCKSTEP = "lockstep"
 #: Begins the word of a note that stands for what is left out; so many of the likeliest actions follow.
 _DIGEST, _LIKELIEST = "sha256:", 5
 
@@ -136,7 +134,7 @@ def _likeliest(probs: np.ndarray) -> list[str]:
 
 def about(call: list[Entry], num_envs: int | None) -> tuple[int | None, np.ndarray | None]:
     """Which environment a call was about (None for the only one, or all in lockstep), and which rows were active."""
-    if not call[0].record.note.startswith(LOCKSTEP):
+    if not call[0].record.in_lockstep:
         return call[0].record.env, None
     active = np.zeros(num_envs or 0, bool)
     active[rows_of(call)] = True

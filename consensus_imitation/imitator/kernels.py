@@ -19,9 +19,9 @@ from consensus_imitation.core._integers import is_integer
 from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import PosteriorMixture
 from consensus_imitation.core.draw import QUERY
-from consensus_imitation.core.learner import BATCH, Learner, learning_key, random_words
+from consensus_imitation.core.learner import Learner, learning_key, random_words
 from consensus_imitation.core.members import Carry
-from consensus_imitation.core.state import LearnerState, PureDecision, Stream
+from consensus_imitation.core.state import BATCH, LearnerState, PureDecision, Stream
 from consensus_imitation.errors import ConfigurationError
 
 #: How many steps' random numbers are computed at a time: one by one they would take longer than the decisions.

@@ -144,7 +144,7 @@ def _observation(reader: Reader, call: list[Entry], record: Record) -> Any:
             "of them: record with Journal(..., observations=True), or export to csv, parquet or npz"
         )
     observation = unpack(kept)
-    together = record.note.startswith("lockstep") and record.env is not None
+    together = record.in_lockstep and record.env is not None
     return _row(observation, record.env or 0) if together else observation
 
 

@@ -21,6 +21,9 @@ LARGEST_VALUE = 10**9
 #: Who may have chosen an action.
 WHO = ("imitator", "demonstrator", "safe action")
 
+#: Begins the note of the records of a step that a whole batch took in lockstep.
+LOCKSTEP = "lockstep"
+
 #: Kinds of record that end the wait for an answer.
 SETTLING = ("answer", "safe", "withdraw")
 
@@ -78,6 +81,11 @@ class Record:
     alarms: tuple[str, ...] = ()
     note: str = ""
     time: float = 0.0
+
+    @property
+    def in_lockstep(self) -> bool:
+        """Whether it is one row of a step that a whole batch took."""
+        return self.note.startswith(LOCKSTEP)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -10,11 +10,11 @@ import pytest
 
 from consensus_imitation import ConsensusImitator, Journal, TopK, ensembles
 from consensus_imitation.errors import ConfigurationError, ReplayError
+from consensus_imitation.imitator._calls import grouped
 from consensus_imitation.imitator.sampling import SamplingImitator
 from consensus_imitation.journal.audit import replay
 from consensus_imitation.journal.export import export
-from consensus_imitation.journal.reader import reading
-from consensus_imitation.journal.record import Entry
+from tests.stress.crash_runs import read
 
 from .any_action.worlds import fixed_gaussian
 from .probe import crash
@@ -27,11 +27,6 @@ def begun(path: Path, way: str = "single", keep: Any = "digests", **more: Any) -
     settings = Journal(path, keep=keep, **more)
     num_envs = None if way == "single" else B
     return ConsensusImitator(tabular(), demonstrator, selection=RULE, seed=3, num_envs=num_envs, journal=settings)
-
-
-def entries_of(path: Path) -> list[Entry]:
-    with reading(path) as reader:
-        return list(reader.entries())
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -61,11 +56,8 @@ def test_own_steps_are_digests_and_queries_are_whole_also_after_resuming(way: st
     for t in range(20, 40):
         step(again, way, t)
     again.close()
-    calls: dict[int, list[Entry]] = {}
-    for entry in entries_of(tmp_path / "run"):
-        calls.setdefault(entry.call, []).append(entry)
     own = waiting = 0
-    for call in calls.values():
+    for call in grouped(read(tmp_path / "run")):
         steps = [entry.record for entry in call if entry.record.kind in ("act", "ask")]
         asks = any(record.kind == "ask" for record in steps)
         for record in steps:
@@ -83,7 +75,7 @@ def test_the_likeliest_actions_are_named(tmp_path: Path) -> None:
     imitator = ConsensusImitator(ensembles.tabular(probs), journal=Journal(tmp_path / "run", keep="digests"), seed=0)
     imitator.act(0)
     imitator.close()
-    (own,) = [entry.record for entry in entries_of(tmp_path / "run") if entry.record.kind == "act"]
+    (own,) = [entry.record for entry in read(tmp_path / "run") if entry.record.kind == "act"]
     assert own.note.split()[1:] == ["2:0.75", "1:0.25"]
 
 
@@ -103,7 +95,7 @@ def test_another_prediction_is_noticed_on_an_own_step(way: str, tmp_path: Path) 
     for t in range(4):
         step(imitator, way, t)
     crash(imitator)
-    assert all(entry.record.kind in ("open", "act", "idle") for entry in entries_of(tmp_path / "run"))
+    assert all(entry.record.kind in ("open", "act", "idle") for entry in read(tmp_path / "run"))
     with pytest.raises(ReplayError, match="predictions and decision"):
         ConsensusImitator.resume(tmp_path / "run", members(1e-6), selection=TopK(2))
     ConsensusImitator.resume(tmp_path / "run", members(0.0), selection=TopK(2)).close()

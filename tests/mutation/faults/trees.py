@@ -8,7 +8,7 @@ FAULTS: list[Fault] = [
     Fault(
         "classes-of-the-library-are-compared-by-their-fields",
         "core/_tree",
-        "jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, build, quick)",
+        "jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, build, flatten)",
         "jax.tree_util.register_dataclass(cls, nodes, static)",
         (TREE + "classes_of_the_library_are_never_confused",),
     ),
