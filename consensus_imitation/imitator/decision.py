@@ -1,6 +1,6 @@
 """What the shell hands out and takes in: decisions, and checks of observations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 from consensus_imitation.core._actions import is_whole, shown
 from consensus_imitation.core._observations import fixed
 from consensus_imitation.core.draw import QUERY
+from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
 from consensus_imitation.imitator.kernels import HEAD, unpack
 
@@ -55,6 +56,7 @@ class Decision:
         query: what an answer has to name; None if nothing was asked.
         alarms: what is wrong at this step, one line each.
         unanswered: whether nobody answered in time, so that the safe action is taken.
+        log_probs: [N, A], the predictions that it was made of; None for a decision that was read from a journal.
     """
 
     action: Any
@@ -73,6 +75,7 @@ class Decision:
     query: Query | None = None
     alarms: tuple[str, ...] = ()
     unanswered: Any = False
+    log_probs: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """What the holder could write to, the imitator would read again when the answer comes."""
@@ -81,14 +84,30 @@ class Decision:
             if type(value) is np.ndarray and value.flags.writeable:
                 object.__setattr__(self, name, fixed(value))
 
+    @property
+    def withheld(self) -> Any:
+        """The part of ``query_prob`` that members withhold, whether they agree or not (`core.withholding.withheld`).
+
+        The rest is what their disagreement adds. [B] for a batch.
+
+        Raises:
+            ValueError: for a decision that was read from a journal.
+        """
+        if self.log_probs is None:
+            raise ValueError("a decision that was read from a journal does not hold the predictions it was made of")
+        part = withheld(np.asarray(self.log_probs), self.selected, self.query_prob)
+        return float(part) if np.ndim(part) == 0 else part
+
 
 def some(flags: Any) -> bool:
     """Whether any of a decision's flags is true; of a plain bool, at no cost."""
     return flags if isinstance(flags, bool) else bool(flags.any())
 
 
-def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None = None) -> Decision:
-    """A decision from the array that came back: [P] for one environment, [B, P] for a batch."""
+def from_packed(
+    packed: np.ndarray, num_actions: int, step: int, env: int | None = None, log_probs: Any = None
+) -> Decision:
+    """A decision from the array that came back, [P] for one environment, [B, P] for a batch; and the predictions."""
     fields = unpack(packed, num_actions)
     if packed.ndim == 1:
         number, query_prob, dissenter, _, handed_over, ledger, rule_fault = packed[:HEAD].tolist()
@@ -113,6 +132,7 @@ def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None
         step=step,
         rule_fault=rule_fault,
         env=env,
+        log_probs=log_probs,
     )
 
 

@@ -131,7 +131,9 @@ def test_a_checkpoint_holds_all_that_was_learned(tmp_path: Path) -> None:
     one = imitator()
     run(Rooms(), one, out=tmp_path, num_steps=50, checkpoint_every=25)
     steps = (tmp_path / "steps.csv").read_text(encoding="utf-8")
-    (tmp_path / "steps.csv").write_text(steps + "50,0,99,1,False,0.1,1.0,False,False\n51,0,99", encoding="utf-8")
+    (tmp_path / "steps.csv").write_text(
+        steps + "50,0,99,1,False,0.1,1.0,False,False,0.0,False\n51,0,99", encoding="utf-8"
+    )
 
     other = imitator(seed=7)
     done = run(Rooms(), other, out=tmp_path, num_steps=80, checkpoint_every=25, resume=True)
