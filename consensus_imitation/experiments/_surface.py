@@ -20,6 +20,7 @@ from consensus_imitation.experiments.redteam.run import run as run_redteam
 from consensus_imitation.experiments.results import read_csv, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
+from consensus_imitation.experiments.sweep.anywhere import sweep_environment
 from consensus_imitation.experiments.sweep.config import SweepConfig
 from consensus_imitation.experiments.sweep.run import run as run_sweep
 from consensus_imitation.experiments.tasks.loop import GymnasiumRun, run_gymnasium
@@ -52,5 +53,6 @@ __all__ = [
     "run_redteam",
     "run_sweep",
     "share_interval",
+    "sweep_environment",
     "write_csv",
 ]
