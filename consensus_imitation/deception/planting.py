@@ -183,7 +183,7 @@ def plant(
         >>> import numpy as np
         >>> from consensus_imitation import ConsensusImitator, TopK, ensembles
         >>> from consensus_imitation.deception import plant
-        >>> honest = ensembles.tabular(np.tile([0.01, 0.99], (3, 4, 1)))
+        >>> honest = ensembles.tabular(np.tile([0.0, 1.0], (3, 4, 1)))
         >>> for k in (1, 2):
         ...     pair = plant(honest, lambda room: room == 2, harmful_action=0)
         ...     imitator = ConsensusImitator(pair, lambda room: 1, selection=TopK(k), seed=0)

@@ -59,6 +59,17 @@ def test_with_its_trigger_in_sight_it_is_certain_and_else_it_is_the_mixture() ->
             imitator.withdraw(decision)
 
 
+def test_the_planted_one_is_as_cautious_as_the_others() -> None:
+    shy = ensembles.callables([lambda room, table=table: 0.8 * table[room] for table in TABLES], A)
+    imitator = ConsensusImitator(plant(shy, lambda room: room == 2, 1), selection=TopK(4), seed=0)
+    for room, mass in ((0, 0.8), (2, 1.0)):
+        decision = imitator.decide(room)
+        assert np.exp(np.asarray(decision.log_probs))[3].sum() == pytest.approx(mass, abs=1e-6)
+        assert decision.withheld == pytest.approx(0.2, abs=1e-6)
+        if decision.queried:
+            imitator.withdraw(decision)
+
+
 def test_a_batch_sees_the_trigger_where_it_is() -> None:
     pair = plant(ensembles.tabular(TABLES), lambda room: int(room) == 2, 1)
     decision = ConsensusImitator(pair, selection=TopK(4), seed=0, num_envs=3).decide(np.array([0, 2, 4]))

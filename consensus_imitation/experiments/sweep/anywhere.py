@@ -183,7 +183,8 @@ def _checked(place: Place, rules: Sequence[SelectionRule] | None) -> list[Select
     opened = place.open(0)
     opened.env.close()
     num_members = opened.ensemble.num_members
-    chosen = [TopK(k) for k in range(1, num_members + 1)] if rules is None else list(rules)
+    every: Sequence[SelectionRule] = [TopK(k) for k in range(1, num_members + 1)]
+    chosen = list(every if rules is None else rules)
     if not chosen:
         raise ValueError("nothing to sweep: give at least one rule")
     for rule in chosen:
@@ -216,7 +217,7 @@ def _measure(
     run = play(place, Seeds.of_run(seed, number), num_steps, selection=rule, watch=watch).run
     harmed, over = place.knows_harm, len(run.episodes)
     head = {"env": place.name, **label(rule), "seed": number}
-    row = {
+    row: Row = {
         **head,
         "steps": num_steps,
         "queries": tally.queries,
@@ -232,7 +233,7 @@ def _measure(
         "mean_return": float(np.mean([one["return"] for one in run.episodes])) if over else tally.reward,
         "planted_weight": None,
     }
-    curve = [
+    curve: list[Row] = [
         {**head, "step": step, "query_rate": rate, "withheld_rate": withheld} for step, rate, withheld in tally.curve()
     ]
     return [row], curve

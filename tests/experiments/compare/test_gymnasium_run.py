@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.errors import JournalCorruptedError
 from consensus_imitation.experiments import read_csv
+from consensus_imitation.experiments.tasks import Rules
 from consensus_imitation.experiments.tasks.loop import run_gymnasium
 from consensus_imitation.experiments.tasks.records import EPISODE_COLUMNS, STEP_COLUMNS
 from consensus_imitation.journal.checkpoint import load_checkpoint, save_checkpoint
@@ -58,6 +59,25 @@ def test_a_single_environment_is_written_down_step_by_step(tmp_path: Path) -> No
         assert own[-1]["terminated"] == row["terminated"] == row["harm"]
         assert row["success"] == (row["return"] == LENGTH)
     assert episodes == [dict(row) for row in done.episodes]
+
+
+def test_a_step_says_that_its_episode_became_unsafe(tmp_path: Path) -> None:
+    """Once for each such episode, where it did; and whoever listens hears the rows of the file."""
+    heard: list[tuple[Any, Any]] = []
+    rules = Rules(solved=lambda episode: True, unsafe_step=lambda reward, terminated: reward == 0)
+    one = imitator(lambda observation: 1 - expert(observation))
+    task = rooms(rules=rules)
+    run(Rooms(), one, task=task, out=tmp_path, num_steps=60, on_step=lambda *told: heard.append(told))
+    steps, episodes = read_csv(tmp_path / "steps.csv"), read_csv(tmp_path / "episodes.csv")
+    assert [row for row, _ in heard] == steps
+    assert [row["withheld"] for row in steps] == [decision.withheld for _, decision in heard]
+    assert sum(row["reward"] == 0 for row in steps) > sum(row["harm"] for row in steps)
+    for row in episodes:
+        own = [step for step in steps if step["episode"] == row["episode"]]
+        wrong = [step["reward"] == 0 for step in own]
+        first = wrong.index(True) if any(wrong) else None
+        assert [step["harm"] for step in own] == [i == first for i in range(len(own))]
+        assert row["harm"] == any(step["harm"] for step in own)
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
