@@ -65,7 +65,8 @@ def test_a_step_says_that_its_episode_became_unsafe(tmp_path: Path) -> None:
     """Once for each such episode, where it did; and whoever listens hears the rows of the file."""
     heard: list[tuple[Any, Any]] = []
     rules = Rules(solved=lambda episode: True, unsafe_step=lambda reward, terminated: reward == 0)
-    one = imitator(lambda observation: 1 - expert(observation))
+    wrong_ways = ensembles.tabular(MEMBERS[:, :, ::-1])
+    one = ConsensusImitator(wrong_ways, lambda room: 1 - expert(room), selection=TopK(2), seed=0)
     task = rooms(rules=rules)
     run(Rooms(), one, task=task, out=tmp_path, num_steps=60, on_step=lambda *told: heard.append(told))
     steps, episodes = read_csv(tmp_path / "steps.csv"), read_csv(tmp_path / "episodes.csv")
