@@ -20,19 +20,23 @@ QUICK = tests/packaging tests/core/test_posterior.py tests/core/test_selection.p
 
 # Quick tests of every room: see test-quick.
 FAST = tests/core/test_posterior.py tests/core/test_selection.py tests/core/test_rule_contract.py \
-  tests/core/test_learner.py tests/core/test_statement.py tests/core/test_fail_closed.py tests/ensembles/neural/test_encoding.py \
+  tests/core/test_statement.py tests/core/test_fail_closed.py tests/ensembles/neural/test_encoding.py \
   tests/journal/test_store.py tests/journal/test_packing.py tests/journal/test_kept_run.py tests/imitator/test_queries.py \
   tests/imitator/test_actions_at_every_entrance.py tests/envs/test_envs_tabular.py tests/deception/test_transforms.py \
   tests/experiments/test_ledger.py tests/experiments/test_escaping.py tests/docs/test_api_reference.py \
   tests/mutation/test_faults_apply.py
 
-.PHONY: demo test test-quick lowest long lint format types bench clean
+.PHONY: demo test test-quick slow lowest long lint format types bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/consensus-imitation demo --out $(OUT) --overwrite
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+# Tests that look at something more closely, and take longer, than what `make test` runs.
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # Old releases of other packages warn of what newer ones changed since.
 lowest:

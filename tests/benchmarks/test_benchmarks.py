@@ -35,6 +35,7 @@ def test_numpy_decisions_are_the_librarys(shape: tuple[int, int, int, int]) -> N
             np.testing.assert_array_equal(actions, ours[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_numpy_decisions_are_those_of_the_learner(shape: tuple[int, int, int, int]) -> None:
     batch, num_members, num_actions, k = shape
