@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from consensus_imitation.core._observations import owned
+from consensus_imitation.core._values import changed
 from consensus_imitation.core._voids import OTHER_RULES, WENT_BACK, marked
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.learner import Learner
@@ -20,7 +21,7 @@ from consensus_imitation.imitator.decision import Decision, some
 from consensus_imitation.imitator.policy import begun
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """Where a run is. Nothing in it is ever changed in place: every method gives another run.
 
@@ -57,10 +58,12 @@ class Run:
     def moved(self, state: LearnerState, **changes: Any) -> Self:
         """With another state of this run, and other changes."""
         # The keys of a run never change: the very same arrays, by which the numbers computed ahead are recognised.
-        kept = state.replace(stream=state.stream.replace(key=self.state.stream.key))
+        key = self.state.stream.key
+        if state.stream.key is not key:
+            state = changed(state, stream=changed(state.stream, key=key))
         same = state.unexplained is self.state.unexplained
         unexplained = self.unexplained if same else bool(state.unexplained)
-        return replace(self, state=kept, unexplained=unexplained, **changes)
+        return changed(self, state=state, unexplained=unexplained, **changes)
 
     # --- steps ---
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from consensus_imitation.core._values import changed
 from consensus_imitation.core._voids import UNANSWERED, marked
 from consensus_imitation.core.state import LearnerState, Stream
 from consensus_imitation.imitator import kernels
@@ -122,7 +123,7 @@ def unasked(
     """
     own = setup.taken(state, decision.env)
     closed = judged.closed
-    after = own.replace(stream=own.stream.replace(**closed._asdict()))
+    after = changed(own, stream=changed(own.stream, **closed._asdict()))
     after = _surrounded(setup, own, after, judged.seen, judged.log_probs, decision, decision.queried, active)
     return setup.put(state, after, decision.env)
 

@@ -1,6 +1,7 @@
 """What the shell hands out and takes in: decisions, and checks of observations."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from consensus_imitation.core._actions import is_whole, shown
 from consensus_imitation.core._observations import fixed
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.errors import ObservationError
-from consensus_imitation.imitator.kernels import HEAD, unpack
+from consensus_imitation.imitator.kernels import HEAD, arrays_of, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,12 @@ class Decision:
 
     def __post_init__(self) -> None:
         """What the holder could write to, the imitator would read again when the answer comes."""
-        for name in self.__slots__:
-            value = getattr(self, name)
+        for name, value in zip(self.__slots__, _values(self), strict=True):
             if type(value) is np.ndarray and value.flags.writeable:
                 object.__setattr__(self, name, fixed(value))
+
+
+_values = attrgetter(*Decision.__slots__)
 
 
 def some(flags: Any) -> bool:
@@ -89,13 +92,14 @@ def some(flags: Any) -> bool:
 
 def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None = None) -> Decision:
     """A decision from the array that came back: [P] for one environment, [B, P] for a batch."""
-    fields = unpack(packed, num_actions)
+    min_probs, selected, invalid, dissent = arrays_of(packed, num_actions)
     if packed.ndim == 1:
         number, query_prob, dissenter, _, handed_over, ledger, rule_fault = packed[:HEAD].tolist()
         queried, handed_over, rule_fault = number == QUERY, handed_over > 0, int(rule_fault)
         action = None if queried else int(number)
         dissenter = None if dissenter < 0 else int(dissenter)
     else:
+        fields = unpack(packed, num_actions)
         action, dissenter = fields.action.astype(np.int32), fields.dissenter.astype(np.int32)
         queried, handed_over = action == QUERY, fields.handed_over > 0
         query_prob, ledger, rule_fault = fields.query_prob, fields.ledger, fields.rule_fault.astype(np.int32)
@@ -103,11 +107,11 @@ def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None
         action=action,
         queried=queried,
         query_prob=query_prob,
-        min_probs=fields.min_probs,
-        selected=fields.selected > 0,
+        min_probs=min_probs,
+        selected=selected > 0,
         dissenter=dissenter,
-        dissent=fields.dissent,
-        invalid=fields.invalid > 0,
+        dissent=dissent,
+        invalid=invalid > 0,
         handed_over=handed_over,
         ledger=ledger,
         step=step,

@@ -223,11 +223,17 @@ def _pack(decision: PureDecision, ledger: jax.Array) -> jax.Array:
 
 def unpack(packed: Any, num_actions: int) -> Unpacked:
     """Undo the packing, of a JAX or a NumPy array."""
-    A, N = num_actions, (packed.shape[-1] - HEAD - num_actions) // 3
-    rest = packed[..., HEAD:]
-    members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
-    scalars = (packed[..., i] for i in range(HEAD))
-    return Unpacked._make((*scalars, rest[..., :A], *members))
+    scalars = [packed[..., i] for i in range(HEAD)]
+    return Unpacked(*scalars, *arrays_of(packed, num_actions))
+
+
+def arrays_of(packed: Any, num_actions: int) -> tuple[Any, Any, Any, Any]:
+    """The arrays of a packed decision alone: the last four fields of `Unpacked`."""
+    size = packed.shape[-1]
+    first = HEAD + num_actions
+    members = (size - first) // 3
+    second, third = first + members, size - members
+    return packed[..., HEAD:first], packed[..., first:second], packed[..., second:third], packed[..., third:]
 
 
 def without_dissent(packed: Any, num_actions: int) -> Any:
