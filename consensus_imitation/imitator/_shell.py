@@ -258,7 +258,8 @@ class ConsensusImitator(Readings):
         """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
 
         Args:
-            num_envs: of the evaluation, which has its own memory; None for a single environment.
+            num_envs: B, to take batches of B and nothing else; None to take single observations and batches of any
+                size, as Stable-Baselines3's ``evaluate_policy`` gives them. The policy has its own memory.
             seed: of its own draws, if it is to draw.
         """
         live, setup = self._live, self._live.run.setup
