@@ -4,6 +4,8 @@ from .fault import Fault
 
 POLICY = "tests/imitator/test_policy.py::test_"
 
+SAVING = "tests/imitator/test_saving.py::test_"
+
 FAULTS: list[Fault] = [
     # Policies.
     Fault(
@@ -30,5 +32,41 @@ FAULTS: list[Fault] = [
         "batch-of-texts-is-one-text", "ensembles/neural/encoding",
         "return None if isinstance(value, str) or not hasattr(value, \"__len__\") else len(value)", "return None",
         (POLICY + "networks_tell_one_observation_from_many",),
+    ),
+    # Saving and loading.
+    Fault(
+        "file-that-is-there-is-replaced", "journal/_files", "    if overwrite:\n", "    if True:\n",
+        (SAVING + "a_file_that_comes_while_it_is_saved_stays",),
+    ),
+    Fault(
+        "without-hard-links-nothing-is-saved", "journal/_disk",
+        "        os.close(create(target))\n        os.replace(source, target)\n", "        raise\n",
+        (SAVING + "without_hard_links_it_is_saved_all_the_same",),
+    ),
+    Fault(
+        "part-of-a-file-is-left-behind", "imitator/_saving",
+        "            part.unlink(missing_ok=True)", "            pass",
+        (SAVING + "a_file_that_comes_while_it_is_saved_stays",),
+    ),
+    Fault(
+        "checkpoint-of-a-run-is-loaded", "imitator/_saving", "    if saved is None:\n",
+        "    saved = saved or {\"format\": FORMAT, \"by\": shell, \"num_envs\": None, \"num_members\": num_members}\n"
+        "    if saved is None:\n",
+        (SAVING + "a_checkpoint_of_a_run_is_none",),
+    ),
+    Fault(
+        "any-format-is-loaded", "imitator/_saving", 'saved.get("format") != FORMAT', 'not saved.get("format")',
+        (SAVING + "its_format_is_versioned",),
+    ),
+    Fault(
+        "either-shell-loads", "imitator/_saving", "    if by != shell:\n", "    if by is None:\n",
+        (SAVING + "what_does_not_fit_is_refused",),
+    ),
+    Fault(
+        "loading-forgets-the-rules", "imitator/_saving",
+        "    return load_checkpoint(path, kind.again.like(setup_of(num_envs))).state",
+        "    own = kind.again.like(setup_of(num_envs))\n"
+        "    return load_checkpoint(path, own).state.replace(rules=own.rules)",
+        (SAVING + "other_rules_and_another_prior_are_noticed",),
     ),
 ]  # fmt: skip
