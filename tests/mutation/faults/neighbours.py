@@ -5,6 +5,7 @@ from .fault import Fault
 POLICY = "tests/imitator/test_policy.py::test_"
 
 SAVING = "tests/imitator/test_saving.py::test_"
+INFO = "tests/experiments/tasks/test_unsafe_info.py::test_"
 
 FAULTS: list[Fault] = [
     # Policies.
@@ -68,5 +69,26 @@ FAULTS: list[Fault] = [
         "    own = kind.again.like(setup_of(num_envs))\n"
         "    return load_checkpoint(path, own).state.replace(rules=own.rules)",
         (SAVING + "other_rules_and_another_prior_are_noticed",),
+    ),
+    # What an environment says of a step besides.
+    Fault(
+        "info-is-not-read", "experiments/tasks/outcome",
+        "            if self.unsafe_info(info):\n", "            if self.unsafe_info(info) and self.unsafe_step:\n",
+        (INFO + "a_single_environment",),
+    ),
+    Fault(
+        "without-info-a-step-is-safe", "experiments/tasks/outcome",
+        "            if info is None:\n                raise ValueError(",
+        "            if info is None:\n                return bool(",
+        (INFO + "without_the_info_nothing_is_called_safe",),
+    ),
+    Fault(
+        "info-of-the-reset-is-read", "experiments/tasks/lanes",
+        "        if self._mode is not Mode.SAME_STEP or not (", "        if self._mode is not None or not (",
+        (INFO + "vector_environments_however_they_reset",),
+    ),
+    Fault(
+        "info-of-other-lanes-is-read", "experiments/tasks/lanes", "        elif mask[lane]:\n", "        else:\n",
+        (INFO + "a_lane_gets_its_part",),
     ),
 ]  # fmt: skip
