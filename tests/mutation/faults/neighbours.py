@@ -6,6 +6,7 @@ POLICY = "tests/imitator/test_policy.py::test_"
 
 SAVING = "tests/imitator/test_saving.py::test_"
 INFO = "tests/experiments/tasks/test_unsafe_info.py::test_"
+MINARI = "tests/demonstrators/test_minari.py::test_"
 
 FAULTS: list[Fault] = [
     # Policies.
@@ -90,5 +91,27 @@ FAULTS: list[Fault] = [
     Fault(
         "info-of-other-lanes-is-read", "experiments/tasks/lanes", "        elif mask[lane]:\n", "        else:\n",
         (INFO + "a_lane_gets_its_part",),
+    ),
+    # Minari's datasets.
+    Fault(
+        "own-actions-are-demonstrations", "demonstrators/recordings",
+        "if exported else np.ones(length, bool)", "if not exported else np.ones(length, bool)",
+        (MINARI + "of_an_export_only_answers_count_and_what_lies_between_breaks_an_episode",),
+    ),
+    Fault(
+        "gaps-break-no-episode", "demonstrators/recordings",
+        "starts.append(np.diff(kept, prepend=-2) > 1)", "starts.append(np.arange(len(kept)) == 0)",
+        (MINARI + "of_an_export_only_answers_count_and_what_lies_between_breaks_an_episode",),
+    ),
+    Fault(
+        "exports-are-not-recognised", "journal/export_minari", 'about["algorithm_name"] = ALGORITHM',
+        'about["algorithm_name"] = "another"',
+        (MINARI + "a_dataset_by_name_teaches_what_the_answers_taught",),
+    ),
+    Fault(
+        "actions-of-a-dataset-are-not-checked", "demonstrators/recordings",
+        "actions.append(check_recorded(np.asarray(episode.actions)[kept], num_actions))",
+        "actions.append(np.asarray(episode.actions)[kept].astype(np.int32))",
+        (MINARI + "what_is_no_demonstration_is_refused",),
     ),
 ]  # fmt: skip
