@@ -37,6 +37,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
             ".rejection",
             ".reweighting",
             ".rollout",
+            ".rule_contract",
             ".rules",
             ".sampling_learner",
             ".state",

@@ -7,6 +7,9 @@ POLICY = "tests/imitator/test_policy.py::test_"
 SAVING = "tests/imitator/test_saving.py::test_"
 INFO = "tests/experiments/tasks/test_unsafe_info.py::test_"
 MINARI = "tests/demonstrators/test_minari.py::test_"
+CONTRACT = "tests/core/test_own_rule_contract.py::test_"
+SELECTION = (CONTRACT + "a_false_promise_of_a_selection_rule_is_found",)
+AGGREGATION = (CONTRACT + "a_false_promise_of_an_aggregation_rule_is_found",)
 
 FAULTS: list[Fault] = [
     # Policies.
@@ -113,5 +116,35 @@ FAULTS: list[Fault] = [
         "actions.append(check_recorded(np.asarray(episode.actions)[kept], num_actions))",
         "actions.append(np.asarray(episode.actions)[kept].astype(np.int32))",
         (MINARI + "what_is_no_demonstration_is_refused",),
+    ),
+    # The checks of one's own rules.
+    Fault(
+        "contract-misses-nobody", "core/rule_contract",
+        "for row in several[~np.any(found, axis=1)]:", "for row in several[:0]:", SELECTION,
+    ),
+    Fault(
+        "contract-believes-bounds", "core/rule_contract",
+        "if bound < chance * (1 - _CLEAR):", "if bound < 0:", SELECTION,
+    ),
+    Fault(
+        "contract-believes-quorums", "core/rule_contract",
+        "sizes <= rule.tolerated_members", "sizes < rule.tolerated_members", SELECTION,
+    ),
+    Fault(
+        "contract-believes-margins", "core/rule_contract",
+        "np.flatnonzero((after != kept) & shown)", "np.flatnonzero((after != kept) & ~shown)", SELECTION,
+    ),
+    Fault(
+        "contract-believes-vetoes", "core/rule_contract",
+        "own > factor * least + ROUNDING", "own > factor * least + 1", AGGREGATION,
+    ),
+    Fault(
+        "contract-believes-inflation", "core/rule_contract",
+        "outcome = own[:, None, :] + query[:, None, None] * probs", "outcome = own[:, None, :] + 0 * probs",
+        AGGREGATION,
+    ),
+    Fault(
+        "contract-takes-no-law-for-one", "core/rule_contract",
+        "np.flatnonzero(np.asarray(faulty) & np.any(selected, axis=1))", "np.flatnonzero(np.zeros(1))", AGGREGATION,
     ),
 ]  # fmt: skip
