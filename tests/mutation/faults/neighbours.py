@@ -7,6 +7,7 @@ POLICY = "tests/imitator/test_policy.py::test_"
 SAVING = "tests/imitator/test_saving.py::test_"
 INFO = "tests/experiments/tasks/test_unsafe_info.py::test_"
 MINARI = "tests/demonstrators/test_minari.py::test_"
+WRAPPER = "tests/experiments/tasks/test_wrapper.py::test_"
 CONTRACT = "tests/core/test_own_rule_contract.py::test_"
 SELECTION = (CONTRACT + "a_false_promise_of_a_selection_rule_is_found",)
 AGGREGATION = (CONTRACT + "a_false_promise_of_an_aggregation_rule_is_found",)
@@ -116,6 +117,23 @@ FAULTS: list[Fault] = [
         "actions.append(check_recorded(np.asarray(episode.actions)[kept], num_actions))",
         "actions.append(np.asarray(episode.actions)[kept].astype(np.int32))",
         (MINARI + "what_is_no_demonstration_is_refused",),
+    ),
+    # The wrapper.
+    Fault(
+        "wrapper-carries-out-proposals", "experiments/tasks/wrapper",
+        "self.env.step(decision.action)", "self.env.step(decision.action if action is None else action)",
+        (WRAPPER + "a_loop_that_knows_no_imitator_teaches_it_as_act_would",),
+    ),
+    Fault(
+        "wrapper-forgets-episodes", "experiments/tasks/wrapper",
+        '{"asked": False} if terminated or truncated else self._decided(observation)', "self._decided(observation)",
+        (WRAPPER + "a_step_needs_an_episode",),
+    ),
+    Fault(
+        "wrapper-asks-again-after-a-failure", "experiments/tasks/wrapper",
+        "decision = self._decision = self.imitator.answer(decision, action)",
+        "decision, self._decision = self.imitator.answer(decision, action), None",
+        (WRAPPER + "an_answer_counts_once_though_the_environment_fails",),
     ),
     # The checks of one's own rules.
     Fault(
