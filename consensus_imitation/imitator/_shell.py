@@ -183,7 +183,7 @@ class ConsensusImitator(Readings):
         }  # fmt: skip
         chosen = Rules.chosen(ensemble, budget=inflation_budget, **rules)
         state = load_state(path, NUMBERED, ensemble.num_members, partial(Setup.of, ensemble, chosen))
-        given = {"inflation_budget": inflation_budget, "patience": patience, "journal": journal}
+        given: dict[str, Any] = {"inflation_budget": inflation_budget, "patience": patience, "journal": journal}
         return cls.from_state(state, ensemble, demonstrator, **rules, **given)
 
     @classmethod

@@ -99,7 +99,8 @@ class Encoder:
 
     def length(self, observations: Any) -> int | None:
         """Return how many observations a batch holds, None for a single one: by the first part, unchecked."""
-        part, value = self.root, observations
+        part: Part = self.root
+        value: Any = observations
         while not isinstance(part, Leaf):
             if isinstance(part, DictPart):
                 if not isinstance(value, Mapping):
