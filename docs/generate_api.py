@@ -37,6 +37,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
             ".rejection",
             ".reweighting",
             ".rollout",
+            ".rule_contract",
             ".rules",
             ".sampling_learner",
             ".state",
@@ -54,7 +55,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation.imitator": ("Imitators", ("",)),
     "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),
     "consensus_imitation.deception": ("Deceptive members and the suite", ("", ".networks", ".pytest_plugin")),
-    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks")),
+    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks", ".tasks.wrapper")),
     "consensus_imitation.envs": (
         "Environments",
         ("", ".gymnasium_adapter", *(f".worlds.{world.name}" for world in pkgutil.iter_modules(worlds.__path__))),

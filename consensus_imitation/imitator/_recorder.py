@@ -104,6 +104,11 @@ class Recorder:
     # --- whether ---
 
     @property
+    def shell(self) -> str:
+        """Whose runs it writes."""
+        return self._notation.SHELL
+
+    @property
     def repairs(self) -> tuple[str, ...]:
         """What was found torn and cut off, or skipped, when the run was resumed."""
         report = None if self.directory is None else self.directory.report

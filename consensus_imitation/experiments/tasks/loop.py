@@ -268,7 +268,8 @@ class _Run:
                 *(reward, terminated, truncated),
             )
             self._records.append("steps", dict(zip(STEP_COLUMNS, values, strict=True)))
-        self._trackers[lane] = tracker = self._trackers[lane].after(reward, terminated, truncated)
+        info = None if self._rules.unsafe_info is None else self._lanes.info(outcome, lane)
+        self._trackers[lane] = tracker = self._trackers[lane].after(reward, terminated, truncated, info)
         if tracker.outcome is not None:
             self._episode_over(lane, tracker.outcome, terminated, truncated)
 
@@ -391,6 +392,6 @@ def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int, determin
     while tracker.outcome is None:
         action, _ = policy.predict(observation, episode_start=begins, deterministic=deterministic)
         begins = False
-        observation, reward, terminated, truncated, _ = env.step(action)
-        tracker = tracker.after(float(reward), terminated, truncated)
+        observation, reward, terminated, truncated, info = env.step(action)
+        tracker = tracker.after(float(reward), terminated, truncated, info)
     return tracker.outcome

@@ -1,11 +1,37 @@
 """Deliberate faults: each is one exact replacement in one file, and the tests that have to notice it."""
 
-from . import any_action, commands, doors, earlier, exports, neural, processes, rules, shell, statements, trees
+from . import (
+    any_action,
+    commands,
+    doors,
+    earlier,
+    exports,
+    neighbours,
+    neural,
+    processes,
+    rules,
+    shell,
+    statements,
+    trees,
+)
 from .fault import Fault
 
 FAULTS = [
     fault
-    for room in (any_action, commands, doors, earlier, exports, neural, processes, rules, shell, statements, trees)
+    for room in (
+        any_action,
+        commands,
+        doors,
+        earlier,
+        exports,
+        neighbours,
+        neural,
+        processes,
+        rules,
+        shell,
+        statements,
+        trees,
+    )
     for fault in room.FAULTS
 ]
 
