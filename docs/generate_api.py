@@ -41,6 +41,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
             ".rules",
             ".sampling_learner",
             ".state",
+            ".withholding",
         ),
     ),
     "consensus_imitation.ensembles": (

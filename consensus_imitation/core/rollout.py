@@ -12,6 +12,7 @@ from consensus_imitation.core._tree import jit
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator
 from consensus_imitation.core.state import LearnerState
+from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
 
 
@@ -51,6 +52,7 @@ class Trajectory(NamedTuple):
         terminated: bool [T].
         truncated: bool [T].
         harm: bool [T], the harmful event took place in this step.
+        withheld: float32 [T], the part of theta that members withheld (`withholding.withheld`).
     """
 
     observation: Any
@@ -64,6 +66,7 @@ class Trajectory(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     harm: jax.Array
+    withheld: jax.Array
 
 
 def start(learner: Learner, env: PureEnvironment, key: jax.Array) -> RolloutState:
@@ -140,6 +143,7 @@ def rollout(
             terminated=outcome.terminated,
             truncated=outcome.truncated,
             harm=outcome.harm,
+            withheld=withheld(decision.usable, decision.selected, decision.query_prob),
         )
         return state.replace(learner=learner_state, env=env_state, observation=observation), trajectory
 

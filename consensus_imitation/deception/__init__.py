@@ -14,6 +14,7 @@ from consensus_imitation.deception.contestants import (
     default_contestants,
 )
 from consensus_imitation.deception.judgement import clopper_pearson, judge_asking, judge_harm
+from consensus_imitation.deception.planting import plant
 from consensus_imitation.deception.scenario import (
     Asking,
     Expectation,
@@ -63,6 +64,7 @@ __all__ = [
     "knows_the_draw",
     "low_probability_leak",
     "near_duplicates",
+    "plant",
     "posterior_farming",
     "query_flooding",
     "run",

@@ -15,12 +15,16 @@ from consensus_imitation.experiments.pendulum.config import PendulumConfig
 from consensus_imitation.experiments.pendulum.run import run as run_pendulum
 from consensus_imitation.experiments.planted.config import PlantedConfig
 from consensus_imitation.experiments.planted.run import run as run_planted
+from consensus_imitation.experiments.redteam.anywhere import redteam_environment
+from consensus_imitation.experiments.redteam.anywhere import table as redteam_table
 from consensus_imitation.experiments.redteam.config import RedteamConfig
 from consensus_imitation.experiments.redteam.run import run as run_redteam
 from consensus_imitation.experiments.results import read_csv, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
+from consensus_imitation.experiments.sweep.anywhere import sweep_environment
 from consensus_imitation.experiments.sweep.config import SweepConfig
+from consensus_imitation.experiments.sweep.figure import table as sweep_table
 from consensus_imitation.experiments.sweep.run import run as run_sweep
 from consensus_imitation.experiments.tasks.loop import GymnasiumRun, run_gymnasium
 
@@ -42,6 +46,8 @@ __all__ = [
     "make_setting",
     "mean_interval",
     "read_csv",
+    "redteam_environment",
+    "redteam_table",
     "run_bounds",
     "run_collapse",
     "run_compare",
@@ -52,5 +58,7 @@ __all__ = [
     "run_redteam",
     "run_sweep",
     "share_interval",
+    "sweep_environment",
+    "sweep_table",
     "write_csv",
 ]

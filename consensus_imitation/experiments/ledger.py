@@ -38,7 +38,8 @@ class Ledger:
         files: other files in ``out`` that belong to these results, see `once`.
 
     Raises:
-        ValueError: if ``out`` holds results of another configuration and ``overwrite`` is False.
+        ValueError: if ``out`` holds results of another configuration, or tables with other columns, and ``overwrite``
+            is False.
 
     Example:
         >>> import tempfile
@@ -68,6 +69,10 @@ class Ledger:
             return
         if all((out / name).exists() for name in names):
             saved = [read_csv(out / name) for name in names]
+            if any(rows and tuple(rows[0]) != tuple(tables[name]) for rows, name in zip(saved, tables, strict=True)):
+                raise ValueError(
+                    f"{out} holds tables of another version of the library: choose another --out or add --overwrite"
+                )
             self.finished = set.intersection(*({part_of(row) for row in rows} for rows in saved))
             # Rows that an earlier table has of an unfinished part are made again.
             self._rows = [[row for row in rows if part_of(row) in self.finished] for rows in saved]

@@ -98,7 +98,8 @@ class Run:
         alarms.left_unanswered(int(np.sum(closed.unanswered)))
         answered = int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
         over = self.closed(after, closed.env, alarms)
-        queries = self.queries.close(waiting, closed)
+        # Predictions may be large, and many answers are remembered.
+        queries = self.queries.close(waiting, replace(closed, log_probs=None))
         return replace(over, queries=queries, answers=self.answers + answered)._weighed(), closed
 
     def withdrawn(self, waiting: OpenStep) -> Self:

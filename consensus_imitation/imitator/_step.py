@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
     def decision(self, setup: Setup, step: int, env: int | None) -> Decision:
         """For the user."""
-        return from_packed(self.on_host, setup.ensemble.num_actions, step, env)
+        return from_packed(self.on_host, setup.ensemble.num_actions, step, env, self.log_probs)
 
     def waiting(self, decision: Decision, raw: Any, active: np.ndarray | None, asked: float, asker: object) -> OpenStep:
         """The step that waits for answers; the arguments are `OpenStep`'s."""

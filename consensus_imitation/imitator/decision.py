@@ -1,6 +1,6 @@
 """What the shell hands out and takes in: decisions, and checks of observations."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from consensus_imitation.core._actions import is_whole, shown
 from consensus_imitation.core._observations import fixed
 from consensus_imitation.core.draw import QUERY
+from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
 from consensus_imitation.imitator.kernels import HEAD, arrays_of, unpack
 
@@ -56,6 +57,7 @@ class Decision:
         query: what an answer has to name; None if nothing was asked.
         alarms: what is wrong at this step, one line each.
         unanswered: whether nobody answered in time, so that the safe action is taken.
+        log_probs: [N, A], the predictions that it was made of; None for a decision that is remembered, or read from a journal.
     """
 
     action: Any
@@ -74,12 +76,30 @@ class Decision:
     query: Query | None = None
     alarms: tuple[str, ...] = ()
     unanswered: Any = False
+    log_probs: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """What the holder could write to, the imitator would read again when the answer comes."""
         for name, value in zip(self.__slots__, _values(self), strict=True):
             if type(value) is np.ndarray and value.flags.writeable:
                 object.__setattr__(self, name, fixed(value))
+
+    @property
+    def withheld(self) -> Any:
+        """The part of ``query_prob`` that members withhold, whether they agree or not (`core.withholding.withheld`).
+
+        The rest is what their disagreement adds. [B] for a batch.
+
+        Raises:
+            ValueError: for a decision that was closed before, and is remembered, or was read from a journal.
+        """
+        if self.log_probs is None:
+            raise ValueError(
+                "a decision that was closed before, or was read from a journal, does not hold the predictions that it "
+                "was made of"
+            )
+        part = withheld(np.asarray(self.log_probs), self.selected, self.query_prob)
+        return float(part) if np.ndim(part) == 0 else part
 
 
 _values = attrgetter(*Decision.__slots__)
@@ -90,8 +110,10 @@ def some(flags: Any) -> bool:
     return flags if isinstance(flags, bool) else bool(flags.any())
 
 
-def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None = None) -> Decision:
-    """A decision from the array that came back: [P] for one environment, [B, P] for a batch."""
+def from_packed(
+    packed: np.ndarray, num_actions: int, step: int, env: int | None = None, log_probs: Any = None
+) -> Decision:
+    """A decision from the array that came back, [P] for one environment, [B, P] for a batch; and the predictions."""
     min_probs, selected, invalid, dissent = arrays_of(packed, num_actions)
     if packed.ndim == 1:
         number, query_prob, dissenter, _, handed_over, ledger, rule_fault = packed[:HEAD].tolist()
@@ -117,6 +139,7 @@ def from_packed(packed: np.ndarray, num_actions: int, step: int, env: int | None
         step=step,
         rule_fault=rule_fault,
         env=env,
+        log_probs=log_probs,
     )
 
 

@@ -193,8 +193,9 @@ REDTEAM = [{**hostile_result().as_row(), "contestant": name} for name in (HOSTIL
 SWEEP = [
     {
         "env": HOSTILE, "rule": "topk", "k": HOSTILE, "alpha": None, "seed": seed, "steps": "<script>", "step": 2000,
-        "queries": 1, "query_rate": 0.1, "harms": 1, "harms_unasked": 1, "harm_rate": 0.1, "mean_return": 1.0,
-        "planted_weight": 0.5, "demonstrator_harm": 0.1,
+        "queries": 1, "query_rate": 0.1, "withheld_rate": 0.05, "disagreement_rate": 0.05, "harms": 1,
+        "harms_unasked": 1, "harm_rate": 0.1, "mean_return": 1.0, "planted_weight": 0.5, "demonstrator_harm": 0.1,
+        "episodes": 1, "successes": 1,
     }
     for seed in range(2)
 ]  # fmt: skip

@@ -264,6 +264,17 @@ def test_an_interrupted_demo_continues_and_an_old_one_does_not_return(
     assert len(ran) == number
 
 
+def test_tables_with_other_columns_are_refused(tmp_path: Path) -> None:
+    """They would fail in the middle, when the first new part is written beside them."""
+    experiment(tmp_path, 0)
+    before = files(tmp_path)
+    wider = {**TABLES, "runs": ("run", "value", "harm")}
+    with pytest.raises(ValueError, match="tables of another version of the library: choose another --out or"):
+        Ledger(tmp_path, {"seed": 0}, False, wider, lambda row: row["run"])
+    assert files(tmp_path) == before
+    assert not Ledger(tmp_path, {"seed": 0}, True, wider, lambda row: row["run"]).finished
+
+
 def test_what_all_parts_share_is_made_once(tmp_path: Path) -> None:
     def ledger(out: Path | None, seed: int = 0) -> Ledger:
         return Ledger(out, {"seed": seed}, seed > 0, {"runs": ("run",)}, lambda row: row["run"], ["shared.json"])

@@ -13,7 +13,8 @@ import pytest
 from consensus_imitation import ConsensusImitator, Learner, TopK
 from consensus_imitation.core.rollout import rollout, start
 from consensus_imitation.experiments import SweepConfig, make_setting, read_csv, run_sweep
-from consensus_imitation.experiments.sweep.run import COLUMNS, SEEDS_PER_CALL, bin_edges, summarise
+from consensus_imitation.experiments.sweep.columns import COLUMNS, bin_edges
+from consensus_imitation.experiments.sweep.run import SEEDS_PER_CALL, summarise
 
 SMALL = SweepConfig(env="cliff", k=(1, 2, 4), alpha=(0.01,), num_members=4, num_seeds=3, num_steps=200)
 

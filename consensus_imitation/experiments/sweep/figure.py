@@ -10,6 +10,7 @@ from consensus_imitation.experiments.cells import percent, plus_minus
 from consensus_imitation.experiments.figures import new_figure, num_seeds, rate_axis
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
+from consensus_imitation.experiments.sweep.columns import setting_label
 from consensus_imitation.experiments.tables import Table
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class _Style(NamedTuple):
 def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "Figure":
     """Draw query rate over time for each setting; query rate, share of runs harmed and return against the setting.
 
+    Where members withhold mass, dotted lines and hatched bars show how much of the rate that explains.
+
     Args:
         rows: of ``sweep.csv``.
         curve: of ``curve.csv``.
@@ -40,12 +43,16 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "F
     asked, harmed, returns = (figure.add_subplot(grid[1, i]) for i in range(3))
     groups = group_by_setting(rows)
     styles = _setting_styles(groups)
+    cautious = any(row["withheld_rate"] > 0 for row in rows)
     for style, (label, own) in zip(styles, group_by_setting(curve).items(), strict=True):
         steps = sorted({row["step"] for row in own})
         stats = [mean_interval([row["query_rate"] for row in own if row["step"] == step]) for step in steps]
         mean, low, high = np.array(stats).T
         over_time.plot(steps, mean, label=figure_text(label), linewidth=1.8, color=style.colour, linestyle=style.line)
         over_time.fill_between(steps, low, high, color=style.colour, alpha=0.18, linewidth=0)
+        if cautious:
+            parts = [np.mean([row["withheld_rate"] for row in own if row["step"] == step]) for step in steps]
+            over_time.plot(steps, parts, linewidth=1.2, color=style.colour, linestyle=":")
     if betray_at is not None:
         over_time.axvline(betray_at, color="black", linestyle=":", linewidth=1)
         over_time.annotate(
@@ -58,45 +65,48 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "F
         title=f"{figure_text(rows[0]['env'])}: how often the demonstrator is asked "
         f"(mean of {num_seeds(rows)} seeds, 95% interval)",
     )  # fmt: skip
+    if cautious:
+        over_time.plot([], [], color="black", linestyle=":", linewidth=1.2, label="withheld by members")
     over_time.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
     _against_setting(asked, groups, styles, "query rate", _mean_of("query_rate"))
-    _against_setting(harmed, groups, styles, "share of runs with harm", share_harmed, shift=-0.12)
-    _against_setting(harmed, groups, styles, "share of runs with harm", _share_harmed_unasked, shift=0.12, hollow=True)
+    if cautious:
+        _stack(asked, groups, styles)
+    _draw_harm(harmed, rows, groups, styles)
     _against_setting(returns, groups, styles, "mean return per episode", _mean_of("mean_return"))
-    harmed.set_ylim(-0.03, 1.03)
-    alone = rows[0]["demonstrator_harm"]
-    harmed.axhline(alone, color="#777777", linestyle="--", linewidth=1, zorder=0, label="demonstrator alone")
-    harmed.plot([], [], "o", color="black", markerfacecolor="white", label="by its own action")
-    harmed.legend(loc="upper right", frameon=False, fontsize=9)
     return figure
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Tabulate query rate, harm and return for each setting, with 95% intervals over seeds."""
-    body = [
-        (
-            label,
-            plus_minus(100, [row["query_rate"] for row in own]),
-            percent(*share_harmed(own)),
-            percent(*share_harmed(own, "harms_unasked")),
-            plus_minus(1, [row["mean_return"] for row in own]),
-        )
-        for label, own in group_by_setting(rows).items()
-    ]
+    """Tabulate query rate, harm and return for each setting, with 95% intervals over seeds.
+
+    The columns "withheld" and "disagree" are the two parts of the probability of asking: what the members withhold,
+    whether they agree or not, and the rest. Columns of which nothing is known are left out.
+    """
     first = rows[0]
+    harm, success = first["demonstrator_harm"] is not None, first.get("successes") is not None
+    shown: dict[str, Callable[[Sequence[Row]], str]] = {
+        "asks, % of steps": lambda own: plus_minus(100, [row["query_rate"] for row in own]),
+        "withheld": lambda own: plus_minus(100, [row["withheld_rate"] for row in own]),
+        "disagree": lambda own: plus_minus(100, [row["disagreement_rate"] for row in own]),
+    }
+    if harm:
+        shown["harmed, % of runs"] = lambda own: percent(*share_harmed(own))
+        shown["by own action"] = lambda own: percent(*share_harmed(own, "harms_unasked"))
+    if success:
+        shown["success, % of episodes"] = _successes
+    shown["return"] = lambda own: plus_minus(1, [row["mean_return"] for row in own])
+    alone = (
+        f"The demonstrator alone does harm in {100 * first['demonstrator_harm']:.1f}% of runs."
+        if harm
+        else "Nothing says what counts as harm."
+    )
     seeds = len({row["seed"] for row in rows})
     return Table(
-        f"{first['env']}: {seeds} seeds x {first['steps']} steps, with 95% intervals. "
-        f"The demonstrator alone does harm in {100 * first['demonstrator_harm']:.1f}% of runs.",
-        ("setting", "asks, % of steps", "harmed, % of runs", "by own action", "return"),
-        body,
+        f"{first['env']}: {seeds} seeds x {first['steps']} steps, with 95% intervals. {alone}",
+        ("setting", *shown),
+        [(name, *(cell(own) for cell in shown.values())) for name, own in group_by_setting(rows).items()],
     )
-
-
-def setting_label(row: Row) -> str:
-    """Return the short name of a row's setting, such as "k=4" or "alpha=0.01"."""
-    return f"k={row['k']}" if row["rule"] == "topk" else f"alpha={row['alpha']:g}"
 
 
 def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -136,6 +146,39 @@ def _against_setting(
     ax.margins(x=0.12)
 
 
+def _stack(ax: "Axes", groups: Mapping[str, Sequence[Row]], styles: Sequence[_Style]) -> None:
+    """Draw the two parts of the probability of asking as bars, one upon the other."""
+    for i, (own, style) in enumerate(zip(groups.values(), styles, strict=True)):
+        withheld, disagree = (np.mean([row[f"{part}_rate"] for row in own]) for part in ("withheld", "disagreement"))
+        ax.bar([i], [withheld], width=0.6, color="white", edgecolor=style.colour, hatch="///", zorder=0)
+        ax.bar([i], [disagree], bottom=[withheld], width=0.6, color=style.colour, alpha=0.35, zorder=0)
+    ax.bar([0], [0], color="white", edgecolor="black", hatch="///", label="withheld")
+    ax.bar([0], [0], color="black", alpha=0.35, label="disagreement")
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False, fontsize=9)
+
+
+def _draw_harm(ax: "Axes", rows: Sequence[Row], groups: Mapping[str, Sequence[Row]], styles: Sequence[_Style]) -> None:
+    """Draw the share of runs with harm; an empty panel if nothing says what that is."""
+    what, alone = "share of runs with harm", rows[0]["demonstrator_harm"]
+    ax.set_ylim(-0.03, 1.03)
+    if alone is None:
+        ax.set(xticks=[], yticks=[], ylabel=what)
+        ax.text(0.5, 0.5, "nothing says what counts as harm", ha="center", transform=ax.transAxes, fontsize=9)
+        return
+    _against_setting(ax, groups, styles, what, share_harmed, shift=-0.12)
+    _against_setting(ax, groups, styles, what, _share_harmed_unasked, shift=0.12, hollow=True)
+    ax.axhline(alone, color="#777777", linestyle="--", linewidth=1, zorder=0, label="demonstrator alone")
+    ax.plot([], [], "o", color="black", markerfacecolor="white", label="by its own action")
+    ax.legend(loc="upper right", frameon=False, fontsize=9)
+
+
+def _successes(rows: Sequence[Row]) -> str:
+    """Return the share of episodes that succeeded, of those that ended."""
+    episodes = sum(row["episodes"] for row in rows)
+    return percent(*share_interval(sum(row["successes"] for row in rows), episodes)) if episodes else "none ended"
+
+
 def _mean_of(column: str) -> Callable[[Sequence[Row]], tuple[float, float, float]]:
     return lambda rows: mean_interval([row[column] for row in rows])
 
@@ -145,10 +188,11 @@ def _share_harmed_unasked(rows: Sequence[Row]) -> tuple[float, float, float]:
 
 
 def _setting_styles(groups: Mapping[str, Sequence[Row]]) -> list[_Style]:
-    """Return the line styles: full lines from dark to light for k, dashed orange lines for alpha."""
+    """Return the line styles: full lines from dark to light for k, dashed orange for alpha, grey for other rules."""
     from matplotlib import colormaps
 
     families = {rule: [rows[0]["rule"] for rows in groups.values()].count(rule) for rule in ("topk", "alpha")}
+    others = iter(colormaps["Greys"](np.linspace(0.9, 0.4, max(1, len(groups)))))
     shades = {
         "topk": iter(colormaps["viridis"](np.linspace(0.0, 0.75, max(1, families["topk"])))),
         "alpha": iter(colormaps["Oranges"](np.linspace(0.9, 0.5, max(1, families["alpha"])))),
@@ -157,5 +201,7 @@ def _setting_styles(groups: Mapping[str, Sequence[Row]]) -> list[_Style]:
         _Style(next(shades["topk"]), "-", "o")
         if rows[0]["rule"] == "topk"
         else _Style(next(shades["alpha"]), "--", "s")
+        if rows[0]["rule"] == "alpha"
+        else _Style(next(others), "-.", "D")
         for rows in groups.values()
     ]

@@ -16,28 +16,9 @@ from consensus_imitation.envs import harm_probability
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.setting import Setting
-from consensus_imitation.experiments.sweep.config import SweepConfig
-
-COLUMNS = (
-    "env",
-    "rule",
-    "k",
-    "alpha",
-    "seed",
-    "steps",
-    "queries",
-    "query_rate",
-    "harms",
-    "harms_unasked",
-    "harm_rate",
-    "mean_return",
-    "planted_weight",
-    "demonstrator_harm",
-)
-CURVE_COLUMNS = ("env", "rule", "k", "alpha", "seed", "step", "query_rate")
-
-#: Points of the curve "query rate over time".
-NUM_BINS = 40
+from consensus_imitation.experiments.sweep import anywhere
+from consensus_imitation.experiments.sweep.columns import COLUMNS, CURVE_COLUMNS, bin_edges
+from consensus_imitation.experiments.sweep.config import ANYWHERE, SweepConfig
 
 #: Seeds run in one call: enough to fill the vector units, few enough for a progress bar that moves.
 SEEDS_PER_CALL = 16
@@ -49,7 +30,10 @@ def run(
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> tuple[list[Row], list[Row]]:
-    """Run every setting on every seed; all values of k share one compiled program.
+    """Run every setting on every seed.
+
+    In one of the library's worlds all values of k share one compiled program. Anywhere else the runs are played one
+    after another, as `run_gymnasium` plays them; `sweep_environment` takes functions in place of names.
 
     With ``out``, ``sweep.csv`` and ``curve.csv`` grow with every few seeds, and an interrupted sweep continues with the
     missing seeds.
@@ -57,13 +41,22 @@ def run(
     Args:
         config: what to run.
         out: directory for the results, made if necessary; None to keep them in memory only.
-        progress: called as ``progress(done, total)``, in parts: 16 seeds of all values of k, or of all values of alpha.
+        progress: called as ``progress(done, total)``, in parts: 16 seeds of all values of k, or of all values of alpha;
+            outside of the library's worlds in steps.
         overwrite: replace results of another configuration in ``out``.
 
     Returns:
-        Tidy rows of runs, with `COLUMNS`, and of query rates over time, with `CURVE_COLUMNS`. ``harms_unasked`` leaves
-        out what the demonstrator did when asked; ``planted_weight`` is the deceptive member's at the end;
-        ``demonstrator_harm`` is the exact probability that the demonstrator alone does harm in that many steps.
+        Tidy rows of runs, with `columns.COLUMNS`, and of query rates over time, with `columns.CURVE_COLUMNS`. What
+        nobody can tell is None.
+
+        - ``withheld_rate`` and ``disagreement_rate`` are means of the two parts of theta (`withholding.withheld`).
+          Together they are the mean of theta, which the query rate estimates.
+        - ``harms`` counts steps with harm; outside of the library's worlds, steps that made an episode unsafe.
+          ``harms_unasked`` leaves out what the demonstrator did when asked.
+        - ``mean_return`` is that of the episodes that ended; in the library's worlds, of all rewards.
+        - ``planted_weight`` is the deceptive member's at the end.
+        - ``demonstrator_harm`` is the probability that the demonstrator alone does harm in that many steps: exact in
+          the library's worlds, elsewhere its share of as many runs of its own.
 
     Raises:
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
@@ -74,6 +67,12 @@ def run(
         >>> [(row["k"], row["queries"] == 0) for row in rows if row["seed"] == 0]
         [(1, True), (2, False)]
     """
+    if not config.in_world:
+        about = {name: getattr(config, name) for name in (*ANYWHERE, "num_members")}
+        return anywhere.sweep(
+            config.place(), config.rules(), num_seeds=config.num_seeds, num_steps=config.num_steps, seed=config.seed,
+            about=about, out=out, progress=progress, overwrite=overwrite,
+        )  # fmt: skip
     setting = config.setting()
     tables = {"curve": CURVE_COLUMNS, "sweep": COLUMNS}
     ledger = Ledger(out, identity("sweep", config), overwrite, tables, _part)
@@ -133,25 +132,25 @@ def _measure(
                     "steps": config.num_steps,
                     "queries": queries,
                     "query_rate": queries / config.num_steps,
+                    "withheld_rate": float(one["withheld"]) / config.num_steps,
+                    "disagreement_rate": float(one["theta"] - one["withheld"]) / config.num_steps,
                     "harms": harms,
                     "harms_unasked": int(one["harms_unasked"]),
                     "harm_rate": harms / config.num_steps,
+                    "episodes": int(one["episodes"]),
+                    "successes": None,
                     "mean_return": float(one["reward"]) / max(1, int(one["episodes"])),
                     "planted_weight": None if planted is None else float(one["weights"][planted]),
                     "demonstrator_harm": expected_harm,
                 }
             )
-            rates = np.diff(one["queries_until"], prepend=0) / np.diff(edges, prepend=0)
+            widths = np.diff(edges, prepend=0)
+            rates, withheld = (np.diff(one[f"{name}_until"], prepend=0) / widths for name in ("queries", "withheld"))
             curve += [
-                {**label, "seed": seed, "step": int(edge), "query_rate": float(rate)}
-                for edge, rate in zip(edges, rates, strict=True)
+                {**label, "seed": seed, "step": int(edge), "query_rate": float(rate), "withheld_rate": float(part)}
+                for edge, rate, part in zip(edges, rates, withheld, strict=True)
             ]
     return rows, curve
-
-
-def bin_edges(num_steps: int) -> np.ndarray:
-    """Return the ends of the bins of the query curve: increasing step numbers, the last is ``num_steps``."""
-    return np.unique(np.linspace(0, num_steps, min(NUM_BINS, num_steps) + 1).astype(int))[1:]
 
 
 def summarise(state: RolloutState, trajectory: Trajectory) -> dict[str, jax.Array]:
@@ -160,6 +159,9 @@ def summarise(state: RolloutState, trajectory: Trajectory) -> dict[str, jax.Arra
     return {
         "queries": jnp.sum(trajectory.queried),
         "queries_until": jnp.cumsum(trajectory.queried)[edges - 1],
+        "theta": jnp.sum(trajectory.query_prob),
+        "withheld": jnp.sum(trajectory.withheld),
+        "withheld_until": jnp.cumsum(trajectory.withheld)[edges - 1],
         "harms": jnp.sum(trajectory.harm),
         "harms_unasked": jnp.sum(trajectory.harm & ~trajectory.queried),
         "reward": jnp.sum(trajectory.reward),

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ REFRESH = 0.25
 
 #: Steps of an episode that is evaluated, where neither task nor environment has a limit.
 EVALUATION_STEPS = 10_000
+
+#: Called after each step with its row of ``steps.csv``, and the decision.
+OnStep = Callable[[Row, Decision], None]
 
 #: The rules for episodes without a task: only the return is known.
 _NO_JUDGE = Rules(solved=lambda _: False)
@@ -69,6 +73,7 @@ def run_gymnasium(
     overwrite: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
+    on_step: OnStep | None = None,
 ) -> GymnasiumRun:
     """Let an imitator act, ask and learn in a Gymnasium environment, single or vector.
 
@@ -101,6 +106,7 @@ def run_gymnasium(
         overwrite: replace the results in ``out``.
         progress: whether to show a bar on standard error, with query rate and last return.
         tensorboard: whether to write event files to ``out/tensorboard``.
+        on_step: called after each step of each environment with its row of ``steps.csv`` and the decision.
 
     Returns:
         The `GymnasiumRun`.
@@ -137,7 +143,7 @@ def run_gymnasium(
     _check_evaluation(evaluate, task if evaluate_every is not None else None, env, imitator)
     with ExitStack() as stack:
         records = open_records(out, imitator, lanes.size, seed, resume, overwrite, stack)
-        run = _Run(imitator, lanes, records, task)
+        run = _Run(imitator, lanes, records, task, on_step)
         run.done.steps, run.done.answers = records.step, imitator.num_queries
         run.writer = open_writer(out, stack) if tensorboard and out is not None else None
         show = stack.enter_context(show_progress())(run.said) if progress else None
@@ -170,8 +176,16 @@ def run_gymnasium(
 class _Run:
     """A run in progress."""
 
-    def __init__(self, imitator: ConsensusImitator, lanes: Lanes, records: Records, task: Task | None) -> None:
+    def __init__(
+        self,
+        imitator: ConsensusImitator,
+        lanes: Lanes,
+        records: Records,
+        task: Task | None,
+        on_step: OnStep | None,
+    ) -> None:
         self.done = GymnasiumRun()
+        self._on_step = on_step
         self.writer: Any = None
         self.last_return: float | None = None
         self._imitator, self._lanes, self._records = imitator, lanes, records
@@ -262,16 +276,29 @@ class _Run:
         )
         self._recent.append(queried)
         self._asked[lane] += queried
-        if self._records.logs:
+        info = None if self._rules.unsafe_info is None else self._lanes.info(outcome, lane)
+        before = self._trackers[lane]
+        self._trackers[lane] = tracker = before.after(reward, terminated, truncated, info)
+        if self._records.logs or self._on_step is not None:
+            withheld = decision.withheld if single else decision.withheld[lane].item()
             values = (
                 *(self.done.steps, lane, self._episodes[lane], action, queried, query_prob),
-                *(reward, terminated, truncated),
+                *(reward, terminated, truncated, withheld, self._harm(before, tracker)),
             )
-            self._records.append("steps", dict(zip(STEP_COLUMNS, values, strict=True)))
-        info = None if self._rules.unsafe_info is None else self._lanes.info(outcome, lane)
-        self._trackers[lane] = tracker = self._trackers[lane].after(reward, terminated, truncated, info)
+            row = dict(zip(STEP_COLUMNS, values, strict=True))
+            self._records.append("steps", row)
+            if self._on_step is not None:
+                self._on_step(row, decision)
         if tracker.outcome is not None:
             self._episode_over(lane, tracker.outcome, terminated, truncated)
+
+    def _harm(self, before: EpisodeTracker, after: EpisodeTracker) -> bool | None:
+        """Return whether the step made its episode one that counts as harm; None without a task."""
+        if not self._judged:
+            return None
+        if self._rules.unsafe_step is None:
+            return after.outcome is not None and after.outcome.harm
+        return after.unsafe and not before.unsafe
 
     def _episode_over(self, lane: int, outcome: EpisodeOutcome, terminated: bool, truncated: bool) -> None:
         row = {

@@ -12,6 +12,7 @@ from consensus_imitation.journal.checkpoint import load_checkpoint
 
 STEP_COLUMNS = (
     *("step", "env", "episode", "action", "queried", "query_prob", "reward", "terminated", "truncated"),
+    *("withheld", "harm"),
 )  # fmt: skip
 EPISODE_COLUMNS = (
     *("episode", "env", "step", "length", "return", "queries", "terminated", "truncated", "success", "harm"),

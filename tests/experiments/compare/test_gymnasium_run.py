@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.errors import JournalCorruptedError
 from consensus_imitation.experiments import read_csv
+from consensus_imitation.experiments.tasks import Rules
 from consensus_imitation.experiments.tasks.loop import run_gymnasium
 from consensus_imitation.experiments.tasks.records import EPISODE_COLUMNS, STEP_COLUMNS
 from consensus_imitation.journal.checkpoint import load_checkpoint, save_checkpoint
@@ -58,6 +59,26 @@ def test_a_single_environment_is_written_down_step_by_step(tmp_path: Path) -> No
         assert own[-1]["terminated"] == row["terminated"] == row["harm"]
         assert row["success"] == (row["return"] == LENGTH)
     assert episodes == [dict(row) for row in done.episodes]
+
+
+def test_a_step_says_that_its_episode_became_unsafe(tmp_path: Path) -> None:
+    """Once for each such episode, where it did; and whoever listens hears the rows of the file."""
+    heard: list[tuple[Any, Any]] = []
+    rules = Rules(solved=lambda episode: True, unsafe_step=lambda reward, terminated: reward == 0)
+    wrong_ways = ensembles.tabular(MEMBERS[:, :, ::-1])
+    one = ConsensusImitator(wrong_ways, lambda room: 1 - expert(room), selection=TopK(2), seed=0)
+    task = rooms(rules=rules)
+    run(Rooms(), one, task=task, out=tmp_path, num_steps=60, on_step=lambda *told: heard.append(told))
+    steps, episodes = read_csv(tmp_path / "steps.csv"), read_csv(tmp_path / "episodes.csv")
+    assert [row for row, _ in heard] == steps
+    assert [row["withheld"] for row in steps] == [decision.withheld for _, decision in heard]
+    assert sum(row["reward"] == 0 for row in steps) > sum(row["harm"] for row in steps)
+    for row in episodes:
+        own = [step for step in steps if step["episode"] == row["episode"]]
+        wrong = [step["reward"] == 0 for step in own]
+        first = wrong.index(True) if any(wrong) else None
+        assert [step["harm"] for step in own] == [i == first for i in range(len(own))]
+        assert row["harm"] == any(step["harm"] for step in own)
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode), ids=lambda mode: mode.name)
@@ -131,7 +152,9 @@ def test_a_checkpoint_holds_all_that_was_learned(tmp_path: Path) -> None:
     one = imitator()
     run(Rooms(), one, out=tmp_path, num_steps=50, checkpoint_every=25)
     steps = (tmp_path / "steps.csv").read_text(encoding="utf-8")
-    (tmp_path / "steps.csv").write_text(steps + "50,0,99,1,False,0.1,1.0,False,False\n51,0,99", encoding="utf-8")
+    (tmp_path / "steps.csv").write_text(
+        steps + "50,0,99,1,False,0.1,1.0,False,False,0.0,False\n51,0,99", encoding="utf-8"
+    )
 
     other = imitator(seed=7)
     done = run(Rooms(), other, out=tmp_path, num_steps=80, checkpoint_every=25, resume=True)

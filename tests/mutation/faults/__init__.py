@@ -2,6 +2,7 @@
 
 from . import (
     any_action,
+    anywhere,
     commands,
     doors,
     earlier,
@@ -20,6 +21,7 @@ FAULTS = [
     fault
     for room in (
         any_action,
+        anywhere,
         commands,
         doors,
         earlier,
