@@ -70,6 +70,7 @@ default_role = "code"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+toc_object_entries_show_parents = "hide"
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 
@@ -83,6 +84,7 @@ html_show_copyright = False
 html_theme_options = {
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the search is in the side bar
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
