@@ -57,7 +57,8 @@ class Decision:
         query: what an answer has to name; None if nothing was asked.
         alarms: what is wrong at this step, one line each.
         unanswered: whether nobody answered in time, so that the safe action is taken.
-        log_probs: [N, A], the predictions that it was made of; None for a decision that is remembered, or read from a journal.
+        log_probs: [N, A], the predictions that it was made of; None where it was closed before and is remembered, or
+            was read from a journal.
     """
 
     action: Any
