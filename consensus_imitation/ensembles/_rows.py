@@ -36,7 +36,7 @@ class Kind:
 
     @classmethod
     def of(cls, row: Any) -> Self:
-        """The kind of a row like this one."""
+        """Return the kind of a row like this one."""
         leaves, structure = jax.tree.flatten(row)
         return cls(structure, tuple((np.shape(leaf), np.dtype(leaf.dtype)) for leaf in leaves))
 
@@ -51,12 +51,12 @@ class Kind:
         return min(_MOST, max(_FEWEST, _BLOCK_BYTES // max(1, self.row_bytes)))
 
     def memory(self, num_rows: int, *, zeros: bool = False) -> list[np.ndarray]:
-        """Arrays for so many rows, a leading axis each."""
+        """Return arrays for so many rows, a leading axis each."""
         make = np.zeros if zeros else np.empty
         return [make((num_rows, *shape), dtype) for shape, dtype in self.arrays]
 
     def leaves_of(self, tree: Any, num_rows: int | None = None) -> list[np.ndarray]:
-        """The arrays of a row, or of several with a leading axis.
+        """Return the arrays of a row, or of several with a leading axis.
 
         Raises:
             ConfigurationError: if they are of another kind.
@@ -122,12 +122,12 @@ class Rows:
 
     @classmethod
     def like(cls, row: Any, capacity: int) -> Self:
-        """No rows yet; they will be like this one."""
+        """Return no rows yet; they will be like this one."""
         return cls(Kind.of(row), capacity)
 
     @classmethod
     def from_ring(cls, kind: Kind, ring: Any, stored: int, capacity: int) -> Self:
-        """The rows that a ring holds.
+        """Return the rows that a ring holds.
 
         Args:
             kind: of a row.
@@ -164,7 +164,7 @@ class Rows:
         return len(self.blocks) * self.kind.in_block * self.kind.row_bytes
 
     def appended(self, row: Any) -> Self:
-        """With one more row, which is copied.
+        """Return these with one more row, which is copied.
 
         Raises:
             ConfigurationError: if it is of another kind.
@@ -181,7 +181,7 @@ class Rows:
         return replace(self, stored=self.stored + 1, blocks=blocks)._without_old()
 
     def extended(self, ring: Any, stored: int) -> Self:
-        """With the rows that a ring holds beyond these; the arguments are those of `from_ring`."""
+        """Return these with the rows that a ring holds beyond them; the arguments are those of `from_ring`."""
         if stored - self.stored >= self.capacity:
             return self.from_ring(self.kind, ring, stored, self.capacity)
         leaves, structure = jax.tree.flatten(ring)
@@ -191,7 +191,7 @@ class Rows:
         return rows
 
     def at(self, places: np.ndarray) -> Any:
-        """The rows at these places, int [M]: arrays with a leading axis M that nobody else holds.
+        """Return the rows at these places, int [M]: arrays with a leading axis M that nobody else holds.
 
         Raises:
             IndexError: if there is no such place.
@@ -201,7 +201,7 @@ class Rows:
         return self.kind.structure.unflatten(memory)
 
     def ring(self, length: int) -> Any:
-        """A ring as `from_ring` reads it, of ``length`` rows, at least `size`; zeros where there is no row yet."""
+        """Return a ring as `from_ring` reads it, of ``length`` rows, `size` or more; zeros where there is none."""
         memory = self.kind.memory(length, zeros=True)
         self._copy(np.arange(self.size), [leaf[: self.size] for leaf in memory])
         return self.kind.structure.unflatten(memory)
