@@ -136,7 +136,7 @@ class ConsensusImitator(Readings):
         if journal is not None:
             check_types(shapes(setup), state)
         panel = make_panel(setup, demonstrator, patience)
-        run = Run.begin(setup, kernels.adopt(setup.learner, state))
+        run = Run.begin(setup, state).adopted()
         return cls._of(begin(NUMBERED, run, panel, journal))
 
     @classmethod
