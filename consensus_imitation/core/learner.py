@@ -254,8 +254,8 @@ class Learner(PyTree, guests=True):
         """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
 
         def learn(shared: LearnerState, part: Any) -> tuple[LearnerState, ObserveInfo]:
-            stream, *rest = part
-            after, info = self._learn(shared.replace(stream=stream), *rest, teaches)
+            stream, observation, decision, answer = part
+            after, info = self._learn(shared.replace(stream=stream), observation, decision, answer, teaches)
             return after.replace(stream=None), info
 
         parts = (state.stream, observations, decisions, jnp.asarray(answers))

@@ -67,7 +67,7 @@ def from_disk(state: LearnerState) -> LearnerState:
     return _each_replay(state, growing)
 
 
-def shaped(state: LearnerState) -> Any:
+def shaped(state: Any) -> Any:
     """Shapes and types of a state's arrays, none of which is made."""
 
     def of(node: Any) -> Any:

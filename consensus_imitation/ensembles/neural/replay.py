@@ -95,7 +95,7 @@ class Replay(struct.PyTreeNode):
         rows = self.rows
         if rows is None or name not in _ARRAYS:
             raise AttributeError(f"a {type(self).__name__} has no {name}", name=name, obj=self)
-        arrays = dict(zip(_ARRAYS, _arrays(rows), strict=True))
+        arrays: dict[str, Any] = dict(zip(_ARRAYS, _arrays(rows), strict=True))
         if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
             self.__dict__.update(arrays)
         return arrays[name]

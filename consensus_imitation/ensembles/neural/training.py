@@ -237,7 +237,7 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, A
 
     A member that the round would leave without numbers (NaN, infinity) stays as it was.
     """
-    replay = learned.replay
+    replay: Any = learned.replay
 
     def minibatch(places: jax.Array) -> Row:
         inputs = jax.tree.map(lambda leaf: leaf[places], replay.inputs)
