@@ -46,7 +46,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "consensus_imitation.ensembles": (
         "Members (`ensembles`)",
-        ("", ".neural.encoding", ".neural.networks", ".neural.settings", ".neural.training"),
+        ("", ".neural.encoding", ".neural.networks", ".neural.replay", ".neural.settings", ".neural.training"),
     ),
     "consensus_imitation.ensembles.any_action": ("Members for any action space", ("",)),
     "consensus_imitation.demonstrators": (

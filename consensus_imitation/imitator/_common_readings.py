@@ -36,7 +36,7 @@ class CommonReadings(Generic[R]):
             ConfigurationError: if the file is there already.
             OSError: if it cannot be written; what was there before is whole.
         """
-        save_state(path, self._live.run.state, self._live.recorder.shell, overwrite)
+        save_state(path, self._live.run.on_disk, self._live.recorder.shell, overwrite)
 
     @property
     def run(self) -> str:

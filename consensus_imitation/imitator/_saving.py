@@ -26,7 +26,7 @@ def save_state(path: str | Path, state: LearnerState | SamplingState, shell: str
 
     Args:
         path: of the file; its directory has to be there.
-        state: of an imitator.
+        state: of an imitator, as a checkpoint holds it.
         shell: what loads it again.
         overwrite: whether a file that is there may be replaced.
 

@@ -26,6 +26,7 @@ from consensus_imitation.imitator._readings import Readings
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._saving import load_state
 from consensus_imitation.imitator._setup import Setup, check_fits, check_types, num_envs_of, shapes
+from consensus_imitation.imitator._teaching import in_rows
 from consensus_imitation.imitator._turns import Turn
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import Policy
@@ -137,7 +138,7 @@ class ConsensusImitator(Readings):
         if journal is not None:
             check_types(shapes(setup), state)
         panel = make_panel(setup, demonstrator, patience)
-        run = Run.begin(setup, kernels.adopt(setup.learner, state))
+        run = Run.begin(setup, state).adopted()
         return cls._of(begin(NUMBERED, run, panel, journal))
 
     @classmethod
@@ -182,7 +183,7 @@ class ConsensusImitator(Readings):
             "reweighting": reweighting,
         }  # fmt: skip
         chosen = Rules.chosen(ensemble, budget=inflation_budget, **rules)
-        state = load_state(path, NUMBERED, ensemble.num_members, partial(Setup.of, ensemble, chosen))
+        state = in_rows(load_state(path, NUMBERED, ensemble.num_members, partial(Setup.of, ensemble, chosen)))
         given: dict[str, Any] = {"inflation_budget": inflation_budget, "patience": patience, "journal": journal}
         return cls.from_state(state, ensemble, demonstrator, **rules, **given)
 

@@ -115,16 +115,18 @@ decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
 def observe(
     learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
 ) -> LearnerState:
-    """`Learner.observe` on a packed decision."""
-    return learner.observe(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+    """`Learner.observe` on a packed decision, without what members learn (`_teaching`): ``learned`` is ()."""
+    decision = _unpack_decision(packed, log_probs)
+    return learner.observe(state, observation, decision, answer, teaches=False)[0].replace(learned=())
 
 
 @jax.jit
 def observe_batch(
     learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
 ) -> LearnerState:
-    """`Learner.observe_batch` on a packed decision."""
-    return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+    """`Learner.observe_batch` on a packed decision; as for `observe`."""
+    decision = _unpack_decision(packed, log_probs)
+    return learner.observe_batch(state, observation, decision, answer, teaches=False)[0].replace(learned=())
 
 
 @jax.jit

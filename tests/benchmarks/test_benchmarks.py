@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consensus_imitation import Learner, TopK, benchmarks, ensembles, envs
-from consensus_imitation.benchmarks import decisions, loops, networks
+from consensus_imitation.benchmarks import decisions, loops, networks, replay
 from consensus_imitation.benchmarks.cases import CASES, count_rollout_compilations
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
 from consensus_imitation.core.draw import as_float, from_float
@@ -186,3 +186,10 @@ def test_run_reports_progress_and_rejects_unknown_names() -> None:
     with pytest.raises(ValueError, match="no such case: speed"):
         benchmarks.run(["speed"])
     assert "loop" in CASES
+
+
+def test_what_is_timed_of_the_replay_is_an_answer_without_training() -> None:
+    """The two capacities differ in nothing else."""
+    for capacity in (64, 16_384):
+        answer = replay.make_answer(capacity, side=12)
+        assert [answer() for _ in range(6)] == [1, 2, 3, 4, 5, 6]
