@@ -87,6 +87,7 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), f"{page.name} links to {link}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
 def test_notebook_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mpl = pytest.importorskip("matplotlib")
