@@ -225,8 +225,8 @@ def _pack(decision: PureDecision, ledger: jax.Array) -> jax.Array:
 
 def unpack(packed: Any, num_actions: int) -> Unpacked:
     """Undo the packing, of a JAX or a NumPy array."""
-    scalars = [packed[..., i] for i in range(HEAD)]
-    return Unpacked(*scalars, *arrays_of(packed, num_actions))
+    scalars = (packed[..., i] for i in range(HEAD))
+    return Unpacked._make((*scalars, *arrays_of(packed, num_actions)))
 
 
 def arrays_of(packed: Any, num_actions: int) -> tuple[Any, Any, Any, Any]:
