@@ -20,19 +20,23 @@ QUICK = tests/packaging tests/core/test_posterior.py tests/core/test_selection.p
 
 # Quick tests of every room: see test-quick.
 FAST = tests/core/test_posterior.py tests/core/test_selection.py tests/core/test_rule_contract.py \
-  tests/core/test_learner.py tests/core/test_statement.py tests/core/test_fail_closed.py tests/ensembles/neural/test_encoding.py \
+  tests/core/test_statement.py tests/core/test_fail_closed.py tests/ensembles/neural/test_encoding.py \
   tests/journal/test_store.py tests/journal/test_packing.py tests/journal/test_kept_run.py tests/imitator/test_queries.py \
   tests/imitator/test_actions_at_every_entrance.py tests/envs/test_envs_tabular.py tests/deception/test_transforms.py \
   tests/experiments/test_ledger.py tests/experiments/test_escaping.py tests/docs/test_api_reference.py \
   tests/mutation/test_faults_apply.py
 
-.PHONY: demo test test-quick lowest long lint format types bench clean
+.PHONY: demo test test-quick slow lowest long lint format types docs bench clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/consensus-imitation demo --out $(OUT) --overwrite
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2
+
+# Tests that look at something more closely, and take longer, than what `make test` runs.
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # Old releases of other packages warn of what newer ones changed since.
 lowest:
@@ -61,6 +65,12 @@ build/types: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/types .
 	cp pyproject.toml build/types/
 
+# The site: notebooks run, a warning is an error, and what was built is checked. Open docs/_build/html/index.html.
+docs: $(VENV)/.installed-docs
+	rm -rf docs/_build
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs . docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
+
 # An answer for a contributor within 90 seconds: rules, laws, the learner, records, worlds, the docs of names.
 test-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 -q $(FAST)
@@ -69,7 +79,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/consensus-imitation bench
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .jax_cache build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST) .jax_cache build dist docs/_build docs/reference *.egg-info
 
 $(BIN)/python:
 ifdef UV
@@ -92,6 +102,14 @@ ifdef UV
 	VIRTUAL_ENV=$(abspath $(VENV)) uv pip install --quiet --compile-bytecode -e ".[all]" --group test --group lint
 else
 	$(BIN)/python -m pip install --quiet -e ".[all]" --group test --group lint
+endif
+	touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+ifdef UV
+	VIRTUAL_ENV=$(abspath $(VENV)) uv pip install --quiet --compile-bytecode -e ".[all]" --group docs
+else
+	$(BIN)/python -m pip install --quiet -e ".[all]" --group docs
 endif
 	touch $@ $(VENV)/.installed-demo
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ensembles, envs
-from consensus_imitation.benchmarks import decisions, journal, loops, networks, training
+from consensus_imitation.benchmarks import decisions, journal, loops, networks, replay, training
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
 from consensus_imitation.core.draw import from_float
 from consensus_imitation.core.learner import Learner
@@ -302,6 +302,28 @@ def training_convolutions(repeats: int) -> Iterator[Measurement]:
     )
 
 
+def kept_answers(repeats: int) -> Iterator[Measurement]:
+    """Time an answer where there is room for 16,384 pictures, against room for 64; and the memory of large pictures."""
+    answers = {capacity: replay.make_answer(capacity) for capacity in (16_384, 64)}
+    seconds = time_by_turns({str(capacity): answer for capacity, answer in answers.items()}, repeats, calls=20)
+    yield Measurement(
+        case="replay, 5 convolutional members, 96x96x3",
+        quantity="time of an answer, room for 16,384 of them",
+        ours=seconds["16384"],
+        reference="room for 64",
+        reference_value=seconds["64"],
+        target=1.2,
+    )
+    for answers, every, text in ((60, 0, "60 answers"), (4, 4, "4 answers and a round of training")):
+        yield Measurement(
+            case="replay, the same, 210x160x3",
+            quantity=f"peak memory of a process, {text}",
+            ours=replay.peak_memory(answers, every),
+            unit="MB",
+            target=1000.0,
+        )
+
+
 def babyai_loop(repeats: int) -> Iterator[Measurement]:
     """Time a learning run on a BabyAI level, without the environment and the arithmetic of training."""
     del repeats
@@ -359,6 +381,7 @@ CASES: dict[str, Callable[[int], Iterator[Measurement]]] = {
     "sweep": compilations,
     "training-members": training_members,
     "training-convolutions": training_convolutions,
+    "replay": kept_answers,
     "babyai-loop": babyai_loop,
     "cold-start": cold_start,
 }

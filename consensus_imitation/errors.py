@@ -13,6 +13,10 @@ class ConfigurationError(ConsensusImitationError, ValueError):
     """Members, rules or options are impossible, or do not fit each other."""
 
 
+class RuleContractError(ConfigurationError):
+    """A selection or aggregation rule does not do what every rule owes, or does not keep what it promises."""
+
+
 class ObservationError(ConsensusImitationError, ValueError):
     """The environment's observation is not one that the members can be shown."""
 

@@ -37,6 +37,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
             ".rejection",
             ".reweighting",
             ".rollout",
+            ".rule_contract",
             ".rules",
             ".sampling_learner",
             ".state",
@@ -45,7 +46,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "consensus_imitation.ensembles": (
         "Members (`ensembles`)",
-        ("", ".neural.encoding", ".neural.networks", ".neural.settings", ".neural.training"),
+        ("", ".neural.encoding", ".neural.networks", ".neural.replay", ".neural.settings", ".neural.training"),
     ),
     "consensus_imitation.ensembles.any_action": ("Members for any action space", ("",)),
     "consensus_imitation.demonstrators": (
@@ -55,7 +56,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation.imitator": ("Imitators", ("",)),
     "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),
     "consensus_imitation.deception": ("Deceptive members and the suite", ("", ".networks", ".pytest_plugin")),
-    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks")),
+    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks", ".tasks.wrapper")),
     "consensus_imitation.envs": (
         "Environments",
         ("", ".gymnasium_adapter", *(f".worlds.{world.name}" for world in pkgutil.iter_modules(worlds.__path__))),
@@ -91,18 +92,17 @@ def page() -> str:
         "`python docs/generate_api.py`.",
     ]
     for namespace, (heading, modules) in NAMESPACES.items():
-        lines += ["", f"## {heading}", "", f"`{namespace}`. {_first_line(importlib.import_module(namespace))}"]
+        lines += ["", f"## {heading}", "", f"`{namespace}`. {first_line(importlib.import_module(namespace))}"]
         for suffix in modules:
             module = importlib.import_module(f"{namespace}{suffix}")
             lines += [
                 "",
-                *([f"`{suffix}`: {_first_line(module)}", ""] if suffix else []),
+                *([f"`{suffix}`: {first_line(module)}", ""] if suffix else []),
                 "| name | what it is |",
                 "|---|---|",
             ]
             lines += [
-                f"| `{_signature(module, name)}` | {_describe(module, name)} |"
-                for name in public_names(module.__name__)
+                f"| `{_signature(module, name)}` | {describe(module, name)} |" for name in public_names(module.__name__)
             ]
     return "\n".join(lines) + "\n"
 
@@ -114,10 +114,11 @@ def _signature(module: object, name: str) -> str:
     return f"{name}({', '.join(inspect.signature(value).parameters)})"
 
 
-def _describe(module: object, name: str) -> str:
+def describe(module: object, name: str) -> str:
+    """Return what a name of a module is, as one line of Markdown: its first line, or a constant's value."""
     value = getattr(module, name)
     if inspect.ismodule(value) or inspect.isclass(value) or callable(value):
-        return _first_line(value)
+        return first_line(value)
     return f"constant, `{_plain(value)}`"
 
 
@@ -128,7 +129,8 @@ def _plain(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _first_line(value: object) -> str:
+def first_line(value: object) -> str:
+    """Return the first paragraph of a docstring, as one line of Markdown."""
     text = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
     return re.sub(r"``(.+?)``", r"`\1`", text).replace("|", "\\|")
 

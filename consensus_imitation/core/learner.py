@@ -150,7 +150,7 @@ class Learner(PyTree, guests=True):
         return judge(self.rules, state, log_probs, number)
 
     def observe(
-        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, *, teaches: bool = True
     ) -> tuple[LearnerState, ObserveInfo]:
         """Close the step of one stream.
 
@@ -159,8 +159,9 @@ class Learner(PyTree, guests=True):
             observation: what it was made on.
             decision: from `decide`.
             answer: int [], the demonstrator's action if ``decision.queried``; ignored otherwise.
+            teaches: whether members that learn do; False for a caller that sees to it, as the shell does.
         """
-        after, info = self._learn(state, observation, decision, answer)
+        after, info = self._learn(state, observation, decision, answer, teaches)
         return after.replace(stream=self.advance(state, observation, decision, info.action)), info
 
     def advance(self, state: LearnerState, observation: Any, decision: PureDecision, action: Any) -> Stream:
@@ -248,13 +249,13 @@ class Learner(PyTree, guests=True):
         return jax.vmap(self.decide, in_axes=(BATCH, 0))(state, observations)
 
     def observe_batch(
-        self, state: LearnerState, observations: Any, decisions: PureDecision, answers: Any
+        self, state: LearnerState, observations: Any, decisions: PureDecision, answers: Any, *, teaches: bool = True
     ) -> tuple[LearnerState, ObserveInfo]:
         """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
 
         def learn(shared: LearnerState, part: Any) -> tuple[LearnerState, ObserveInfo]:
-            stream, *rest = part
-            after, info = self._learn(shared.replace(stream=stream), *rest)
+            stream, observation, decision, answer = part
+            after, info = self._learn(shared.replace(stream=stream), observation, decision, answer, teaches)
             return after.replace(stream=None), info
 
         parts = (state.stream, observations, decisions, jnp.asarray(answers))
@@ -264,13 +265,13 @@ class Learner(PyTree, guests=True):
         return shared.replace(stream=streams), info
 
     def _learn(
-        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, teaches: bool
     ) -> tuple[LearnerState, ObserveInfo]:
         """What the answer teaches: everything in the state but the stream."""
         posterior, unexplained, info = score(state, decision, answer, self.reweighting, self.ensemble.prior)
         after = state.replace(posterior=posterior, unexplained=unexplained)
         counts = decision.queried & info.explained
-        if self.ensemble.learns:
+        if teaches and self.ensemble.learns:
             legal = (info.action >= 0) & (info.action < self.ensemble.num_actions)
             operands = (state.learned, state.stream.carry, observation, info.action, decision.usable)
             # A branch, not a selection: what is not learned is then not computed, except under vmap.

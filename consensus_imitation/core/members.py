@@ -4,7 +4,7 @@ Members predict before they learn. The learner calls ``log_probs`` before it kno
 on exactly those numbers and scores them.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -124,6 +124,33 @@ class Ensemble(Protocol):
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
         """Return the memory after a step: the action that was taken, and whether the demonstrator chose it."""
+        ...
+
+
+@runtime_checkable
+class LearnsOnHost(Protocol):
+    """What an ensemble that learns may have besides, if what it keeps of the answers is large.
+
+    A compiled program returns a copy of all that passes through it. `Learner` calls ``learn`` inside of programs, and a
+    shell would copy a replay with each answer. So a shell calls this instead, between programs, where the ensemble can
+    call some of its own on what they need. Ensembles without it are taught by ``learn``, in a program of its own.
+    """
+
+    def learn_on_host(
+        self, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+    ) -> Learned:
+        """Return what `Ensemble.learn` returns, to the bit, and leave ``learned`` as it is.
+
+        Nothing is traced here, and what is not array may be any immutable value that `jax.tree` can see as arrays: the
+        library's own members keep the answers in rows on the host (`ensembles.neural.replay.Replay`).
+
+        Args:
+            learned: what they knew when they predicted.
+            carry: the stream's memory then.
+            observation: what was asked about.
+            answer: int [], the demonstrator's action, in ``0 .. A-1``.
+            log_probs: [N, A], what these members had predicted for it.
+        """
         ...
 
 

@@ -9,11 +9,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._actions import check_action, check_recorded
 from consensus_imitation.core._observations import given
 from consensus_imitation.demonstrators import as_demonstrator
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
 from consensus_imitation.journal._archives import MAX_BYTES, check_name, read_arrays
+from consensus_imitation.journal.export_minari import ALGORITHM, check_installed
+from consensus_imitation.journal.record import WHO
 
 _FORMAT = "consensus_imitation.demonstrators.recordings/1"
 _OBSERVATIONS = "observations"
@@ -26,6 +28,7 @@ class Demonstrations:
 
     Attributes:
         observations: an array [T, ...], or a (nested) dictionary of such arrays; missions are an array of strings.
+            (Those of `from_minari` may be tuples, too, which cannot be saved.)
         actions: int32 [T], the action on each.
         starts: bool [T], whether the step is the first of an episode; the first step always is.
     """
@@ -148,6 +151,100 @@ def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None)
     return Demonstrations(_stacked(observations), np.array(actions, np.int32), np.array(starts, np.bool_))
 
 
+def from_minari(dataset: Any) -> Demonstrations:
+    """Take the episodes of a Minari dataset, as `ConsensusImitator.pretrain` studies them.
+
+    Of a dataset that ``consensus-imitation journal export --format minari`` wrote, only the steps count that the
+    demonstrator answered: the imitator's own actions are no demonstrations. Where others lie between two of them, the
+    second begins an episode, so that no member takes the one for the step before the other.
+
+    Choose no episodes by how they went (``dataset.filter_episodes``): see `ConsensusImitator.pretrain`.
+
+    Args:
+        dataset: the name of a dataset in Minari's directory (nothing is downloaded); or the directory that an export
+            wrote, as a `Path`; or a ``minari.MinariDataset``.
+
+    Raises:
+        ImportError: without Minari, naming the extra.
+        FileNotFoundError: if there is no such dataset.
+        ConfigurationError: if its actions are not numbered from 0.
+        ValueError: if it holds no step of a demonstrator, or an episode's parts do not fit each other.
+        InvalidAnswerError: if an action is none.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from consensus_imitation import ConsensusImitator, Journal, ensembles
+        >>> from consensus_imitation.demonstrators import recordings as demonstrations
+        >>> from consensus_imitation.journal.export import export
+        >>> members = ensembles.tabular(np.array([[[0.9, 0.1]], [[0.2, 0.8]]]))
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with ConsensusImitator(members, lambda seen: 1, journal=Journal(folder / "run", observations=True)) as one:
+        ...     actions = [one.act(0).action for _ in range(20)]
+        >>> walk = demonstrations.from_minari(export(folder / "run", folder / "walk-v0", "minari"))
+        >>> len(walk) == one.num_queries, set(walk.actions.tolist())
+        (True, {1})
+    """
+    found = _dataset(dataset)
+    num_actions = num_actions_of(found.action_space)
+    exported = getattr(getattr(found, "storage", None), "metadata", {}).get("algorithm_name") == ALGORITHM
+    observations: list[Any] = []
+    actions: list[npt.NDArray[np.int32]] = []
+    starts: list[npt.NDArray[np.bool_]] = []
+    for episode in found.iterate_episodes():
+        length = len(episode.actions)
+        if _rows(episode.observations) != {length + 1}:
+            raise ValueError(f"episode {episode.id} has {length} actions, and not {length + 1} of every observation")
+        answered = episode.infos["who"][:length] == WHO.index("demonstrator") if exported else np.ones(length, bool)
+        kept = np.flatnonzero(answered)
+        if len(kept):
+            observations.append(_taken(episode.observations, kept))
+            actions.append(check_recorded(np.asarray(episode.actions)[kept], num_actions))
+            starts.append(np.diff(kept, prepend=-2) > 1)
+    if not actions:
+        raise ValueError(f"{dataset} holds no step of a demonstrator: there is nothing to study")
+    return Demonstrations(_joined(observations), np.concatenate(actions), np.concatenate(starts))
+
+
+def _dataset(dataset: Any) -> Any:
+    if callable(getattr(dataset, "iterate_episodes", None)):
+        return dataset
+    check_installed()
+    import minari
+
+    if isinstance(dataset, Path):
+        data = dataset.absolute() / "data"
+        if not data.is_dir():
+            raise FileNotFoundError(f"{dataset} is not the directory of a Minari dataset: it holds no data/")
+        return minari.MinariDataset(data)
+    return minari.load_dataset(dataset)
+
+
+def _rows(observations: Any) -> set[int]:
+    """Return the numbers of rows of all parts."""
+    if isinstance(observations, Mapping | tuple):
+        parts = observations.values() if isinstance(observations, Mapping) else observations
+        return set[int]().union(*map(_rows, parts))
+    return {len(observations)}
+
+
+def _taken(observations: Any, rows: npt.NDArray[np.intp]) -> Any:
+    if isinstance(observations, Mapping):
+        return {name: _taken(part, rows) for name, part in observations.items()}
+    if isinstance(observations, tuple):
+        return tuple(_taken(part, rows) for part in observations)
+    # Texts come as a list.
+    return np.asarray(observations)[rows]
+
+
+def _joined(parts: list[Any]) -> Any:
+    if isinstance(parts[0], dict):
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(_joined([part[i] for part in parts]) for i in range(len(parts[0])))
+    return np.concatenate(parts)
+
+
 def _copied(observation: Any) -> Any:
     """Copy an observation: an environment may write its next one into the same array."""
     if isinstance(observation, Mapping):
@@ -165,6 +262,8 @@ def _stacked(rows: list[Any]) -> Any:
 
 
 def _flatten(observations: Any, name: str) -> dict[str, npt.NDArray[Any]]:
+    if isinstance(observations, tuple):
+        raise ValueError(f"{name} is a tuple, which a file of demonstrations does not hold: use a dictionary")
     if not isinstance(observations, Mapping):
         return {name: np.asarray(observations)}
     if not observations and name != _OBSERVATIONS:

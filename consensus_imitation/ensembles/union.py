@@ -1,5 +1,6 @@
 """Several ensembles as one, so that a scripted or deceptive member can be planted in any other."""
 
+from collections.abc import Callable
 from itertools import accumulate
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from numpy.typing import ArrayLike
 
 from consensus_imitation.core._observations import lent
+from consensus_imitation.core._on_host import learned_on_host
 from consensus_imitation.core._tree import jit
 from consensus_imitation.core.members import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
 from consensus_imitation.core.posterior import normalise_prior
@@ -53,10 +55,24 @@ class _Joined:
         self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
     ) -> Learned:
         """Return what each part knows after an answer."""
+        return self._taught(self._teach, learned, carry, observation, answer, log_probs)
+
+    def learn_on_host(
+        self, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+    ) -> Learned:
+        """`learn`, between compiled programs: each part by its own `LearnsOnHost`, if it has it."""
+        return self._taught(learned_on_host, learned, carry, observation, answer, log_probs)
+
+    def _taught(
+        self, teach: Callable[..., Learned], learned: Learned, carry: Carry, observation: Any, answer: Any,
+        log_probs: Any,
+    ) -> Learned:  # fmt: skip
         sizes = [part.num_members for part in self.parts]
         firsts = accumulate(sizes[:-1], initial=0)
         return tuple(
-            self._teach(part, own, memory, self._shown(part, observation), answer, log_probs[first : first + size])
+            teach(part, own, memory, self._shown(part, observation), answer, log_probs[first : first + size])
+            if part.learns
+            else own
             for part, own, memory, first, size in zip(self.parts, learned, carry, firsts, sizes, strict=True)
         )
 

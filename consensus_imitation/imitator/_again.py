@@ -16,6 +16,7 @@ from consensus_imitation.imitator._records import about, digest_in, digest_of, f
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged, judge
+from consensus_imitation.imitator._teaching import from_disk
 from consensus_imitation.imitator.decision import Decision
 from consensus_imitation.imitator.kernels import Closed
 from consensus_imitation.imitator.policy import encoded
@@ -23,8 +24,8 @@ from consensus_imitation.journal.record import Entry
 
 
 def like(setup: Setup) -> LearnerState:
-    """A state of this kind."""
-    return initial_state(setup.learner, setup.ensemble, jax.random.key(0), setup.num_envs)
+    """A state of this kind, as a checkpoint holds it."""
+    return from_disk(initial_state(setup.learner, setup.ensemble, jax.random.key(0), setup.num_envs))
 
 
 def begun(setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision]) -> Run:

@@ -1,10 +1,12 @@
 """What can be read off a run of either shell; nothing here changes anything."""
 
+from pathlib import Path
 from typing import Generic
 
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._live import Live
 from consensus_imitation.imitator._recorder import R
+from consensus_imitation.imitator._saving import save_state
 
 
 class CommonReadings(Generic[R]):
@@ -16,6 +18,25 @@ class CommonReadings(Generic[R]):
 
     def __init__(self, live: Live[R]) -> None:
         self._live = live
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write all that was learned to one file, from which ``load`` goes on; it is on the disk when this returns.
+
+        The file holds the `state`: posterior, what members have learned and remember, studied recordings, the rules'
+        fingerprint, and what voids a promise. It holds arrays and never code. Only its owner may read it (mode 0600):
+        the key of the draws is in it. Two imitators that go on from one file draw the same random numbers.
+
+        A journal keeps more: every step, queries that wait, alarms. To go on with a *run*, use ``journal=``.
+
+        Args:
+            path: of the file; its directory has to be there.
+            overwrite: replace a file that is there.
+
+        Raises:
+            ConfigurationError: if the file is there already.
+            OSError: if it cannot be written; what was there before is whole.
+        """
+        save_state(path, self._live.run.on_disk, self._live.recorder.shell, overwrite)
 
     @property
     def run(self) -> str:

@@ -37,7 +37,7 @@ class Alarms:
         self._rule_faults = rule_faults
         # By what was said: another rule may have been put in its place.
         self._failed: Counter[str] = Counter()
-        self._alone: set[int] = set()
+        self._alone: frozenset[int] = frozenset()
         self._near: tuple[str, ...] = ()
         self._unanswered = 0
         self._handed_over = 0
@@ -51,12 +51,9 @@ class Alarms:
         self._queries = 0
 
     def copy(self) -> "Alarms":
-        """The same, to be changed."""
+        """The same, to be changed. What they hold, copies share: it is replaced, and never changed in place."""
         other = Alarms.__new__(Alarms)
         other.__dict__.update(self.__dict__)
-        other.invalid, other._alone, other._latest = Counter(self.invalid), set(self._alone), dict(self._latest)
-        other._failed = Counter(self._failed)
-        other._places, other._dissent = self._places.copy(), self._dissent.copy()
         return other
 
     def watch(self, members_learn: bool, rule_faults: dict[int, str]) -> None:
@@ -74,20 +71,20 @@ class Alarms:
         Returns:
             What is wrong at this step.
         """
-        invalid, selected = np.atleast_2d(decision.invalid), np.atleast_2d(decision.selected)
+        # Most steps have nothing to tell, and are told so by few and quick looks.
+        invalid, selected = decision.invalid, decision.selected
         if active is not None:
             invalid, selected = invalid[active], selected[active]
         lines: list[str] = []
-        if np.any(decision.rule_fault):
+        if np.count_nonzero(decision.rule_fault):
             for fault in np.unique(decision.rule_fault).tolist():
                 lines += [self._report_fault(self._rule_faults[fault], decision.step)] if fault else []
-        if invalid.any():
-            for member in np.flatnonzero(invalid.any(axis=0)).tolist():
+        if np.count_nonzero(invalid):
+            for member in np.flatnonzero(np.atleast_2d(invalid).any(axis=0)).tolist():
                 self._report_invalid(member, decision.step)
                 lines.append(f"member {member} gave an unusable prediction")
         if self._members_learn:
-            alone = selected.sum(axis=-1) == 1
-            for member in np.unique(selected[alone].argmax(axis=-1)).tolist() if alone.any() else ():
+            for member in _alone(selected):
                 self._report_alone(member, decision.step)
                 lines.append(f"member {member} was selected alone")
         first = self._latest.get(decision.env) != decision.step
@@ -143,9 +140,7 @@ class Alarms:
 
     def clear(self) -> None:
         """Forget what was wrong; what still is will be found again."""
-        self.invalid.clear()
-        self._failed.clear()
-        self._alone.clear()
+        self.invalid, self._failed, self._alone = Counter(), Counter(), frozenset()
         self._storm, self._handed_over = "", 0
 
     def saved(self) -> dict[str, Any]:
@@ -169,7 +164,7 @@ class Alarms:
         """Go on from what was `saved`."""
         self.invalid = Counter(dict(saved["invalid"]))
         self._failed = Counter(dict(saved["failed"]))
-        self._alone = set(saved["alone"])
+        self._alone = frozenset(saved["alone"])
         self._near = tuple(saved["near"])
         self._unanswered, self._handed_over = saved["unanswered"], saved["handed_over"]
         self._storm, self._queries = saved["storm"], saved["queries"]
@@ -179,17 +174,17 @@ class Alarms:
 
     def _count(self, decision: Decision, unexplained: bool, active: np.ndarray | None) -> None:
         """Count a decision, and its queries; one that is made again, because nobody could be asked, counts once."""
-        self._latest[decision.env] = decision.step
+        self._latest = {**self._latest, decision.env: decision.step}
         if some(decision.queried) and not unexplained:
             drawn = np.atleast_1d(decision.queried) & ~np.atleast_1d(decision.handed_over)
             drawn &= np.atleast_1d(decision.rule_fault) == 0
             dissent = np.atleast_2d(decision.dissent)
             if active is not None:
                 drawn, dissent = drawn[active], dissent[active]
-            for row in np.flatnonzero(drawn).tolist():
-                self._places.append(self._decisions + row)
-                self._dissent.append(dissent[row].tolist())
-                self._queries += 1
+            rows = np.flatnonzero(drawn).tolist()
+            self._places = deque([*self._places, *(self._decisions + row for row in rows)], STORM_QUERIES)
+            self._dissent = deque([*self._dissent, *(dissent[row].tolist() for row in rows)], STORM_QUERIES)
+            self._queries += len(rows)
         self._decisions += np.size(decision.queried) if active is None else int(active.sum())
 
     def _report_queries(self) -> list[str]:
@@ -217,7 +212,7 @@ class Alarms:
     def _report_fault(self, fault: str, step: int) -> str:
         if fault not in self._failed:
             _warn(f"at step {step} {fault}; such a step is a query")
-        self._failed[fault] += 1
+        self._failed = self._failed + Counter([fault])
         return f"{fault}: the demonstrator is asked"
 
     def _report_invalid(self, member: int, step: int) -> None:
@@ -226,16 +221,23 @@ class Alarms:
                 f"member {member} gave an unusable prediction at step {step} (NaN, negative, a sum above one, a wrong "
                 "shape or an exception); it counts as the zero vector, hence a query while selected"
             )
-        self.invalid[member] += 1
+        self.invalid = self.invalid + Counter([member])
 
     def _report_alone(self, member: int, step: int) -> None:
         if member not in self._alone:
-            self._alone.add(member)
+            self._alone |= {member}
             _warn(
                 f"at step {step} member {member} is selected alone: nobody can disagree with it, so that nothing is "
                 "asked about, and learned, any more but what it withholds itself; select two members at least, e.g. "
                 "with TopK(2) | rule"
             )
+
+
+def _alone(selected: np.ndarray) -> list[int]:
+    """Who is selected alone, in some row: [N] or [B, N]."""
+    if selected.ndim == 1:
+        return np.flatnonzero(selected).tolist() if np.count_nonzero(selected) == 1 else []
+    return np.unique(selected[selected.sum(axis=-1) == 1].argmax(axis=-1)).tolist()
 
 
 def rule_faults(learner: Learner) -> dict[int, str]:

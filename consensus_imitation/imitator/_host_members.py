@@ -11,6 +11,7 @@ from consensus_imitation.core._observations import lent, owned
 from consensus_imitation.core.learner import Learner, learning_key
 from consensus_imitation.core.members import Carry, Context, Ensemble, PureEnsemble
 from consensus_imitation.core.state import LearnerState
+from consensus_imitation.ensembles.neural.replay import is_replay
 
 
 class Predicted(PureEnsemble):
@@ -38,7 +39,7 @@ def core_ensemble(ensemble: Ensemble) -> Any:
     """The ensemble that the core sees."""
     if ensemble.pure:
         return ensemble
-    return Predicted(ensemble.prior, _as_jax(ensemble.init_carry()), ensemble.num_members, ensemble.num_actions)
+    return Predicted(ensemble.prior, as_jax(ensemble.init_carry()), ensemble.num_members, ensemble.num_actions)
 
 
 def initial_state(
@@ -48,7 +49,7 @@ def initial_state(
     state = learner.init(key, num_envs, members)
     if ensemble.pure or not ensemble.learns:
         return state
-    return state.replace(learned=_as_jax(ensemble.init_learned(learning_key(key) if members is None else members)))
+    return state.replace(learned=as_jax(ensemble.init_learned(learning_key(key) if members is None else members)))
 
 
 def core_observation(ensemble: Ensemble, state: LearnerState, observation: Any, num_envs: int | None) -> Any:
@@ -71,9 +72,9 @@ def advanced_carry(
     carry = state.stream.carry
     if num_envs is None:
         told = (jnp.int32(action), jnp.asarray(queried))
-        return _as_jax(ensemble.advance(carry, lent(observation), _context(state), *told))
+        return as_jax(ensemble.advance(carry, lent(observation), _context(state), *told))
     rows = [
-        _as_jax(
+        as_jax(
             ensemble.advance(
                 row(carry, b),
                 lent(row(observation, b)),
@@ -87,47 +88,27 @@ def advanced_carry(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
 
-def with_host_members(
-    ensemble: Ensemble,
-    before: LearnerState,
-    after: LearnerState,
-    observation: Any,
-    log_probs: Any,
-    action: Any,
-    queried: Any,
-    num_envs: int | None,
-) -> LearnerState:
-    """The state ``after`` a step, with what the members remember of it and have learned from its answers."""
-    if jax.tree.leaves(after.stream.carry):
-        carry = advanced_carry(ensemble, before, observation, action, queried, num_envs)
-        after = after.replace(stream=after.stream.replace(carry=carry))
-    if not ensemble.learns or not np.any(queried):
-        return after
-    learned, carry = before.learned, before.stream.carry
-    if num_envs is None:
-        learned = ensemble.learn(learned, carry, lent(observation), jnp.int32(action), log_probs)
-        return after.replace(learned=_as_jax(learned))
-    for b in np.flatnonzero(queried).tolist():
-        own = (row(carry, b), lent(row(observation, b)))
-        learned = _as_jax(ensemble.learn(learned, *own, jnp.int32(action[b]), log_probs[b]))
-    return after.replace(learned=learned)
-
-
 def begun_carry(ensemble: Ensemble, carry: Carry, begins: Any) -> Carry:
     """The members' memory where an episode begins: ``begins`` is a bool, or [B] for a batch."""
     if np.ndim(begins) == 0:
-        return _as_jax(ensemble.begin_episode(carry)) if begins else carry
+        return as_jax(ensemble.begin_episode(carry)) if begins else carry
     rows = [
-        _as_jax(ensemble.begin_episode(row(carry, b))) if begin else row(carry, b)
+        as_jax(ensemble.begin_episode(row(carry, b))) if begin else row(carry, b)
         for b, begin in enumerate(begins.tolist())
     ]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
 
 
-def _as_jax(tree: Any) -> Any:
+def as_jax(tree: Any) -> Any:
     """What members on the host remember or know, in JAX's types, as the state and its checkpoints hold it."""
-    # Of NumPy's arrays a copy in any case: a member may write to its own again.
-    return jax.tree.map(lambda leaf: jnp.array(leaf) if isinstance(leaf, np.ndarray) else jnp.asarray(leaf), tree)
+
+    def own(leaf: Any) -> Any:
+        if is_replay(leaf):
+            return leaf
+        # Of NumPy's arrays a copy in any case: a member may write to its own again.
+        return jnp.array(leaf) if isinstance(leaf, np.ndarray) else jnp.asarray(leaf)
+
+    return jax.tree.map(own, tree, is_leaf=is_replay)
 
 
 def row(tree: Any, b: int) -> Any:

@@ -239,7 +239,7 @@ class Live(Generic[R]):
         run = self.run
         after = pretrained(run, observations, actions, starts)
         with self.recorder.together():
-            self.recorder.studied(run, after.state)
+            self.recorder.studied(run, after)
             self.run = after
 
     def restore(self: "Live[Run]", state: LearnerState) -> None:

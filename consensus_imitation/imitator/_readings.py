@@ -44,13 +44,16 @@ class Readings(CommonReadings[Run]):
 
     @property
     def state(self) -> LearnerState:
-        """The learner's state: an immutable pytree, all that is needed to go on.
+        """The learner's state: an immutable pytree, all that is needed to go on, here or with a `Learner`.
+
+        Answers that members keep are in it without a copy. Whoever looks at the arrays of a replay, `jax.tree` and
+        compiled programs included, has them made, with room for as many as the members' training says.
 
         Facts that void a promise are in it, and whether an environment has asked and waits for an answer
         (``state.stream.asking``): whoever goes on from it asks again. Two imitators that go on from one state draw the
         same random numbers.
         """
-        return self._live.run.state
+        return self._live.run.whole
 
     @property
     def pending(self) -> tuple[Decision, ...]:

@@ -104,6 +104,11 @@ class Recorder:
     # --- whether ---
 
     @property
+    def shell(self) -> str:
+        """Whose runs it writes."""
+        return self._notation.SHELL
+
+    @property
     def repairs(self) -> tuple[str, ...]:
         """What was found torn and cut off, or skipped, when the run was resumed."""
         report = None if self.directory is None else self.directory.report
@@ -204,13 +209,13 @@ class Recorder:
             said, now_said = self._posterior_words(before), self._posterior_words(after)
             self._append(self.directory, self._notation.answered(waiting, closed, said, now_said, time.time()))
 
-    def studied(self, run: Run, after: LearnerState) -> None:
+    def studied(self, run: Run, after: Run) -> None:
         """What was studied is not kept: the checkpoint of what it taught comes first, and the record says it counts."""
         self.check()
         if self.directory is not None:
             said = self._posterior_words(run.state)
-            self.directory.checkpoint(after, run.saved(), ahead=True)
-            record = replace(event("study", None, time.time()), before=said, after=self._posterior_words(after))
+            self.directory.checkpoint(after.on_disk, run.saved(), ahead=True)
+            record = replace(event("study", None, time.time()), before=said, after=self._posterior_words(after.state))
             self._append(self.directory, [record])
 
     def checkpoint(self, run: Run | SamplingRun) -> None:
@@ -218,7 +223,7 @@ class Recorder:
         self.check()
         if self.directory is not None:
             waiting = [step.query.id for step in run.queries.waiting()]
-            self.directory.checkpoint(run.state, run.saved(), waiting=waiting)
+            self.directory.checkpoint(run.on_disk, run.saved(), waiting=waiting)
 
     def checkpoint_if_due(self, run: Run | SamplingRun) -> None:
         """`checkpoint`, once in as many calls as the journal's settings say."""

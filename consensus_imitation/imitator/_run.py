@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from consensus_imitation.core._observations import owned
+from consensus_imitation.core._values import changed
 from consensus_imitation.core._voids import OTHER_RULES, WENT_BACK, marked
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.learner import Learner
@@ -16,17 +17,19 @@ from consensus_imitation.imitator._health import Alarms, rule_faults
 from consensus_imitation.imitator._queries import OpenStep, Queries
 from consensus_imitation.imitator._setup import Setup, check_fits
 from consensus_imitation.imitator._step import Judged, posed, settled, spent, unasked
+from consensus_imitation.imitator._teaching import Rows, on_disk, split, whole
 from consensus_imitation.imitator.decision import Decision, some
 from consensus_imitation.imitator.policy import begun
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """Where a run is. Nothing in it is ever changed in place: every method gives another run.
 
     Attributes:
         setup: members and rules.
-        state: the learner's.
+        state: the learner's, without the answers that members keep: they are in ``rows``.
+        rows: those, see `_teaching`.
         queries: those that wait, and what became of others.
         alarms: what was noticed so far.
         steps: int64 [B] (or [1]), steps closed in each environment.
@@ -36,6 +39,7 @@ class Run:
 
     setup: Setup
     state: LearnerState
+    rows: Rows
     queries: Queries[OpenStep, Decision]
     alarms: Alarms
     steps: np.ndarray
@@ -44,23 +48,42 @@ class Run:
 
     @classmethod
     def begin(cls, setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision] | None = None) -> Self:
-        """A run that begins from a state, under a random name unless ``queries`` bring one."""
+        """A run that begins from a whole state, under a random name unless ``queries`` bring one."""
         alarms = Alarms(setup.ends_when_alone, rule_faults(setup.learner))
-        return cls._of(setup, state, Queries(secrets.token_hex(16)) if queries is None else queries, alarms)
+        queries = Queries(secrets.token_hex(16)) if queries is None else queries
+        return cls._of(setup, *split(setup.ensemble, state), queries, alarms)
 
     @classmethod
-    def _of(cls, setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision], alarms: Alarms) -> Self:
+    def _of(
+        cls, setup: Setup, state: LearnerState, rows: Rows, queries: Queries[OpenStep, Decision], alarms: Alarms
+    ) -> Self:
         state = owned(state)
         steps, answers = np.array(state.stream.step, np.int64).reshape(-1), int(np.sum(state.stream.queries))
-        return cls(setup, state, queries, alarms, steps, answers, bool(state.unexplained))._weighed()
+        return cls(setup, state, rows, queries, alarms, steps, answers, bool(state.unexplained))._weighed()
+
+    def adopted(self) -> Self:
+        """As it goes on under the rules of its setup, whatever rules its state was made under."""
+        return self.moved(kernels.adopt(self.setup.learner, self.state))
+
+    @property
+    def whole(self) -> LearnerState:
+        """The state with the answers that members keep: what is given out."""
+        return whole(self.setup.ensemble, self.state, self.rows)
+
+    @property
+    def on_disk(self) -> LearnerState:
+        """The same as a checkpoint holds it."""
+        return on_disk(self.whole)
 
     def moved(self, state: LearnerState, **changes: Any) -> Self:
         """With another state of this run, and other changes."""
         # The keys of a run never change: the very same arrays, by which the numbers computed ahead are recognised.
-        kept = state.replace(stream=state.stream.replace(key=self.state.stream.key))
+        key = self.state.stream.key
+        if state.stream.key is not key:
+            state = changed(state, stream=changed(state.stream, key=key))
         same = state.unexplained is self.state.unexplained
         unexplained = self.unexplained if same else bool(state.unexplained)
-        return replace(self, state=kept, unexplained=unexplained, **changes)
+        return changed(self, state=state, unexplained=unexplained, **changes)
 
     # --- steps ---
 
@@ -90,13 +113,14 @@ class Run:
 
     def settled(self, waiting: OpenStep, answers: Any, late: Any, safe_action: int) -> tuple[Self, Decision]:
         """A step with a query is over; also its decision, now with the action. The arguments are `_step.settled`'s."""
-        after, closed = settled(self.setup, self.state, waiting, answers, late, safe_action)
+        after, rows, closed = settled(self.setup, self.state, self.rows, waiting, answers, late, safe_action)
         alarms = self.alarms.copy()
         alarms.left_unanswered(int(np.sum(closed.unanswered)))
         answered = int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
         over = self.closed(after, closed.env, alarms)
-        queries = self.queries.close(waiting, closed)
-        return replace(over, queries=queries, answers=self.answers + answered)._weighed(), closed
+        # Predictions may be large, and many answers are remembered.
+        queries = self.queries.close(waiting, replace(closed, log_probs=None))
+        return replace(over, rows=rows, queries=queries, answers=self.answers + answered)._weighed(), closed
 
     def withdrawn(self, waiting: OpenStep) -> Self:
         """A query is not waited for any more; its environment asks until it gets an answer (`LearnerState`)."""
@@ -127,12 +151,13 @@ class Run:
         return self.moved(self.setup.learner.clear_alarm(self.state), alarms=alarms)
 
     def restored(self, state: LearnerState) -> Self:
-        """Back, or on, to another state; what voids a promise stays, and queries that wait are withdrawn.
+        """Back, or on, to another whole state; what voids a promise stays, and queries that wait are withdrawn.
 
         Raises:
             ConfigurationError: if the state is not one of this ensemble and these rules.
         """
         check_fits(self.setup, state)
+        state, rows = split(self.setup.ensemble, state)
         went_back = bool(np.any(np.asarray(state.stream.step).reshape(-1) < self.steps))
         restored = kernels.adopt(self.setup.learner, state)
         stream = restored.stream.replace(asking=restored.stream.asking | self.state.stream.asking)
@@ -142,7 +167,7 @@ class Run:
             queries = queries.close(step, None)
         if went_back:
             restored = marked(restored, WENT_BACK)
-        return self._of(self.setup, restored, queries, self.alarms)
+        return self._of(self.setup, restored, rows, queries, self.alarms)
 
     def under(self, rule: Aggregation) -> Self:
         """With another rule to combine the members.

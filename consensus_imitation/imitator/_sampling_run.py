@@ -80,6 +80,11 @@ class SamplingRun:
         queries = Queries(secrets.token_hex(16)) if queries is None else queries
         return cls(setup, state, queries, SamplingAlarms.of(setup.learner), steps, answers, bool(state.unexplained))
 
+    @property
+    def on_disk(self) -> SamplingState:
+        """The state as a checkpoint holds it."""
+        return self.state
+
     # --- steps ---
 
     def waiting(self, step: OpenSample) -> Self:

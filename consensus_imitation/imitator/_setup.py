@@ -17,6 +17,7 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._host_members import core_ensemble, initial_state
+from consensus_imitation.imitator._teaching import shaped
 
 S = TypeVar("S", LearnerState, SamplingState)
 
@@ -91,7 +92,7 @@ def check_fits(setup: Setup, state: LearnerState) -> None:
     """Raise ConfigurationError unless a state is one of this ensemble and these rules."""
     num_envs_of(state)
     like = shapes(setup)
-    if jax.tree.map(jnp.shape, state) != jax.tree.map(lambda leaf: leaf.shape, like):
+    if jax.tree.map(lambda leaf: leaf.shape, shaped(state)) != jax.tree.map(lambda leaf: leaf.shape, like):
         raise ConfigurationError(
             f"the state does not fit: it holds {state.posterior.log_weights.shape[0]} weights, the ensemble has "
             f"{setup.ensemble.num_members} members; memory, alarm, merging, what was learned and number of "
@@ -101,7 +102,7 @@ def check_fits(setup: Setup, state: LearnerState) -> None:
 
 def check_types(like: S, state: S) -> None:
     """Raise ConfigurationError unless a journal that begins from a state, which is to be ``like``, can be read back."""
-    if jax.tree.map(lambda leaf: leaf.dtype, state) != jax.tree.map(lambda leaf: leaf.dtype, like):
+    if jax.tree.map(lambda leaf: leaf.dtype, shaped(state)) != jax.tree.map(lambda leaf: leaf.dtype, like):
         raise ConfigurationError(
             "a run with a journal cannot begin from this state, whose arrays or keys are of other types than an "
             "imitator's own: pass one as the imitator's `state` gives it"

@@ -24,7 +24,9 @@ from consensus_imitation.imitator._numbered import NUMBERED
 from consensus_imitation.imitator._queries import ELSEWHERE, OpenStep
 from consensus_imitation.imitator._readings import Readings
 from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator._saving import load_state
 from consensus_imitation.imitator._setup import Setup, check_fits, check_types, num_envs_of, shapes
+from consensus_imitation.imitator._teaching import in_rows
 from consensus_imitation.imitator._turns import Turn
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import Policy
@@ -136,8 +138,54 @@ class ConsensusImitator(Readings):
         if journal is not None:
             check_types(shapes(setup), state)
         panel = make_panel(setup, demonstrator, patience)
-        run = Run.begin(setup, kernels.adopt(setup.learner, state))
+        run = Run.begin(setup, state).adopted()
         return cls._of(begin(NUMBERED, run, panel, journal))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        ensemble: Ensemble,
+        demonstrator: Any = None,
+        *,
+        selection: SelectionRule,
+        aggregation: Aggregation | None = None,
+        inflation_budget: InflationBudget | None = None,
+        alarm: MisspecificationAlarm | None = None,
+        merging: Merging | None = None,
+        reweighting: Reweighting | None = None,
+        patience: Patience | None = None,
+        journal: Journal | str | Path | None = None,
+    ) -> Self:
+        """Go on from what `save` wrote, with the same ensemble and rules, as `from_state` does.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            JournalCorruptedError: if it is no file of this library, or not what was written.
+            ConfigurationError: if it does not fit the ensemble, was saved by a `SamplingImitator`, or is a checkpoint
+                of a run; and as for `from_state`.
+
+        Example:
+            >>> import tempfile
+            >>> import numpy as np
+            >>> from consensus_imitation import ConsensusImitator, TopK, ensembles
+            >>> members = ensembles.tabular(np.array([[[0.9, 0.1]], [[0.2, 0.8]]]))
+            >>> imitator = ConsensusImitator(members, lambda observation: 1, selection=TopK(2), seed=0)
+            >>> actions = [imitator.act(0).action for _ in range(20)]
+            >>> path = tempfile.mkdtemp() + "/learned"
+            >>> imitator.save(path)
+            >>> again = ConsensusImitator.load(path, members, lambda observation: 1, selection=TopK(2))
+            >>> again.num_steps, bool((again.weights == imitator.weights).all())
+            (20, True)
+        """
+        rules: dict[str, Any] = {
+            "selection": selection, "aggregation": aggregation, "alarm": alarm, "merging": merging,
+            "reweighting": reweighting,
+        }  # fmt: skip
+        chosen = Rules.chosen(ensemble, budget=inflation_budget, **rules)
+        state = in_rows(load_state(path, NUMBERED, ensemble.num_members, partial(Setup.of, ensemble, chosen)))
+        given: dict[str, Any] = {"inflation_budget": inflation_budget, "patience": patience, "journal": journal}
+        return cls.from_state(state, ensemble, demonstrator, **rules, **given)
 
     @classmethod
     def resume(
@@ -258,7 +306,8 @@ class ConsensusImitator(Readings):
         """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
 
         Args:
-            num_envs: of the evaluation, which has its own memory; None for a single environment.
+            num_envs: B, to take batches of B and nothing else; None to take single observations and batches of any
+                size, as Stable-Baselines3's ``evaluate_policy`` gives them. The policy has its own memory.
             seed: of its own draws, if it is to draw.
         """
         live, setup = self._live, self._live.run.setup

@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from consensus_imitation.core._values import changed
 from consensus_imitation.core._voids import UNANSWERED, marked
 from consensus_imitation.core.state import LearnerState, Stream
 from consensus_imitation.imitator import kernels
-from consensus_imitation.imitator._host_members import core_observation, with_host_members
+from consensus_imitation.imitator._host_members import advanced_carry, core_observation
 from consensus_imitation.imitator._queries import OpenStep
 from consensus_imitation.imitator._setup import Setup
+from consensus_imitation.imitator._teaching import Rows, taught
 from consensus_imitation.imitator.decision import Decision, from_packed, set_aside, with_actions
 from consensus_imitation.imitator.kernels import Closed
 from consensus_imitation.imitator.policy import encoded
@@ -122,19 +124,20 @@ def unasked(
     """
     own = setup.taken(state, decision.env)
     closed = judged.closed
-    after = own.replace(stream=own.stream.replace(**closed._asdict()))
-    after = _surrounded(setup, own, after, judged.seen, judged.log_probs, decision, decision.queried, active)
+    after = changed(own, stream=changed(own.stream, **closed._asdict()))
+    after = _surrounded(setup, own, after, judged.seen, decision, decision.queried, active)
     return setup.put(state, after, decision.env)
 
 
 def settled(
-    setup: Setup, state: LearnerState, step: OpenStep, answers: Any, late: Any, safe_action: int
-) -> tuple[LearnerState, Decision]:
-    """The whole state after a step that was a query, and its decision with the action.
+    setup: Setup, state: LearnerState, rows: Rows, step: OpenStep, answers: Any, late: Any, safe_action: int
+) -> tuple[LearnerState, Rows, Decision]:
+    """The whole state after a step that was a query, with its rows, and its decision with the action.
 
     Args:
         setup: of the run.
         state: the whole, now.
+        rows: of that state.
         step: that waited.
         answers: int [], or [B]: the demonstrator's where it answered, the imitator's own where it was not asked.
         late: bool [], or [B]: nobody answered, and the safe action is taken.
@@ -150,14 +153,16 @@ def settled(
     answers = np.int32(answers)
     observe = kernels.observe if single else kernels.observe_batch
     after = observe(setup.learner, own, step.core, packed, step.log_probs, answers)
+    after = after.replace(learned=own.learned)
     if np.any(late):
         after = marked(after, UNANSWERED)
     closed = replace(
         step.decision, action=int(answers) if single else answers, unanswered=bool(late) if single else late
     )
-    taught = np.asarray(step.decision.queried) & ~np.asarray(late)
-    after = _surrounded(setup, own, after, step.observation, step.log_probs, closed, taught, step.active)
-    return setup.put(state, after, env), closed
+    answered = np.asarray(step.decision.queried) & ~np.asarray(late)
+    after = _surrounded(setup, own, after, step.observation, closed, answered, step.active)
+    learned, rows = taught(setup.ensemble, own, rows, step.observation, step.log_probs, answers, answered)
+    return setup.put(state, after.replace(learned=learned), env), rows, closed
 
 
 def _surrounded(
@@ -165,15 +170,15 @@ def _surrounded(
     before: LearnerState,
     after: LearnerState,
     seen: Any,
-    log_probs: Any,
     decision: Decision,
-    taught: Any,
+    answered: Any,
     active: np.ndarray | None,
 ) -> LearnerState:
-    """With what members on the host remember and learn, and without what rows that were set aside would have done."""
-    if not setup.ensemble.pure:
-        told = (seen, log_probs, decision.action, taught, setup.rows(decision.env))
-        after = with_host_members(setup.ensemble, before, after, *told)
+    """With what members on the host remember, and without what rows that were set aside would have done."""
+    if not setup.ensemble.pure and jax.tree.leaves(after.stream.carry):
+        told = (seen, decision.action, answered, setup.rows(decision.env))
+        carry = advanced_carry(setup.ensemble, before, *told)
+        after = after.replace(stream=after.stream.replace(carry=carry))
     if active is not None:
         after = after.replace(stream=_rows_where(active, after.stream, before.stream))
     return after

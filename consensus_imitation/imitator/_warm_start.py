@@ -18,6 +18,7 @@ from consensus_imitation.errors import ConfigurationError, ConsensusWarning, Obs
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator._teaching import in_arrays, split
 from consensus_imitation.imitator.policy import shaped
 
 #: Demonstrations that one compiled call learns from; shorter recordings are padded to a power of two.
@@ -37,8 +38,11 @@ def pretrained(run: Run, observations: Any, actions: Any, starts: Any) -> Run:
         raise ConfigurationError(
             "members that run on the host cannot study recordings: let them answer queries instead"
         )
-    state = warm_start(setup.learner, setup.ensemble, before, observations, actions, starts)
-    after = run.moved(state)
+    more = len(check_recorded(actions, setup.ensemble.num_actions))
+    whole = in_arrays(run.whole, more) if run.rows else run.whole
+    state = warm_start(setup.learner, setup.ensemble, whole, observations, actions, starts)
+    state, rows = split(setup.ensemble, state, run.rows)
+    after = run.moved(state, rows=rows)
     if after.unexplained and not run.unexplained:
         warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=4)
     if int(state.voids) & ~int(before.voids) & STUDIED_TWICE:

@@ -1,6 +1,7 @@
 """What the shell hands out and takes in: decisions, and checks of observations."""
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from consensus_imitation.core._observations import fixed
 from consensus_imitation.core.draw import QUERY
 from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
-from consensus_imitation.imitator.kernels import HEAD, unpack
+from consensus_imitation.imitator.kernels import HEAD, arrays_of, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Decision:
         query: what an answer has to name; None if nothing was asked.
         alarms: what is wrong at this step, one line each.
         unanswered: whether nobody answered in time, so that the safe action is taken.
-        log_probs: [N, A], the predictions that it was made of; None for a decision that was read from a journal.
+        log_probs: [N, A], the predictions that it was made of; None where it was closed before and is remembered, or
+            was read from a journal.
     """
 
     action: Any
@@ -79,8 +81,7 @@ class Decision:
 
     def __post_init__(self) -> None:
         """What the holder could write to, the imitator would read again when the answer comes."""
-        for name in self.__slots__:
-            value = getattr(self, name)
+        for name, value in zip(self.__slots__, _values(self), strict=True):
             if type(value) is np.ndarray and value.flags.writeable:
                 object.__setattr__(self, name, fixed(value))
 
@@ -91,12 +92,18 @@ class Decision:
         The rest is what their disagreement adds. [B] for a batch.
 
         Raises:
-            ValueError: for a decision that was read from a journal.
+            ValueError: for a decision that was closed before, and is remembered, or was read from a journal.
         """
         if self.log_probs is None:
-            raise ValueError("a decision that was read from a journal does not hold the predictions it was made of")
+            raise ValueError(
+                "a decision that was closed before, or was read from a journal, does not hold the predictions that it "
+                "was made of"
+            )
         part = withheld(np.asarray(self.log_probs), self.selected, self.query_prob)
         return float(part) if np.ndim(part) == 0 else part
+
+
+_values = attrgetter(*Decision.__slots__)
 
 
 def some(flags: Any) -> bool:
@@ -108,13 +115,14 @@ def from_packed(
     packed: np.ndarray, num_actions: int, step: int, env: int | None = None, log_probs: Any = None
 ) -> Decision:
     """A decision from the array that came back, [P] for one environment, [B, P] for a batch; and the predictions."""
-    fields = unpack(packed, num_actions)
+    min_probs, selected, invalid, dissent = arrays_of(packed, num_actions)
     if packed.ndim == 1:
         number, query_prob, dissenter, _, handed_over, ledger, rule_fault = packed[:HEAD].tolist()
         queried, handed_over, rule_fault = number == QUERY, handed_over > 0, int(rule_fault)
         action = None if queried else int(number)
         dissenter = None if dissenter < 0 else int(dissenter)
     else:
+        fields = unpack(packed, num_actions)
         action, dissenter = fields.action.astype(np.int32), fields.dissenter.astype(np.int32)
         queried, handed_over = action == QUERY, fields.handed_over > 0
         query_prob, ledger, rule_fault = fields.query_prob, fields.ledger, fields.rule_fault.astype(np.int32)
@@ -122,11 +130,11 @@ def from_packed(
         action=action,
         queried=queried,
         query_prob=query_prob,
-        min_probs=fields.min_probs,
-        selected=fields.selected > 0,
+        min_probs=min_probs,
+        selected=selected > 0,
         dissenter=dissenter,
-        dissent=fields.dissent,
-        invalid=fields.invalid > 0,
+        dissent=dissent,
+        invalid=invalid > 0,
         handed_over=handed_over,
         ledger=ledger,
         step=step,

@@ -115,16 +115,18 @@ decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
 def observe(
     learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
 ) -> LearnerState:
-    """`Learner.observe` on a packed decision."""
-    return learner.observe(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+    """`Learner.observe` on a packed decision, without what members learn (`_teaching`): ``learned`` is ()."""
+    decision = _unpack_decision(packed, log_probs)
+    return learner.observe(state, observation, decision, answer, teaches=False)[0].replace(learned=())
 
 
 @jax.jit
 def observe_batch(
     learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
 ) -> LearnerState:
-    """`Learner.observe_batch` on a packed decision."""
-    return learner.observe_batch(state, observation, _unpack_decision(packed, log_probs), answer)[0]
+    """`Learner.observe_batch` on a packed decision; as for `observe`."""
+    decision = _unpack_decision(packed, log_probs)
+    return learner.observe_batch(state, observation, decision, answer, teaches=False)[0].replace(learned=())
 
 
 @jax.jit
@@ -223,11 +225,17 @@ def _pack(decision: PureDecision, ledger: jax.Array) -> jax.Array:
 
 def unpack(packed: Any, num_actions: int) -> Unpacked:
     """Undo the packing, of a JAX or a NumPy array."""
-    A, N = num_actions, (packed.shape[-1] - HEAD - num_actions) // 3
-    rest = packed[..., HEAD:]
-    members = (rest[..., A : A + N], rest[..., A + N : A + 2 * N], rest[..., A + 2 * N :])
     scalars = (packed[..., i] for i in range(HEAD))
-    return Unpacked._make((*scalars, rest[..., :A], *members))
+    return Unpacked._make((*scalars, *arrays_of(packed, num_actions)))
+
+
+def arrays_of(packed: Any, num_actions: int) -> tuple[Any, Any, Any, Any]:
+    """The arrays of a packed decision alone: the last four fields of `Unpacked`."""
+    size = packed.shape[-1]
+    first = HEAD + num_actions
+    members = (size - first) // 3
+    second, third = first + members, size - members
+    return packed[..., HEAD:first], packed[..., first:second], packed[..., second:third], packed[..., third:]
 
 
 def without_dissent(packed: Any, num_actions: int) -> Any:

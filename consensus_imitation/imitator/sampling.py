@@ -22,6 +22,7 @@ from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator._sampling_readings import SamplingReadings
 from consensus_imitation.imitator._sampling_run import OpenSample, SamplingRun
 from consensus_imitation.imitator._sampling_setup import SamplingSetup
+from consensus_imitation.imitator._saving import load_state
 from consensus_imitation.imitator._setup import check_types
 from consensus_imitation.imitator._turns import Turn
 from consensus_imitation.imitator.decision import Query
@@ -129,6 +130,34 @@ class SamplingImitator(SamplingReadings):
             check_types(setup.shapes(), state)
         run = SamplingRun.begin(setup, learner.adopt(state))
         return cls._of(begin(SAMPLED, run, make_panel(setup, demonstrator, patience), journal))
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        ensemble: SamplingEnsemble,
+        demonstrator: Callable[[Any], Action] | Any = None,
+        *,
+        selection: SelectionRule,
+        action_space: Any = None,
+        patience: Patience | None = None,
+        journal: Journal | str | Path | None = None,
+    ) -> Self:
+        """Go on from what `save` wrote, with the same ensemble and rule, as `from_state` does.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            JournalCorruptedError: if it is no file of this library, or not what was written.
+            ConfigurationError: if it does not fit the ensemble, was saved by a `ConsensusImitator`, or is a checkpoint
+                of a run; and as for `from_state`.
+        """
+        check_sampling_ensemble(ensemble)
+        setup_of = partial(SamplingSetup, SamplingLearner(ensemble, selection))
+        state = load_state(path, SAMPLED, int(ensemble.num_members), setup_of)
+        return cls.from_state(
+            *(state, ensemble, demonstrator),
+            selection=selection, action_space=action_space, patience=patience, journal=journal,
+        )  # fmt: skip
 
     @classmethod
     def resume(

@@ -41,6 +41,18 @@ def replace(source: Path, target: Path) -> None:
     os.replace(source, target)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, in one go, unless something has that name."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Some file systems have one name for each file.
+        os.close(create(target))
+        os.replace(source, target)
+
+
 def remove(path: Path) -> None:
     """Delete a file, if it is there."""
     path.unlink(missing_ok=True)

@@ -46,6 +46,34 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
+def put(part: Path, path: Path, overwrite: bool) -> None:
+    """Give a whole file, which is on the disk, the name that it is to have; that is on the disk when this returns.
+
+    Args:
+        part: the file, under another name in the same directory; afterwards it is gone.
+        path: its name.
+        overwrite: whether a file of that name may be replaced.
+
+    Raises:
+        FileExistsError: if it may not, and there is one, however late it came.
+        OSError: if the name cannot be given; what had it before is whole.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_whole(folder / "part", b"new")
+        >>> put(folder / "part", folder / "state", overwrite=False)
+        >>> [path.name for path in folder.iterdir()]
+        ['state']
+    """
+    if overwrite:
+        _disk.replace(part, path)
+    else:
+        _disk.link(part, path)
+        _disk.remove(part)
+    sync_directory(path.parent)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and those above it, unless they are there; their names are on the disk when this returns.
 

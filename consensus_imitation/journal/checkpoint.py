@@ -6,8 +6,9 @@ is read: the structure comes from the imitator that the user constructs.
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,29 @@ from consensus_imitation.journal._files import write_whole
 FORMAT = b"consensus-imitation-state-2\n"
 _OLDER = b"consensus-imitation-state-1"
 _BODY = len(FORMAT) + hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Stands in a state that a checkpoint is to be like for an array with a leading axis of any length up to a number.
+
+    Attributes:
+        shape: the first number is the largest.
+        dtype: of the array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def like(cls, leaf: Any) -> Self:
+        """For an array, or shape and type of one, that has the largest length."""
+        return cls(tuple(leaf.shape), np.dtype(leaf.dtype))
+
+    def as_long_as(self, array: Any) -> Any:
+        """With the length of an array that takes its place, if it may have it; else as it is."""
+        length = np.shape(array)[:1]
+        return replace(self, shape=(*length, *self.shape[1:])) if length and length[0] <= self.shape[0] else self
 
 
 class Checkpoint(NamedTuple):
@@ -64,7 +88,8 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
 
     Args:
         path: of the file.
-        like: a state of the same kind: from an imitator with the same ensemble and rules.
+        like: a state of the same kind: from an imitator with the same ensemble and rules; it may hold `Growing` in the
+            place of arrays, for which NumPy's come back.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -72,12 +97,14 @@ def load_checkpoint(path: Path, like: Any) -> Checkpoint:
         ConfigurationError: if it is one of another ensemble.
     """
     said, saved = _read(path)
-    if said["structure"] != _structure(like):
+    old, structure = jax.tree.flatten(like)
+    if len(said["structure"]) == len(old):
+        old = [leaf.as_long_as(saved[str(i)]) if isinstance(leaf, Growing) else leaf for i, leaf in enumerate(old)]
+    if said["structure"] != _structure(structure.unflatten(old)):
         raise ConfigurationError(
             f"{path} does not fit: it was saved by an imitator with another ensemble, other rules or another number of "
             "environments; construct the imitator as it was then"
         )
-    old, structure = jax.tree.flatten(like)
     leaves = [saved[str(i)] for i in range(len(old))]
     if [f"{leaf.dtype} {leaf.shape}" for leaf in leaves] != [_kind(leaf) for leaf in old]:
         raise JournalCorruptedError(
@@ -131,7 +158,9 @@ def _plain(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _as_before(leaf: np.ndarray, before: Any) -> jax.Array:
+def _as_before(leaf: np.ndarray, before: Any) -> Any:
+    if isinstance(before, Growing):
+        return leaf
     if _is_key(before):
         return jax.random.wrap_key_data(jnp.asarray(leaf), impl=jax.random.key_impl(before))
     return jnp.asarray(leaf)

@@ -28,6 +28,9 @@ _DESCRIPTION = (
     "every episode is marked as truncated, and its last observation, which is unknown, repeats the one before."
 )
 
+#: Minari's metadata of every such dataset; only there does ``infos["who"]`` mean what is said above.
+ALGORITHM = "consensus_imitation"
+
 
 @dataclass
 class _Episode:
@@ -57,8 +60,7 @@ def write(reader: Reader, out: Path) -> Path:
         ObservationError: if the observations do not have one structure, of arrays, numbers and texts, or have names or
             texts that HDF5 cannot hold.
     """
-    if find_spec("h5py") is None or find_spec("minari") is None:
-        raise ImportError('datasets of Minari need minari and h5py: pip install "consensus_imitation[minari]"')
+    check_installed()
     import gymnasium
     import minari
     from minari.data_collector import EpisodeBuffer
@@ -79,6 +81,7 @@ def write(reader: Reader, out: Path) -> Path:
                 actions = gymnasium.spaces.Discrete(reader.shapes.num_actions or 0)
                 storage = MinariStorage.new(data, space, actions, data_format="hdf5", jpeg_encoding=False)
                 about = {"dataset_id": out.name, "minari_version": minari.__version__, "description": _DESCRIPTION}
+                about["algorithm_name"] = ALGORITHM
                 storage.update_metadata(about)
             for observation in episode.observations:
                 if _kind(observation) != kind:
@@ -94,6 +97,12 @@ def write(reader: Reader, out: Path) -> Path:
                 shutil.rmtree(part)
         raise
     return out
+
+
+def check_installed() -> None:
+    """Raise ImportError, naming the extra, unless Minari's datasets can be read and written."""
+    if find_spec("h5py") is None or find_spec("minari") is None:
+        raise ImportError('datasets of Minari need minari and h5py: pip install "consensus_imitation[minari]"')
 
 
 def _episodes(reader: Reader) -> Iterator[_Episode]:

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Self, cast, get_args
 
 import msgpack
@@ -165,16 +166,22 @@ class Shapes:
 
     def of(self, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and type of a column that holds an array, little-endian."""
-        N, A = self.num_members, self.num_actions
-        shapes: dict[str, tuple[int, ...]] = {
-            "log_probs": (N,) if A is None else (N, A),
-            "selected": (N,),
-            "min_probs": (A or 0,),
-            "packed": (3 + 2 * N,) if A is None else (7 + A + 3 * N,),
-            "before": (2, N),
-            "after": (2, N),
-        }
-        return shapes[column], np.dtype("?" if column == "selected" else "<f4")
+        return _shapes(self)[column]
+
+
+@lru_cache(maxsize=64)
+def _shapes(sizes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """`Shapes.of` each column: every record of a run asks for the same ones."""
+    N, A = sizes.num_members, sizes.num_actions
+    shapes: dict[str, tuple[int, ...]] = {
+        "log_probs": (N,) if A is None else (N, A),
+        "selected": (N,),
+        "min_probs": (A or 0,),
+        "packed": (3 + 2 * N,) if A is None else (7 + A + 3 * N,),
+        "before": (2, N),
+        "after": (2, N),
+    }
+    return {column: (shape, np.dtype("?" if column == "selected" else "<f4")) for column, shape in shapes.items()}
 
 
 _ARRAYS = frozenset({"log_probs", "selected", "min_probs", "packed", "before", "after"})
@@ -195,7 +202,7 @@ def to_values(record: Record, shapes: Shapes) -> Row:
     for column in COLUMNS:
         value = getattr(record, column)
         if column == "alarms":
-            value = _text(json.dumps(list(value), ensure_ascii=False))
+            value = _text(json.dumps(list(value), ensure_ascii=False)) if value else "[]"
         elif value is None:
             pass
         elif column == "action":
@@ -240,7 +247,7 @@ def _is_text(value: Any) -> bool:
 
 def _text(value: str) -> str:
     """Half characters, which UTF-8 cannot hold, written out: an alarm may quote what a member said."""
-    return value.encode(errors="backslashreplace").decode()
+    return value if value.isascii() else value.encode(errors="backslashreplace").decode()
 
 
 def from_row(row: Row, shapes: Shapes) -> Entry:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from consensus_imitation import Learner, TopK, benchmarks, ensembles, envs
-from consensus_imitation.benchmarks import decisions, loops, networks
+from consensus_imitation.benchmarks import decisions, loops, networks, replay
 from consensus_imitation.benchmarks.cases import CASES, count_rollout_compilations
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
 from consensus_imitation.core.draw import as_float, from_float
@@ -35,6 +35,7 @@ def test_numpy_decisions_are_the_librarys(shape: tuple[int, int, int, int]) -> N
             np.testing.assert_array_equal(actions, ours[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_numpy_decisions_are_those_of_the_learner(shape: tuple[int, int, int, int]) -> None:
     batch, num_members, num_actions, k = shape
@@ -185,3 +186,10 @@ def test_run_reports_progress_and_rejects_unknown_names() -> None:
     with pytest.raises(ValueError, match="no such case: speed"):
         benchmarks.run(["speed"])
     assert "loop" in CASES
+
+
+def test_what_is_timed_of_the_replay_is_an_answer_without_training() -> None:
+    """The two capacities differ in nothing else."""
+    for capacity in (64, 16_384):
+        answer = replay.make_answer(capacity, side=12)
+        assert [answer() for _ in range(6)] == [1, 2, 3, 4, 5, 6]

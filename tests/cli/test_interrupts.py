@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no ps
 QUICK = ("sweep", "journal verify")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_after_ctrl_c_at_a_terminal_the_next_call_completes_it(name: str, tmp_path: Path) -> None:
     struck = list(strike(name, moments=2, again=1, folder=tmp_path))

@@ -96,7 +96,7 @@ def many_rows(axes: Any) -> Any:
     return jax.jit(jax.vmap(asked_sum, in_axes=(0, *axes)))
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 31, 64])
+@pytest.mark.parametrize("size", [1, 9, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 7, 8, 31, 64))])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (None, None)])
 def test_rows_that_ask_get_what_the_function_gives(size: int, share: float, axes: Any) -> None:

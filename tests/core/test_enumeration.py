@@ -236,7 +236,9 @@ def shape_id(shape: tuple[int, int]) -> str:
 
 #: The two basic rules on every shape, union and intersection (whose programs take as long to compile) on half of them.
 PAIRS = [
-    pytest.param(shape, rule, id=f"{shape_id(shape)}-{rule}")
+    pytest.param(
+        shape, rule, id=f"{shape_id(shape)}-{rule}", marks=[] if rule in ("top-k", "alpha") else [pytest.mark.slow]
+    )
     for shape in SHAPES
     for rule in RULES
     if rule in ("top-k", "alpha") or shape[1] % 2 == (rule == "union")

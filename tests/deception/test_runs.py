@@ -59,6 +59,7 @@ def test_a_lane_is_the_plain_learner():
         assert_same(results[index], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "attack"),
     [("supervision-aware", True), ("colluding-block-4", True), ("broken-members", True), ("knows-the-draw", True)],

@@ -5,6 +5,7 @@ from typing import Any
 
 from consensus_imitation import ConsensusImitator, LearnerState
 from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator._teaching import split
 from consensus_imitation.journal.directory import RunDirectory
 
 
@@ -20,7 +21,9 @@ def put_run(imitator: ConsensusImitator, run: Run) -> None:
 
 def put_state(imitator: ConsensusImitator, state: LearnerState) -> None:
     """Change what it has learned, and nothing else."""
-    put_run(imitator, replace(run_of(imitator), state=state))
+    run = run_of(imitator)
+    own, rows = split(run.setup.ensemble, state)
+    put_run(imitator, replace(run, state=own, rows=rows))
 
 
 def directory_of(imitator: ConsensusImitator) -> RunDirectory:

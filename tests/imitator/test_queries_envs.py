@@ -118,6 +118,7 @@ SETTINGS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_is_the_core_stream_by_stream(name: str) -> None:
     """Decisions, answers after any delay and in any order, steps in lockstep and episodes in between, as they come."""

@@ -1,5 +1,6 @@
 """What voids a promise is never forgotten: every fact, by every way of going on."""
 
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,12 @@ def by_a_file(imitator: ConsensusImitator) -> ConsensusImitator:
     return ConsensusImitator.from_state(state, MEMBERS, selection=RULE)
 
 
+def saved_and_loaded(imitator: ConsensusImitator) -> ConsensusImitator:
+    with tempfile.TemporaryDirectory() as folder:
+        imitator.save(f"{folder}/learned")
+        return ConsensusImitator.load(f"{folder}/learned", MEMBERS, selection=RULE)
+
+
 WAYS: dict[str, Callable[[ConsensusImitator], ConsensusImitator]] = {
     "from_state": again,
     "from_state twice": lambda imitator: again(again(imitator)),
@@ -155,6 +162,7 @@ WAYS: dict[str, Callable[[ConsensusImitator], ConsensusImitator]] = {
     "after studying": taught,
     "after clearing the alarm again": cleared_again,
     "from arrays": by_a_file,
+    "saved and loaded": saved_and_loaded,
 }
 
 

@@ -87,6 +87,7 @@ def outcomes(tmp_path: Path, path: Path, patterns: Callable[[int], list[int]]) -
     return Counter(judge(copy, whole) for copy in damaged_copies(path, tmp_path / "copy", patterns))
 
 
+@pytest.mark.slow
 def test_every_byte_of_a_small_journal(tmp_path: Path) -> None:
     path = tiny(tmp_path / "journal.sqlite")
     found = outcomes(tmp_path, path, lambda at: [0xFF if at % 2 else 1 << at % 7])

@@ -10,10 +10,10 @@ import pytest
 from flax import serialization
 
 from consensus_imitation import ConsensusImitator, ensembles
-from consensus_imitation.errors import JournalCorruptedError
+from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 from consensus_imitation.journal import _disk, checkpoint
 from consensus_imitation.journal._files import write_whole
-from consensus_imitation.journal.checkpoint import load_checkpoint, save_checkpoint
+from consensus_imitation.journal.checkpoint import Growing, load_checkpoint, save_checkpoint
 
 from .faults import ERRORS, faults
 
@@ -83,3 +83,17 @@ def test_a_checkpoint_whose_arrays_are_not_what_it_says_is_refused(tmp_path: Pat
             assert leaf.shape != changed.shape
     save_checkpoint(path, state, {"step": 3})
     assert load_checkpoint(path, like=state).header == {"step": 3}
+
+
+def test_an_array_that_grows_has_any_length_up_to_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "state.msgpack"
+    for length in (0, 2, 4):
+        saved = {"count": np.int32(length), "rows": np.arange(2 * length, dtype=np.uint8).reshape(length, 2)}
+        save_checkpoint(path, saved, {})
+        like = {"count": np.int32(0), "rows": Growing((4, 2), np.dtype(np.uint8))}
+        back = load_checkpoint(path, like).state
+        np.testing.assert_array_equal(back["rows"], saved["rows"])
+        assert (back["rows"].dtype, int(back["count"])) == (np.uint8, length)
+    for shape, kind in (((3, 2), np.uint8), ((4, 3), np.uint8), ((4,), np.uint8), ((4, 2), np.int8)):
+        with pytest.raises(ConfigurationError, match="does not fit"):
+            load_checkpoint(path, {"count": np.int32(0), "rows": Growing(shape, np.dtype(kind))})

@@ -1,20 +1,22 @@
-"""Runs outlive changes of the library: one that was written before the house was rebuilt, done again bit for bit."""
+"""Runs outlive changes of the library: those that were written before, done again bit for bit."""
 
 import json
 import platform
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from . import kept_run
-
-EXPECTED = json.loads((kept_run.KEPT / "expected.json").read_text())
+from . import kept_learning, kept_run
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="written on another kind of processor: other last bits")
 @pytest.mark.parametrize("from_the_first_call", [False, True])
-def test_a_run_from_before_is_done_again_to_the_same_bits(tmp_path: Path, from_the_first_call: bool) -> None:
-    path = kept_run.KEPT / "run"
-    there, then = kept_run.resumed(path, tmp_path / "copy", from_the_first_call=from_the_first_call)
-    assert there == EXPECTED["end"]
-    assert then == EXPECTED["then"]
+@pytest.mark.parametrize("kept", [kept_run, kept_learning], ids=["before the house was rebuilt", "answers in arrays"])
+def test_a_run_from_before_is_done_again_to_the_same_bits(
+    tmp_path: Path, kept: ModuleType, from_the_first_call: bool
+) -> None:
+    expected = json.loads((kept.KEPT / "expected.json").read_text())
+    there, then = kept.resumed(kept.KEPT / "run", tmp_path / "copy", from_the_first_call=from_the_first_call)
+    assert there == expected["end"]
+    assert then == expected["then"]

@@ -69,6 +69,7 @@ def test_members_whose_predictions_are_unusable_sleep(tmp_path: Path) -> None:
     assert again.words.tobytes() == words.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no member explains")
 @pytest.mark.parametrize("measures", [False, True], ids=["plain", "alarm and merging"])
 @pytest.mark.parametrize("shape", [(2, 2), (3, 7), (8, 33), (5, 300)], ids=str)
@@ -142,6 +143,7 @@ def rewritten(path: Path, target: Path, change: Any) -> Path:
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["action", "log_probs", "after", "lost"])
 def test_a_posterior_that_does_not_follow_is_noticed(tmp_path: Path, what: str) -> None:
     """Checksums are of no use against somebody who writes a journal; Bayes' rule is."""

@@ -95,7 +95,19 @@ def run_tests(place: Path, tests: Sequence[str]) -> tuple[int, str]:
     """pytest's exit code, and the first failure or the last line."""
     environment = os.environ | {"PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", CHECK, str(place)], cwd=place, env=environment, check=True)
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", *tests]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not long",
+        *tests,
+    ]
     try:
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:

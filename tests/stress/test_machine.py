@@ -444,6 +444,7 @@ def run(examples: int, steps: int) -> None:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_is_where_its_twin_is() -> None:
     run(18, 25)
 

@@ -14,6 +14,8 @@ from consensus_imitation.journal.directory import Journal
 from . import crowd_soak
 from .crowd_soak import Figures, soak
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def shorter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.ensembles.neural import networks
 from consensus_imitation.ensembles.neural import training as train
 from consensus_imitation.ensembles.neural._encoding_parts import GridLeaf
+from consensus_imitation.ensembles.neural._on_host import learned_from
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.networks import Window
 from consensus_imitation.ensembles.neural.settings import Training
@@ -126,7 +127,7 @@ class Neural(PureEnsemble):
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """Return every network's prediction: [N, A]."""
         arch = self.architecture
-        return train.log_probs(arch.training, arch.apply, context.learned, self._inputs(carry, observation))
+        return train.log_probs(arch.training, arch.apply, context.learned, self.inputs(carry, observation))
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
         """Return the window one step further."""
@@ -145,10 +146,17 @@ class Neural(PureEnsemble):
     ) -> Learned:
         """Store the answer; after every few of them, a round of training."""
         arch = self.architecture
-        inputs = self._inputs(carry, observation)
+        inputs = self.inputs(carry, observation)
         return train.learn(arch.training, arch.apply, learned, inputs, jnp.asarray(answer, jnp.int32), log_probs)
 
-    def _inputs(self, carry: Carry, observation: Any) -> Any:
+    def learn_on_host(
+        self, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+    ) -> Learned:
+        """`learn`, where the answers are in rows: none of those before is copied (see `replay`)."""
+        return learned_from(self, learned, carry, observation, answer, log_probs)
+
+    def inputs(self, carry: Carry, observation: Any) -> Any:
+        """Return what a network sees: the observation, or a `networks.Window` that ends with it."""
         if not self.architecture.window:
             return observation
         before = jnp.concatenate([jnp.full(1, -1, jnp.int32), carry.actions])

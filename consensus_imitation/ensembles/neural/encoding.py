@@ -97,6 +97,22 @@ class Encoder:
             return jax.tree.map(lambda *parts: np.stack(parts), *singles)
         return self.root.encode(observations, "observations", _length(self.root, observations))
 
+    def length(self, observations: Any) -> int | None:
+        """Return how many observations a batch holds, None for a single one: by the first part, unchecked."""
+        part: Part = self.root
+        value: Any = observations
+        while not isinstance(part, Leaf):
+            if isinstance(part, DictPart):
+                if not isinstance(value, Mapping):
+                    return len(value) if isinstance(value, list) else None
+                key, part = part.parts[0]
+                value = value.get(key)
+            else:
+                part, value = part.parts[0], value[0] if isinstance(value, tuple | list) and value else None
+        if isinstance(part, TextLeaf):
+            return None if isinstance(value, str) or not hasattr(value, "__len__") else len(value)
+        return len(value) if value is not None and np.ndim(value) == np.ndim(part.zeros()) + 1 else None
+
     def features(self, encoded: Any) -> jax.Array:
         """Return all parts of one encoded observation as one vector, float32 [width]; pure JAX."""
         return self.root.features(encoded)

@@ -17,7 +17,10 @@ import numpy as np
 import optax
 from flax import struct
 
+from consensus_imitation.ensembles._rows import Rows
+from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
+from consensus_imitation.errors import ConfigurationError
 
 #: ``apply(params, encoded) -> logits [A]`` of one member.
 Apply = Callable[[Any, Any], jax.Array]
@@ -35,27 +38,6 @@ _AVERAGED_SHARE = 10
 _LARGEST_TEMPERATURE = 10.0
 
 
-class Replay(struct.PyTreeNode):
-    """Answered queries; a ring once it is full.
-
-    Attributes:
-        inputs: what the members were asked about, leaves [C, ...].
-        answers: int32 [C].
-        counts: uint8 [C, N], how often each answer counts for each member.
-        stored: int32 [], answers stored so far in all.
-    """
-
-    inputs: Any
-    answers: jax.Array  # [C]
-    counts: jax.Array  # [C, N]
-    stored: jax.Array  # []
-
-    @property
-    def size(self) -> jax.Array:
-        """The number of answers that it holds, int32 []."""
-        return jnp.minimum(self.stored, self.answers.shape[0])
-
-
 class Learned(struct.PyTreeNode):
     """What N members know.
 
@@ -65,7 +47,7 @@ class Learned(struct.PyTreeNode):
         prior_params: parameters of the untrained networks, leaves [N, ...]; () if there are none.
         optimizer: state of the gradient transformation, leaves [N, ...].
         temperature: see `Temperature`.
-        replay: all answers so far.
+        replay: all answers so far; `Elsewhere` while a shell keeps them.
         key: of the bootstrap and the minibatches.
     """
 
@@ -74,7 +56,7 @@ class Learned(struct.PyTreeNode):
     prior_params: Any
     optimizer: Any
     temperature: "Temperature"
-    replay: Replay
+    replay: Replay | Elsewhere
     key: jax.Array
 
 
@@ -125,13 +107,10 @@ def init(
     prior_params = ()
     if training.prior_scale:
         prior_params = jax.vmap(make_params)(jax.random.split(prior_key, num_members))
-    capacity = training.capacity
-    replay = Replay(
-        inputs=jax.tree.map(lambda leaf: jnp.zeros((capacity, *jnp.shape(leaf)), jnp.asarray(leaf).dtype), example),
-        answers=jnp.zeros(capacity, jnp.int32),
-        counts=jnp.zeros((capacity, num_members), jnp.uint8),
-        stored=jnp.zeros((), jnp.int32),
-    )
+    zeros = jax.tree.map(lambda leaf: np.zeros(jnp.shape(leaf), jnp.asarray(leaf).dtype), example)
+    # In rows: no arrays are made for a shell, which keeps it so, and for everybody else when they are looked at.
+    row = Row(zeros, np.int32(0), np.zeros(num_members, np.uint8))
+    replay = Replay.of(Rows.like(row, training.capacity))
     # The prior curvature of the temperature: as much as some twenty answers, so that the first few move it little.
     temperature = Temperature(log=jnp.zeros(num_members), curvature=jnp.full(num_members, 10.0))
     optimizer = jax.vmap(training.make_optimizer().init)(params)
@@ -176,9 +155,7 @@ def learn(
     if training.temperature:
         learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
     learned = store(training, learned, inputs, answer)
-    due = learned.replay.stored % training.every == 0
-    if training.plateau is not None and training.plateau.stop:
-        due &= ~jnp.all(learned.optimizer[-1].scale <= training.plateau.smallest)
+    due = is_due(training, learned)
     # The replay is read, not returned: a conditional need not copy it.
     before = (learned.params, learned.averages, learned.optimizer)
     params, averages, optimizer = jax.lax.cond(due, lambda: fit(training, apply, learned), lambda: before)
@@ -186,19 +163,38 @@ def learn(
 
 
 def store(training: Training, learned: Learned, inputs: Any, answer: jax.Array) -> Learned:
-    """Put an answer into the replay, with each member's weight for it."""
+    """Put an answer into the replay, with each member's weight for it.
+
+    Raises:
+        ConfigurationError: if the answers before it are not there.
+    """
     replay = learned.replay
-    capacity, num_members = replay.counts.shape
-    slot = replay.stored % capacity
-    key = jax.random.fold_in(jax.random.fold_in(learned.key, 0), replay.stored)
-    counts = bootstrap_counts(training, key, num_members)
-    replay = Replay(
+    if not isinstance(replay, Replay):
+        raise ConfigurationError("the answers of these members are kept elsewhere: learn by `learn_on_host`")
+    room, num_members = replay.counts.shape
+    slot = replay.stored % room
+    counts = counts_of_next(training, learned, num_members)
+    replay = replay.replace(
         inputs=jax.tree.map(lambda kept, new: kept.at[slot].set(new), replay.inputs, inputs),
         answers=replay.answers.at[slot].set(answer),
         counts=replay.counts.at[slot].set(counts),
         stored=replay.stored + 1,
     )
     return learned.replace(replay=replay)
+
+
+def is_due(training: Training, learned: Learned) -> jax.Array:
+    """Return whether a round follows the answer that was just stored: bool []."""
+    due = learned.replay.stored % training.every == 0
+    if training.plateau is not None and training.plateau.stop:
+        due &= ~jnp.all(learned.optimizer[-1].scale <= training.plateau.smallest)
+    return due
+
+
+def counts_of_next(training: Training, learned: Learned, num_members: int) -> jax.Array:
+    """Return how often the answer that comes next counts for each member: uint8 [N]."""
+    key = jax.random.fold_in(jax.random.fold_in(learned.key, 0), learned.replay.stored)
+    return bootstrap_counts(training, key, num_members)
 
 
 def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> jax.Array:
@@ -214,7 +210,8 @@ def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> ja
 def draw_minibatches(training: Training, learned: Learned) -> jax.Array:
     """Draw the replay places of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
     key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), learned.replay.stored)
-    return jax.random.randint(key, (training.updates, training.batch_size), 0, learned.replay.size)
+    size = jnp.minimum(learned.replay.stored, training.capacity)
+    return jax.random.randint(key, (training.updates, training.batch_size), 0, size)
 
 
 def loss(
@@ -240,7 +237,38 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, A
 
     A member that the round would leave without numbers (NaN, infinity) stays as it was.
     """
-    optimizer, replay = training.make_optimizer(), learned.replay
+    replay: Any = learned.replay
+
+    def minibatch(places: jax.Array) -> Row:
+        inputs = jax.tree.map(lambda leaf: leaf[places], replay.inputs)
+        return Row(inputs, replay.answers[places], replay.counts[places])
+
+    before = (learned.params, learned.averages, learned.optimizer)
+    places = draw_minibatches(training, learned)
+    return without_broken(updated(training, apply, learned, before, 0, places, minibatch), before)
+
+
+def updated(
+    training: Training,
+    apply: Apply,
+    learned: Learned,
+    fitted: tuple[Any, Any, Any],
+    first: Any,
+    drawn: Any,
+    minibatch: Callable[[Any], Row],
+) -> tuple[Any, Any, Any]:
+    """Return parameters, averages and optimiser state after some of a round's updates.
+
+    Args:
+        training: settings.
+        apply: a member's network.
+        learned: what the members know; of it, prior networks and the number of answers are used.
+        fitted: the three, before.
+        first: int [], number of the first of these updates in the round.
+        drawn: for each of U updates what ``minibatch`` takes, leaves [U, ...].
+        minibatch: makes a minibatch of it, leaves [M, ...].
+    """
+    optimizer = training.make_optimizer()
 
     def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
         value, gradient = jax.value_and_grad(
@@ -250,21 +278,22 @@ def fit(training: Training, apply: Apply, learned: Learned) -> tuple[Any, Any, A
         return optax.apply_updates(params, updates), state
 
     members = jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))
-
     done = (learned.replay.stored // training.every - 1) * training.updates
 
     def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
-        (params, averages, state), (i, places) = fitted, drawn
-        inputs = jax.tree.map(lambda leaf: leaf[places], replay.inputs)
-        counts = replay.counts[places].astype(jnp.float32)
-        params, state = members(params, learned.prior_params, state, inputs, replay.answers[places], counts)
+        (params, averages, state), (i, own) = fitted, drawn
+        inputs, answers, counts = minibatch(own)
+        params, state = members(params, learned.prior_params, state, inputs, answers, counts.astype(jnp.float32))
         if training.averaging:
             averages = optax.incremental_update(params, averages, averaging_step(training, done + i))
         return (params, averages, state), None
 
-    before = (learned.params, learned.averages, learned.optimizer)
-    drawn = (jnp.arange(training.updates), draw_minibatches(training, learned))
-    fitted, _ = jax.lax.scan(update, before, drawn)
+    number = len(jax.tree.leaves(drawn)[0])
+    return jax.lax.scan(update, fitted, (first + jnp.arange(number), drawn))[0]
+
+
+def without_broken(fitted: tuple[Any, Any, Any], before: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+    """Return what a round made, of members that it left without numbers what they were before."""
     return jax.vmap(_if_finite)(fitted, before)
 
 

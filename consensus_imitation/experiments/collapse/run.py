@@ -173,8 +173,8 @@ def _watch(
         queried[t], alone[t] = decision.queried, decision.selected.sum() == 1
         if decision.queried:
             weights.append(imitator.weights)
-        observation, reward, terminated, truncated, _ = env.step(decision.action)
-        tracker = tracker.after(float(reward), terminated, truncated)
+        observation, reward, terminated, truncated, info = env.step(decision.action)
+        tracker = tracker.after(float(reward), terminated, truncated, info)
         if tracker.outcome is not None:
             episodes.append(tracker.outcome)
             early_harms += early and tracker.outcome.harm

@@ -96,9 +96,9 @@ class _Run:
                 self._deployed_steps += 1
             else:
                 action = method.act(observation)
-            observation, reward, terminated, truncated, _ = self._env.step(action)
+            observation, reward, terminated, truncated, info = self._env.step(action)
             self._steps += 1
-            tracker, begins = tracker.after(float(reward), terminated, truncated), False
+            tracker, begins = tracker.after(float(reward), terminated, truncated, info), False
             if tracker.outcome is not None:
                 (self._learning if learning else self._deployed).append(tracker.outcome)
                 observation, _ = self._env.reset()

@@ -90,8 +90,8 @@ def record(site: Site, num_steps: int, with_trigger: bool, purpose: int = 0) -> 
             else:
                 starts = True
             _tell(demonstrator, action, "demonstrator")
-            observation, reward, terminated, truncated, _ = env.step(action)
-            tracker = tracker.after(float(reward), terminated, truncated)
+            observation, reward, terminated, truncated, info = env.step(action)
+            tracker = tracker.after(float(reward), terminated, truncated, info)
             if tracker.outcome is not None:
                 observation, _ = env.reset()
                 tracker, starts = site.task.track(), True
@@ -175,8 +175,8 @@ def deploy(site: Site, team: Team | None, contestant: Contestant | None, num_ste
                 counts["trigger_steps"] += 1
                 counts["trigger_queries"] += queried
                 counts["trigger_harms"] += not queried and action == site.planting.harmful_action
-            observation, reward, terminated, truncated, _ = env.step(action)
-            tracker = tracker.after(float(reward), terminated, truncated)
+            observation, reward, terminated, truncated, info = env.step(action)
+            tracker = tracker.after(float(reward), terminated, truncated, info)
             if tracker.outcome is not None:
                 counts["episodes"] += 1
                 counts["harmed_episodes"] += tracker.outcome.harm

@@ -79,9 +79,9 @@ def evaluate(
         while running:
             actions = check_row(predict(stack_observations(rows)), running, episodes, num_actions, "predict gave")
             for b, action in actions.items():
-                observation, reward, terminated, truncated, _ = envs[b].step(action)
+                observation, reward, terminated, truncated, info = envs[b].step(action)
                 rows[b] = private(observation)
-                trackers[b] = trackers[b].after(float(reward), terminated, truncated)
+                trackers[b] = trackers[b].after(float(reward), terminated, truncated, info)
             running = [b for b in running if trackers[b].outcome is None]
     finally:
         for env in envs:
@@ -161,6 +161,6 @@ def _episode(task: Task, env: Any, demonstrator: Any, seed: int) -> EpisodeOutco
         action = check_action(demonstrator(given(observation)), num_actions)
         if hasattr(demonstrator, "observe"):
             demonstrator.observe(action, "demonstrator")
-        observation, reward, terminated, truncated, _ = env.step(action)
-        tracker = tracker.after(float(reward), terminated, truncated)
+        observation, reward, terminated, truncated, info = env.step(action)
+        tracker = tracker.after(float(reward), terminated, truncated, info)
     return tracker.outcome

@@ -36,12 +36,14 @@ class Step(NamedTuple):
         terminated: bool [B]; the episode ended by itself.
         truncated: bool [B]; it was cut off.
         begun: lanes whose next observation is the first of an episode.
+        info: as the environment gave it; `Lanes.info` gives one lane's.
     """
 
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
     begun: list[int]
+    info: Any
 
 
 class Lanes:
@@ -104,7 +106,7 @@ class Lanes:
                 "the environment's step() must return (observation, reward, terminated, truncated, info); got "
                 f"{_short(given)}: wrap it for Gymnasium's present interface"
             )
-        observation, *told, _ = given
+        observation, *told, info = given
         shape = () if self.single else (self.size,)
         reward, terminated, truncated = (
             _checked(name, part, shape) for name, part in zip(("reward", "terminated", "truncated"), told, strict=True)
@@ -123,7 +125,43 @@ class Lanes:
                 observation = _begun(self._env.reset(options={"reset_mask": over})) if over.any() else observation
         self.observation = observation
         reward, terminated, truncated = (np.atleast_1d(part) for part in (reward, terminated, truncated))
-        return Step(reward, terminated, truncated, np.flatnonzero(begun).tolist())
+        return Step(reward, terminated, truncated, np.flatnonzero(begun).tolist(), info)
+
+    def info(self, step: Step, lane: int) -> Mapping[str, Any]:
+        """Return what the environment said of a step besides: one lane's part of it.
+
+        Raises:
+            ObservationError: if it is no dict; or if the lane was reset in the same step, and what the environment had
+                said before (``final_info``) is missing.
+        """
+        if not isinstance(step.info, Mapping):
+            raise ObservationError(f"the environment's info must be a dict; got {_short(step.info)}")
+        if self.single:
+            return step.info
+        found = _row_of(step.info, lane)
+        if self._mode is not Mode.SAME_STEP or not (step.terminated[lane] or step.truncated[lane]):
+            return found
+        final = found.get("final_info")
+        if not isinstance(final, Mapping):
+            raise ObservationError(
+                f"the environment reset part {lane} in the same step, and did not say in info['final_info'] what the "
+                "step before had been like: use another autoreset mode"
+            )
+        return final
+
+
+def _row_of(info: Mapping[str, Any], lane: int) -> dict[str, Any]:
+    """Return one environment's part of a vector environment's info: what its masks ``_name`` say is its own."""
+    found: dict[str, Any] = {}
+    for name, value in info.items():
+        mask = info.get(f"_{name}")
+        if mask is None:
+            if not (name.startswith("_") and name[1:] in info):
+                # Said of all of them together.
+                found[name] = value
+        elif mask[lane]:
+            found[name] = _row_of(value, lane) if isinstance(value, Mapping) else value[lane]
+    return found
 
 
 def check_actions(env: Any, num_actions: int) -> None:

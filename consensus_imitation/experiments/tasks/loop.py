@@ -276,8 +276,9 @@ class _Run:
         )
         self._recent.append(queried)
         self._asked[lane] += queried
+        info = None if self._rules.unsafe_info is None else self._lanes.info(outcome, lane)
         before = self._trackers[lane]
-        self._trackers[lane] = tracker = before.after(reward, terminated, truncated)
+        self._trackers[lane] = tracker = before.after(reward, terminated, truncated, info)
         if self._records.logs or self._on_step is not None:
             withheld = decision.withheld if single else decision.withheld[lane].item()
             values = (
@@ -418,6 +419,6 @@ def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int, determin
     while tracker.outcome is None:
         action, _ = policy.predict(observation, episode_start=begins, deterministic=deterministic)
         begins = False
-        observation, reward, terminated, truncated, _ = env.step(action)
-        tracker = tracker.after(float(reward), terminated, truncated)
+        observation, reward, terminated, truncated, info = env.step(action)
+        tracker = tracker.after(float(reward), terminated, truncated, info)
     return tracker.outcome

@@ -154,6 +154,7 @@ def _summary(state: Any, trajectory: Any, own_harm: jax.Array) -> Any:
     return trajectory.harm.any(), allowed, trajectory.queried.sum()
 
 
+@pytest.mark.slow
 def test_five_near_copies_crowd_the_truth_out_of_a_bare_top_k_and_not_with_merging() -> None:
     rule = TopK(jnp.array([2, 4]))
     harm, _, _ = attack("near-duplicates", rule, None)
@@ -165,6 +166,7 @@ def test_five_near_copies_crowd_the_truth_out_of_a_bare_top_k_and_not_with_mergi
     assert queries.mean(-1).max() < 300  # of 400 steps: it does act
 
 
+@pytest.mark.slow
 def test_twenty_answers_come_too_late() -> None:
     """Near-copies hardly ask: with evidence demanded first, the harm is done before there is any."""
     harm, _, queries = attack("near-duplicates", TopK(jnp.array([4])), Merging(min_answers=20))
@@ -172,6 +174,7 @@ def test_twenty_answers_come_too_late() -> None:
     assert queries.mean() < 20
 
 
+@pytest.mark.slow
 def test_without_an_attack_merging_costs_little() -> None:
     """The honest ensemble of the scenario, in which the near-duplicates are copies of the truth."""
     scenario = get_scenario("near-duplicates")

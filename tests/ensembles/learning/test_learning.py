@@ -169,7 +169,7 @@ def test_a_policy_takes_the_likeliest_action_and_changes_nothing() -> None:
     probs = np.array([[[0.7, 0.2, 0.1]], [[0.3, 0.6, 0.1]]])
     imitator = ConsensusImitator(ensembles.tabular(probs, prior=[0.2, 0.8]), selection=TopK(2), seed=0)
     before = imitator.state
-    assert imitator.policy().predict(0) == (0, None)  # minimum: 0.3, 0.2, 0.1
+    assert imitator.policy().predict(0)[0] == 0  # minimum: 0.3, 0.2, 0.1
     leader = ConsensusImitator(ensembles.tabular(probs, prior=[0.2, 0.8]), aggregation=MAP(), seed=0)
     actions, _ = leader.policy(num_envs=2).predict(np.zeros(2, np.int32))
     np.testing.assert_array_equal(actions, [1, 1])

@@ -161,6 +161,7 @@ class Encoded(Tabular):
         return make_encoder(spaces.Discrete(S, start=-100))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("members", "number"),
     [(TABLE, np.uint8(199)), (Encoded(TABLE.table, TABLE.prior), np.int8(99))],

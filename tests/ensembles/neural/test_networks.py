@@ -24,6 +24,7 @@ from .test_encoding import minigrid_view
 QUICK = Training(batch_size=32, updates=4, learning_rate=3e-3, capacity=2048, label_smoothing=0.0, caution=0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (2, 2), (1, 1), (5, 3)])
 def test_patch_convolution_is_a_convolution(size: int, stride: int, key: jax.Array) -> None:
     ours = PatchConv(4, 6, size, stride, nnx.Rngs(0))
@@ -208,6 +209,7 @@ def test_pictures(key: jax.Array) -> None:
     assert found[-100:].mean() < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "members",
     [

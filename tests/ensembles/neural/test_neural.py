@@ -54,6 +54,7 @@ def test_only_answers_are_learned_from(key: jax.Array) -> None:
     assert 0 < sum(queried) < 60
 
 
+@pytest.mark.slow
 def test_equal_calls_share_compiled_functions(key: jax.Array) -> None:
     """And so do other parameters; another width does not (the control)."""
     before = decide._cache_size()
@@ -95,6 +96,7 @@ def test_modules_that_do_not_fit_are_refused() -> None:
         ensembles.mlp((3,), 4, 2, prior=[1.0, 1.0, 1.0])
 
 
+@pytest.mark.slow
 def test_two_architectures_in_one_union(key: jax.Array) -> None:
     """Each part learns as it would alone, apart from its random numbers; a fixed member may join."""
     parts = (
@@ -125,6 +127,7 @@ def test_a_member_that_breaks_asks(key: jax.Array) -> None:
     np.testing.assert_array_equal(decision.invalid, [False, True])
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side(key: jax.Array) -> None:
     """Under ``vmap`` every seed's members are those of a run of its own."""
     members = ensembles.mlp((3,), 4, 2, hidden=(8,), training=SMALL)

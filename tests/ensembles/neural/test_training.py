@@ -61,6 +61,7 @@ def test_rounds_come_every_few_answers_only(key: jax.Array) -> None:
     assert int(learned.replay.stored) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "training",
     [
@@ -131,6 +132,7 @@ def test_stacked_members_are_single_ones(training: Training, key: jax.Array) -> 
         )
 
 
+@pytest.mark.slow
 def test_members_differ_by_initialisation_and_by_bootstrap(key: jax.Array) -> None:
     """From one initialisation, only the bootstrap makes them differ; without it they stay the same (the control)."""
     observations, answers = separable(np.random.default_rng(0), 30)
@@ -195,6 +197,7 @@ def test_prediction_comes_before_learning(key: jax.Array) -> None:
         assert not np.allclose(first[35:], second[35:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [0.25, 4.0])
 def test_temperature_mends_a_miscalibrated_network(truth: float, key: jax.Array) -> None:
     """Answers are drawn from the members' own logits divided by ``truth``; the fitted temperature is close to it."""
@@ -247,6 +250,7 @@ def test_the_temperatures_step_is_the_gradient_of_the_loss(key: jax.Array) -> No
     np.testing.assert_allclose(moved, expected, rtol=0.02, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_prior_networks_are_added_and_never_trained(key: jax.Array) -> None:
     training = replace(SMALL, prior_scale=3.0)
     observations, answers = separable(np.random.default_rng(0), 30)
@@ -261,6 +265,7 @@ def test_prior_networks_are_added_and_never_trained(key: jax.Array) -> None:
     assert members().init_learned(key).prior_params == ()
 
 
+@pytest.mark.slow
 def test_averages_predict_and_newest_parameters_are_trained(key: jax.Array) -> None:
     observations, answers = separable(np.random.default_rng(0), 60)
     averaged = members(replace(SMALL, averaging=5.0))
@@ -274,6 +279,7 @@ def test_averages_predict_and_newest_parameters_are_trained(key: jax.Array) -> N
     assert members().init_learned(key).averages == ()
 
 
+@pytest.mark.slow
 def test_averages_of_small_floats_are_kept_in_float32(key: jax.Array) -> None:
     """A hundredth of a step is lost in bfloat16."""
 
@@ -289,6 +295,7 @@ def test_averages_of_small_floats_are_kept_in_float32(key: jax.Array) -> None:
     assert np.isfinite(found.log_probs).all()
 
 
+@pytest.mark.slow
 def test_plateau_lowers_the_rate_and_can_stop(key: jax.Array) -> None:
     rng = np.random.default_rng(0)
     observations, answers = separable(rng, 240)[0], rng.integers(0, 4, 240)

@@ -51,6 +51,7 @@ def windowed(seen: Any, window: int) -> Window:
     return Window(seen, jnp.ones(window, jnp.int32), jnp.ones(window, bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sides", SIDES, ids=str)
 def test_every_pixel_reaches_every_member(sides: tuple[int, int]) -> None:
     members = ensembles.cnn((*sides, 1), 2, 2, channels=(2, 2, 2), hidden=(3,))
@@ -65,6 +66,7 @@ def test_default_channels_fit_every_picture() -> None:
         assert ensembles.recurrent(shape, 2, kind="image").num_members == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [5, 12])
 def test_every_pixel_of_every_step_reaches_members_with_a_memory(side: int) -> None:
     pictures = jnp.full((3, side, side, 1), 0.5)

@@ -235,6 +235,7 @@ def test_runs_with_and_without_a_journal_are_not_mixed(tmp_path: Path) -> None:
     stranger.close()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_networks_goes_on_exactly(tmp_path: Path) -> None:
     """Parameters, optimiser and replay: the same further answers lead to the same predictions."""
 

@@ -62,6 +62,7 @@ def sized(queries: int, num_steps: int, evaluations: int, episodes: int) -> Comp
     return CompareConfig("rooms", queries=queries, num_steps=num_steps, **sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fixed_members")
 @pytest.mark.parametrize("name", [*methods.names(), "minimum-3"])
 def test_no_method_exceeds_its_budget(name: str) -> None:
@@ -84,6 +85,7 @@ def test_no_method_exceeds_its_budget(name: str) -> None:
     assert last["success"] == 1.0  # the members' favourite is right in every room
 
 
+@pytest.mark.slow
 def test_the_minimum_learns_within_its_budget() -> None:
     """With members that are networks, from nothing; guessing solves 1 episode in 64."""
     rows, _ = run_method(rooms(), sized(150, 600, evaluations=2, episodes=10), "minimum", 0)
@@ -113,6 +115,7 @@ def test_a_spent_demonstrator_refuses() -> None:
     assert counted.answers == 2
 
 
+@pytest.mark.slow
 def test_dagger_labels_everything_and_executes_its_own_guesses_in_the_end() -> None:
     watching = Watching()
     given = setup(watching, budget=100)
@@ -129,6 +132,7 @@ def test_dagger_labels_everything_and_executes_its_own_guesses_in_the_end() -> N
     assert any(action != expert(o) for action, o in zip(executed, watching.asked, strict=True))
 
 
+@pytest.mark.slow
 def test_safedagger_asks_where_its_classifier_foresees_a_mistake() -> None:
     given = setup(budget=400)
     method = SafeDagger(given, initial=0.1)
@@ -146,6 +150,7 @@ def test_safedagger_asks_where_its_classifier_foresees_a_mistake() -> None:
     assert given.demonstrator.answers == before + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("doubt", "asks"), [(1.0, False), (0.0, True)])
 def test_ensembledagger_asks_by_its_limit_after_the_initial_answers(doubt: float, asks: bool) -> None:
     given = setup(budget=100)

@@ -20,6 +20,7 @@ LAKE = CompareConfig(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_process_finds() -> None:
     alone = run_compare(LAKE)
     seen: list[tuple[int, int]] = []
@@ -38,6 +39,7 @@ def test_processes_find_what_one_process_finds() -> None:
     assert seen == sorted(seen)
 
 
+@pytest.mark.slow
 def test_what_fails_in_a_process_is_told() -> None:
     config = replace(LAKE, task="gotomoon")
     with pytest.raises(ValueError, match="no task 'gotomoon'"):

@@ -66,7 +66,7 @@ def test_the_demonstrator_succeeds(name: str) -> None:
     assert high < episodes or expected == 1
     assert max(outcome.length for outcome in measure.outcomes) <= task.max_episode_steps
     assert measure.success[1] <= measure.success[0] <= measure.success[2]
-    if not task.rules.unsafe_step:
+    if not task.rules.knows_unsafe_steps:
         assert measure.harm[0] == pytest.approx(1 - measure.success[0])
 
 

@@ -22,6 +22,7 @@ PRIOR = [0.3, 0.1, 0.4, 0.2]
 RULES = {"all": TopK(4), "top2": TopK(2), "alpha": AlphaThreshold(0.25)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 @pytest.mark.parametrize("kind", ["factored", "sequences"])
 def test_law_over_listable_actions(kind: str, rule: TopK | AlphaThreshold, key: jax.Array) -> None:

@@ -233,6 +233,7 @@ def by_answer(imitator: SamplingImitator) -> None:
         imitator.answer(decision, ANSWER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [by_act, by_answer])
 def test_an_interrupt_at_any_instruction_leaves_a_whole_number_of_steps(way: Any) -> None:
     """A question is posed and answered; after an interrupt it is answered, or asked again, and learned once."""

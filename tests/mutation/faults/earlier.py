@@ -653,8 +653,8 @@ FAULTS = [
     Fault(
         "a-policy-stands-still",
         "imitator/policy",
-        "        self._stream = stream",
-        "        del stream",
+        "        self._stream, self._rows = after, rows",
+        "        self._rows = rows",
         LEARNING,
     ),
     Fault(

@@ -1,0 +1,33 @@
+"""What members learn from an answer, worked out on the host: between compiled programs, not inside of one."""
+
+from typing import Any
+
+import jax
+
+from consensus_imitation.core._tree import jit
+from consensus_imitation.core.members import Carry, Ensemble, Learned, LearnsOnHost
+
+
+def learned_on_host(
+    ensemble: Ensemble, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+) -> Learned:
+    """What the members know after one answered query: by `LearnsOnHost.learn_on_host` if they have it, else by `learn`.
+
+    Args:
+        ensemble: of either kind.
+        learned: what they knew when they predicted.
+        carry: the stream's memory then.
+        observation: what was asked about.
+        answer: int [], the demonstrator's action, in ``0 .. A-1``.
+        log_probs: [N, A], what they had predicted.
+    """
+    operands = (learned, carry, observation, answer, log_probs)
+    if isinstance(ensemble, LearnsOnHost):
+        return ensemble.learn_on_host(*operands)
+    # Eagerly, networks would take milliseconds.
+    return _learn(ensemble, *operands) if ensemble.pure else ensemble.learn(*operands)
+
+
+@jit
+def _learn(ensemble: Any, *operands: Any) -> Learned:
+    return ensemble.learn(*operands)

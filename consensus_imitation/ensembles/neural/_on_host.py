@@ -1,0 +1,106 @@
+"""An answer learned where the replay is in rows: compiled programs see the new answer and the minibatches, no others.
+
+What is computed is `training.learn`, in the same order and from the same draws. Only who looks the answers up differs.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.ensembles._rows import Rows
+from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
+from consensus_imitation.ensembles.neural.training import Learned
+from consensus_imitation.errors import ConfigurationError
+
+#: Bytes of the minibatches that are looked up at a time, unless a single one has more.
+_AT_ONCE = 1 << 25
+
+
+class _Noted(NamedTuple):
+    """An answer before it is stored.
+
+    Attributes:
+        temperature: after it.
+        row: what is to be stored.
+        stored: int32 [], answers with it.
+        said: int32 [2], the same, and whether a round is due: in one array for the host.
+    """
+
+    temperature: Any
+    row: Row
+    stored: jax.Array
+    said: jax.Array
+
+
+def learned_from(
+    members: Any, learned: Learned, carry: Any, observation: Any, answer: Any, log_probs: jax.Array
+) -> Learned:
+    """Return what members know after one answer; the arguments are those of `Ensemble.learn`, ``members`` a `Neural`.
+
+    Raises:
+        ConfigurationError: if the answers before it are not there, or are others.
+    """
+    if not isinstance(learned.replay, Replay):
+        raise ConfigurationError("members cannot learn without the answers before: their replay is kept elsewhere")
+    rows = learned.replay.on_host()
+    # Nothing passes through a program that it does not need.
+    scale = learned.optimizer if members.training.plateau is not None else ()
+    light = learned.replace(
+        params=(), averages=(), prior_params=(), optimizer=scale, replay=Elsewhere(learned.replay.stored)
+    )
+    noted = _noted(members, light, carry, observation, np.int32(answer), log_probs)
+    stored, due = np.asarray(noted.said).tolist()
+    if stored != rows.stored + 1:
+        raise ConfigurationError(
+            f"members that have learned from {stored - 1} answers cannot learn on with {rows.stored} of these answers"
+        )
+    rows = rows.appended(jax.tree.map(np.asarray, noted.row))
+    light = learned.replace(temperature=noted.temperature, replay=Elsewhere(noted.stored))
+    after = _round(members, light, rows) if due else light
+    return after.replace(replay=Replay.of(rows, noted.stored))
+
+
+@jax.jit
+def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: jax.Array, log_probs: Any) -> _Noted:
+    training = members.training
+    temperature = light.temperature.step(log_probs, answer) if training.temperature else light.temperature
+    inputs = jax.tree.map(
+        lambda like, new: jnp.asarray(new, like.dtype), members.architecture.zeros(), members.inputs(carry, observation)
+    )
+    row = Row(inputs, answer, train.counts_of_next(training, light, members.num_members))
+    stored = light.replay.stored + 1
+    due = train.is_due(training, light.replace(replay=Elsewhere(stored)))
+    return _Noted(temperature, row, stored, jnp.stack([stored, due.astype(jnp.int32)]))
+
+
+def _round(members: Any, light: Learned, rows: Rows) -> Learned:
+    """Return what they know after a round of minibatches, looked up a few at a time."""
+    training = members.training
+    places = np.asarray(_places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=())))
+    together = max(1, _AT_ONCE // (training.batch_size * max(1, rows.kind.row_bytes)))
+    fitted = before = (light.params, light.averages, light.optimizer)
+    for first in range(0, training.updates, together):
+        own = places[first : first + together]
+        drawn = jax.tree.map(lambda leaf, own=own: leaf.reshape(*own.shape, *leaf.shape[1:]), rows.at(own.ravel()))
+        fitted = _fitted(
+            members, light.replace(params=(), averages=(), optimizer=()), fitted, before, np.int32(first), drawn,
+            last=first + together >= training.updates,
+        )  # fmt: skip
+    params, averages, optimizer = fitted
+    return light.replace(params=params, averages=averages, optimizer=optimizer)
+
+
+@jax.jit
+def _places(members: Any, light: Learned) -> jax.Array:
+    return train.draw_minibatches(members.training, light)
+
+
+@partial(jax.jit, static_argnames="last")
+def _fitted(members: Any, light: Learned, fitted: Any, before: Any, first: Any, drawn: Row, last: bool) -> Any:
+    arch = members.architecture
+    fitted = train.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
+    return train.without_broken(fitted, before) if last else fitted
