@@ -166,13 +166,13 @@ def of_task(
         members = members_for(task, env, num_members, network, training)(None)
         return Opened(env, task.make_demonstrator(env, seed), members)
 
-    unsafe = task.rules.unsafe_step
+    known = task.rules.knows_unsafe_steps
     return Place(
         task.name,
         opened,
-        None if unsafe is None else lambda reward, terminated, info: unsafe(reward, terminated),  # noqa: ARG005
+        task.rules.is_unsafe if known else None,
         lambda episode, info: task.rules.solved(episode),  # noqa: ARG005
-        failures_harm=unsafe is None,
+        failures_harm=not known,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Ensemble
-from consensus_imitation.experiments.tasks import Episode, Task
+from consensus_imitation.experiments.tasks import Episode, Rules, Task
 
 from .compare.tiny import LENGTH, ROOMS, Rooms, expert, rooms
 
@@ -51,6 +51,13 @@ def make(seed: int) -> tuple[Any, Any, Ensemble]:
 
 def make_task(seed: int) -> Task:
     return rooms()
+
+
+def make_told(seed: int) -> Task:
+    """Everything counts as solved, and harm is what ``info`` says."""
+    rules = Rules(solved=lambda episode: True, unsafe_info=lambda info: info["fell"])
+    stranger = lambda env, seed, epsilon: lambda room: 1 - expert(room)  # noqa: E731
+    return rooms(rules=rules, build_env=lambda render_mode: Told(), build_demonstrator=stranger)
 
 
 def wrong(seed: int) -> Any:

@@ -203,3 +203,9 @@ def test_rules_that_do_not_fit_are_refused_before_anything_runs() -> None:
 def test_every_k_is_the_default() -> None:
     rows, _ = sweep(None, num_seeds=1, num_steps=20)
     assert [row["k"] for row in rows] == [1, 2, 3]
+
+
+def test_a_task_whose_harm_is_in_info_has_it_counted_in_info() -> None:
+    rows, _ = run_sweep(SweepConfig(f"{OWN}:make_told", num_members=2, k=(2,), num_seeds=1, num_steps=60))
+    assert rows[0]["harms"] == Told.made[-1].falls
+    assert rows[0]["harms"] > 0

@@ -296,7 +296,7 @@ class _Run:
         """Return whether the step made its episode one that counts as harm; None without a task."""
         if not self._judged:
             return None
-        if self._rules.unsafe_step is None:
+        if not self._rules.knows_unsafe_steps:
             return after.outcome is not None and after.outcome.harm
         return after.unsafe and not before.unsafe
 
