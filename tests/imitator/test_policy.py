@@ -239,4 +239,8 @@ def test_networks_are_evaluated_in_a_vector_environment(evaluate_policy: Any) ->
     returns, lengths = evaluate_policy(imitator.policy(), Vector([Count(4), Count(5)]), 4)
     assert sorted(lengths) == [4, 4, 5, 5]
     assert all(0 <= one <= length for one, length in zip(returns, lengths, strict=True))
-    assert imitator.state is before
+    after = imitator.state
+    assert after.posterior is before.posterior
+    assert after.stream is before.stream
+    assert after.learned.params is before.learned.params
+    assert int(after.learned.replay.stored) == 0
