@@ -160,7 +160,7 @@ def test_the_window_moves_and_ends_with_the_episode() -> None:
     context = Context(jnp.int32(0), jnp.zeros(2), 0, ())
     carry = members.init_carry()
     for t in range(4):
-        inputs = members._inputs(carry, np.full(1, t, np.float32))
+        inputs = members.inputs(carry, np.full(1, t, np.float32))
         expected = [max(0, s) for s in range(t - 2, t + 1)]
         np.testing.assert_array_equal(inputs.observations[:, 0], expected)
         np.testing.assert_array_equal(inputs.valid, [s >= 0 for s in range(t - 2, t + 1)])
