@@ -41,6 +41,7 @@ class Given(PureEnsemble):
     num_members: int = struct.field(pytree_node=False)
     num_actions: int = struct.field(pytree_node=False)
     logits: bool = struct.field(pytree_node=False, default=False)
+    normalised: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def prior(self) -> jax.Array:
@@ -57,10 +58,16 @@ decide = jax.jit(Learner.decide_batch)
 
 
 def learner_of(
-    batch: int, num_members: int, num_actions: int, k: int, log_weights: np.ndarray, logits: bool = False
+    batch: int,
+    num_members: int,
+    num_actions: int,
+    k: int,
+    log_weights: np.ndarray,
+    logits: bool = False,
+    normalised: bool = False,
 ) -> tuple[Learner, LearnerState]:
     """A learner that decides from what it is given, and a state with these log-weights."""
-    learner = Learner(Given(num_members, num_actions, logits), TopK(k))
+    learner = Learner(Given(num_members, num_actions, logits, normalised), TopK(k))
     state = learner.init(jax.random.key(0), num_streams=batch)
     return learner, state.replace(posterior=state.posterior.replace(log_weights=jnp.asarray(log_weights)))
 
