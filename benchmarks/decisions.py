@@ -56,6 +56,24 @@ class Given(PureEnsemble):
 
 decide = jax.jit(Learner.decide_batch)
 
+_decide_given = jax.jit(Learner.decide_batch, donate_argnums=2)
+
+
+def deciding_given(learner: Learner, state: LearnerState, log_probs: np.ndarray) -> Callable[[], PureDecision]:
+    """`decide` again and again, of predictions that are given away: those of the decision are the same memory.
+
+    A decision returns its predictions, since an answer is scored by them; of those that a caller keeps it is a copy.
+    """
+    given = jnp.array(log_probs)
+
+    def call() -> PureDecision:
+        nonlocal given
+        decided = _decide_given(learner, state, given)
+        given = decided.log_probs
+        return decided
+
+    return call
+
 
 def learner_of(
     batch: int,

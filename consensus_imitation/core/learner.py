@@ -245,7 +245,11 @@ class Learner(PyTree, guests=True):
         return stream.replace(carry=carry, ledger=ledger)
 
     def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
-        """`decide` for each of B streams under the shared posterior; every field gains a leading axis B."""
+        """`decide` for each of B streams under the shared posterior; every field gains a leading axis B.
+
+        The decisions hold the predictions. Where those are the observations themselves, a compiled call copies them,
+        unless they are given away: ``jax.jit(Learner.decide_batch, donate_argnums=2)``.
+        """
         return jax.vmap(self.decide, in_axes=(BATCH, 0))(state, observations)
 
     def observe_batch(
