@@ -32,13 +32,17 @@ _SPEED_UP_MANY_ACTIONS = {**_SPEED_UP, "tuned NumPy": 2.5}
 def decision(
     batch: int, num_members: int, num_actions: int, k: int, targets: Mapping[str, float], repeats: int
 ) -> Iterator[Measurement]:
-    """Time `Learner.decide_batch` from log-probabilities, checks and dissent included, and its parts."""
+    """Time `Learner.decide_batch` from log-probabilities, checks and dissent included, and its parts.
+
+    The predictions are given away, but for one row.
+    """
     log_probs, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
     learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights)
     uniforms = decisions.uniforms_of(state)
     on_device = tuple(jnp.asarray(part) for part in (log_probs, log_weights, from_float(uniforms)))
     tuned = decisions.TunedNumpy(batch, num_actions)
     key = jax.random.key(0)
+    declared, _ = decisions.learner_of(batch, num_members, num_actions, k, log_weights, normalised=True)
     decided = decisions.decide(learner, state, on_device[0])
     parts = {"selection, law and draw": lambda: decisions.library(*on_device, k)}
     parts |= decisions.parts_of(on_device[0], decided)
@@ -55,10 +59,12 @@ def decision(
     # It draws from another generator, so only the law is the same.
     np.testing.assert_allclose(references["naive jit"]()[1], ours[1], atol=2e-5)
 
-    def call() -> object:
-        return decisions.decide(learner, state, on_device[0])
-
-    seconds = time_by_turns({"ours": call} | parts | references, repeats)
+    others = {
+        "normalised": decisions.deciding_given(declared, state, log_probs),
+        "copied": lambda: decisions.decide(learner, state, on_device[0]),
+    }
+    ours_given = decisions.deciding_given(learner, state, log_probs)
+    seconds = time_by_turns({"ours": ours_given} | others | parts | references, repeats)
     case = f"decide {batch}x{num_members}x{num_actions}, k={k}"
     asked = float(np.mean(np.asarray(decided.queried)))
     for name in references:
@@ -71,6 +77,10 @@ def decision(
             target=targets.get(name),
             at_least=name not in _COST,
         )
+    floor = "jitted sum over the input"
+    for name, words in (("normalised", "members that declare themselves normalised"), ("copied", "predictions copied")):
+        target = 3.0 if name == "normalised" and floor in targets else None
+        yield Measurement(case, f"the same, {words}", seconds[name], "s", floor, seconds[floor], target)
     for name in parts:
         yield Measurement(case, f"{name}, alone", seconds[name], "s", "the whole decision", seconds["ours"])
 
@@ -78,7 +88,7 @@ def decision(
 def decision_from_logits(batch: int, num_members: int, num_actions: int, k: int, repeats: int) -> Iterator[Measurement]:
     """Time `Learner.decide_batch` from logits, against normalising them."""
     logits, log_weights, _ = decisions.inputs(batch, num_members, num_actions)
-    learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights, logits=True)
+    learner, state = decisions.learner_of(batch, num_members, num_actions, k, log_weights, logits=True, normalised=True)
     given = jnp.asarray(logits)
     seconds = time_by_turns(
         {

@@ -41,6 +41,7 @@ class Given(PureEnsemble):
     num_members: int = struct.field(pytree_node=False)
     num_actions: int = struct.field(pytree_node=False)
     logits: bool = struct.field(pytree_node=False, default=False)
+    normalised: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def prior(self) -> jax.Array:
@@ -55,12 +56,36 @@ class Given(PureEnsemble):
 
 decide = jax.jit(Learner.decide_batch)
 
+_decide_given = jax.jit(Learner.decide_batch, donate_argnums=2)
+
+
+def deciding_given(learner: Learner, state: LearnerState, log_probs: np.ndarray) -> Callable[[], PureDecision]:
+    """`decide` again and again, of predictions that are given away: those of the decision are the same memory.
+
+    A decision returns its predictions, since an answer is scored by them; of those that a caller keeps it is a copy.
+    """
+    given = jnp.array(log_probs)
+
+    def call() -> PureDecision:
+        nonlocal given
+        decided = _decide_given(learner, state, given)
+        given = decided.log_probs
+        return decided
+
+    return call
+
 
 def learner_of(
-    batch: int, num_members: int, num_actions: int, k: int, log_weights: np.ndarray, logits: bool = False
+    batch: int,
+    num_members: int,
+    num_actions: int,
+    k: int,
+    log_weights: np.ndarray,
+    logits: bool = False,
+    normalised: bool = False,
 ) -> tuple[Learner, LearnerState]:
     """A learner that decides from what it is given, and a state with these log-weights."""
-    learner = Learner(Given(num_members, num_actions, logits), TopK(k))
+    learner = Learner(Given(num_members, num_actions, logits, normalised), TopK(k))
     state = learner.init(jax.random.key(0), num_streams=batch)
     return learner, state.replace(posterior=state.posterior.replace(log_weights=jnp.asarray(log_weights)))
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from consensus_imitation.core._tree import jit
-from consensus_imitation.core.laws import MASS_TOLERANCE, ActionLaw
+from consensus_imitation.core.laws import MASS_TOLERANCE, ActionLaw, total_of, without_excess
 from consensus_imitation.errors import ConfigurationError
 
 #: What a selection rule has to have besides being callable; `selection.SelectionRule` describes each of them.
@@ -69,7 +69,36 @@ def law_of(
         >>> bool(faulty), law.probs.tolist(), float(law.query_prob)
         (True, [0.0, 0.0], 1.0)
     """
-    law = rule(log_probs, log_weights, selected)
+    nothing = jnp.zeros(log_probs.shape[:1])
+    law, sound = examined_law_of(rule, log_probs, log_weights, selected, nothing)
+    closed = ActionLaw(
+        probs=jnp.where(sound, law.probs, 0.0),
+        query_prob=jnp.where(sound, law.query_prob, 1.0),
+        log_inflation=jnp.where(sound, law.log_inflation, 0.0),
+    )
+    return closed, ~sound
+
+
+def examined_law_of(
+    rule: Callable[..., Any], log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array, excess: jax.Array
+) -> tuple[ActionLaw, jax.Array]:
+    """Return what an aggregation rule returns, in float32, and whether it is a law: the caller must not use it if not.
+
+    Arrays of the size of the predictions or the law take long to write where there are many actions. So a rule of the
+    library may have ``open_law``: it takes off the excess as it reads, and where its law is undefined it returns
+    anything that is none.
+
+    Args:
+        rule: the rule.
+        log_probs: float [N, A], as they came.
+        log_weights: float [N].
+        selected: bool [N].
+        excess: float [N], of the predictions (`laws.excesses`).
+    """
+    if hasattr(rule, "open_law"):
+        law: Any = rule.open_law(log_probs, log_weights, selected, excess)
+    else:
+        law = rule(without_excess(log_probs, excess), log_weights, selected)
     if not isinstance(law, ActionLaw):
         raise ConfigurationError(
             f"an aggregation rule must return an ActionLaw(probs, query_prob); {_named(rule)} returned "
@@ -84,16 +113,11 @@ def law_of(
                 f"{_named(rule)} returned {_described(value)}"
             )
     law = ActionLaw(*(jnp.asarray(value, jnp.float32) for value in law))
-    total = jnp.sum(law.probs) + law.query_prob
+    total = total_of(law.probs) + law.query_prob
     least = jnp.minimum(jnp.min(law.probs), law.query_prob)
     # Written so that NaN, for which every comparison is false, is not a law.
     sound = (least >= 0.0) & (jnp.abs(total - 1.0) <= MASS_TOLERANCE) & (law.log_inflation >= 0.0)
-    closed = ActionLaw(
-        probs=jnp.where(sound, law.probs, 0.0),
-        query_prob=jnp.where(sound, law.query_prob, 1.0),
-        log_inflation=jnp.where(sound, law.log_inflation, 0.0),
-    )
-    return closed, ~sound
+    return law, sound
 
 
 def check_selection(rule: Any, num_members: int) -> None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consensus_imitation.core.laws import MASS_TOLERANCE, ROUNDING, ActionLaw
+from consensus_imitation.core.laws import BLOCK, MASS_TOLERANCE, ROUNDING, ActionLaw, in_blocks
 
 #: The value of an action that is not there: ask the demonstrator.
 QUERY = -1
@@ -25,7 +25,6 @@ QUERY = -1
 #: exact to within this and a share of 1e-5. (Of 128 actions and more, to within 128 times this.)
 RESOLUTION = 2.0**-48
 
-_BLOCK = 128
 _BASE = 2.0**16
 _LIMBS = 3
 
@@ -59,8 +58,8 @@ def draw(number: jax.Array, law: ActionLaw) -> jax.Array:
     """
     # The actions, then the masses of blocks of them, of blocks of blocks, until there are few.
     levels = [law.probs.astype(jnp.float32)]
-    while levels[-1].size >= _BLOCK:
-        levels.append(jnp.sum(_in_blocks(levels[-1]), axis=-1))
+    while levels[-1].size >= BLOCK:
+        levels.append(jnp.sum(in_blocks(levels[-1]), axis=-1))
     top = jnp.concatenate([jnp.reshape(law.query_prob, (1,)).astype(jnp.float32), levels.pop()])
     total = jnp.sum(top)
     # Every comparison with a NaN is false.
@@ -70,7 +69,7 @@ def draw(number: jax.Array, law: ActionLaw) -> jax.Array:
     place = found.place - 1
     sound = (total <= 1 + MASS_TOLERANCE) & found.exists
     for level in reversed(levels):
-        block = _in_blocks(level)[jnp.maximum(place, 0)]
+        block = in_blocks(level)[jnp.maximum(place, 0)]
         found = _invert(block * scale, found.held, True, found.left)
         place = jnp.where(place < 0, place, place * block.size + found.place)
         sound = sound & (found.exists | (place < 0))
@@ -153,11 +152,6 @@ def _invert(entries: jax.Array, whole: jax.Array, complete: jax.Array | bool, po
     before = jnp.sum(jnp.where(places < place, limbs, 0.0), axis=-1)
     exists = (place < entries.size) & jnp.all(entries >= 0)
     return _Found(place, exists, held, _carried(point - before))
-
-
-def _in_blocks(entries: jax.Array) -> jax.Array:
-    """[A] to [blocks, 128], padded with zeros."""
-    return jnp.pad(entries, (0, -entries.size % _BLOCK)).reshape(-1, _BLOCK)
 
 
 def _split(probs: jax.Array) -> jax.Array:

@@ -25,8 +25,8 @@ ROUNDING = 1e-5
 #: -10 is no more exact than that, and two compilations of ``exp`` may differ in the last bits.
 AGREEMENT_TOLERANCE = 1e-6
 
-#: Partial sums of a sum over the actions.
-_LANES = 128
+#: Many actions are summed, and drawn from, in blocks of so many.
+BLOCK = 128
 
 
 class ActionLaw(NamedTuple):
@@ -113,14 +113,21 @@ def validate(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
         >>> invalid.tolist()
         [False, True, True]
     """
+    chex.assert_rank(log_probs, 2)
     excess = excesses(log_probs)
     return without_excess(log_probs, excess), jnp.isposinf(excess)
 
 
 def excesses(log_probs: jax.Array) -> jax.Array:
-    """By how many nats each prediction sums to more than one: [N, A] to [N], ``inf`` if it is invalid (`validate`)."""
-    chex.assert_rank(log_probs, 2)
-    mass = jnp.sum(exact_exp(log_probs), axis=-1)
+    """By how many nats each prediction sums to more than one: [..., A] to [...], ``inf`` if invalid (`validate`)."""
+    # Two sums, for which nothing of this size is kept. A NaN shows in the second: `exp` may lose one (`exact_exp`), and
+    # so do minima and maxima of long rows on CPU.
+    undefined = jnp.isnan(jnp.sum(log_probs, axis=-1))
+    return jnp.where(undefined, jnp.inf, _excess_of(jnp.sum(jnp.exp(log_probs), axis=-1)))
+
+
+def _excess_of(mass: jax.Array) -> jax.Array:
+    """The same from the sums of the probabilities."""
     # Written so that NaN, for which every comparison is false, is invalid.
     valid = (mass > 0.0) & (mass <= 1.0 + MASS_TOLERANCE)
     # An excess, however small, would be a gain on honest members at every answer, and add up against T2.
@@ -135,13 +142,17 @@ def without_excess(log_probs: jax.Array, excess: jax.Array) -> jax.Array:
     return jnp.where(jnp.isposinf(excess)[..., None], -jnp.inf, log_probs - excess[..., None])
 
 
-def log_minimum(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
-    """Logarithm of the pointwise minimum of the selected members: [N, A], [N] -> [A]; ``inf`` if none is."""
+def log_minimum(log_probs: jax.Array, selected: jax.Array, excess: jax.Array | None = None) -> jax.Array:
+    """Logarithm of the pointwise minimum of the selected members: [N, A], [N] -> [A]; ``inf`` if none is.
+
+    The predictions are validated, or their ``excess`` [N] is given (`excesses`), and taken off.
+    """
     # A chain of elementwise minima: reducing over the member axis is several times slower on CPU, and an additive
     # mask would turn -inf into NaN.
     lowest = jnp.full(log_probs.shape[-1:], jnp.inf, log_probs.dtype)
     for n in range(log_probs.shape[0]):
-        lowest = jnp.minimum(lowest, jnp.where(selected[n], log_probs[n], jnp.inf))
+        row = log_probs[n] if excess is None else without_excess(log_probs[n], excess[n])
+        lowest = jnp.minimum(lowest, jnp.where(selected[n], row, jnp.inf))
     return lowest
 
 
@@ -174,31 +185,58 @@ def dissent(
     excess = jnp.zeros(log_probs.shape[0]) if excess is None else excess
     # It is for people to read; nobody differentiates it, and where it is computed for those who ask, nobody could.
     log_probs, excess = jax.lax.stop_gradient((log_probs, excess))
-    alone = _gain_without(asked, log_probs, selected, excess)
-    shared = asked & (jnp.max(alone) == 0)
-    return alone + _distance_to_average(shared, log_probs, selected, excess)
+    return _or_distance(_gains(asked, log_probs, selected, excess), asked, log_probs, selected, excess)
+
+
+def examined(log_probs: jax.Array, selected: jax.Array, asked: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`excesses` and `dissent` of predictions that nobody has checked yet, 0 for both where nobody asks.
+
+    Args:
+        log_probs: float [N, A], as they came.
+        selected: bool [N].
+        asked: bool [].
+    """
+    log_probs = jax.lax.stop_gradient(log_probs)
+    excess, gains = _excesses_and_gains(asked, log_probs, selected)
+    return excess, _or_distance(gains, asked, log_probs, selected, excess)
+
+
+def _or_distance(
+    gains: jax.Array, asked: jax.Array, log_probs: jax.Array, selected: jax.Array, excess: jax.Array
+) -> jax.Array:
+    """Who dissents, [N]: alone, or if nobody does, by the distance to the average."""
+    shared = asked & (jnp.max(gains) == 0)
+    return gains + _distance_to_average(shared, log_probs, selected, excess)
 
 
 @where_asked
-def _gain_without(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) -> jax.Array:
+def _gains(log_probs: jax.Array, selected: jax.Array, excess: jax.Array) -> jax.Array:
+    """What the minimum would gain without each member: [N]."""
+    return _gain_without(jnp.exp(log_probs), selected, excess)
+
+
+@where_asked
+def _excesses_and_gains(log_probs: jax.Array, selected: jax.Array) -> jax.Array:
+    """`excesses`, and what the minimum would gain without each member: [2, N]."""
+    probs = exact_exp(log_probs)
+    excess = _excess_of(jnp.sum(probs, axis=-1))
+    return jnp.stack([excess, _gain_without(probs, selected, excess)])
+
+
+def _gain_without(probs: jax.Array, selected: jax.Array, excess: jax.Array) -> jax.Array:
     """What the minimum would gain without each member: [N], 0 where the two lowest are tied."""
-    log_probs = without_excess(log_probs, excess)
-    num_members, num_actions = log_probs.shape
-    # The two smallest, and whose the smallest is, in one pass: to sort the members takes a hundred times as long.
-    lowest = second = jnp.full(num_actions, jnp.inf, log_probs.dtype)
-    whose = jnp.zeros(num_actions, jnp.int32)
-    for n in range(num_members):
-        row = jnp.where(selected[n], log_probs[n], jnp.inf)
-        whose = jnp.where(row < lowest, n, whose)
+    valid, scale = ~jnp.isposinf(excess), jnp.exp(-excess)
+    # The two smallest, in one pass: to sort the members takes a hundred times as long.
+    lowest = second = jnp.full(probs.shape[-1], jnp.inf, probs.dtype)
+    for n in range(probs.shape[0]):
+        row = jnp.where(selected[n], jnp.where(valid[n], probs[n] * scale[n], 0.0), jnp.inf)
         second = jnp.minimum(second, jnp.maximum(lowest, row))
         lowest = jnp.minimum(lowest, row)
     # With one member left there is no second vote to fall back on, and nobody dissents.
-    gain = jnp.where(jnp.isposinf(second), 0.0, jnp.maximum(jnp.exp(second) - jnp.exp(lowest), 0.0))
-    if num_actions <= _LANES:
-        return jnp.sum(jnp.where(whose == jnp.arange(num_members)[:, None], gain, 0.0), axis=-1)
-    # In many short sums: one long one in float32 would be off in the sixth digit.
-    lanes = jnp.zeros((num_members, _LANES), gain.dtype)
-    return jnp.sum(lanes.at[whose, jnp.arange(num_actions) % _LANES].add(gain), axis=-1)
+    second = jnp.where(jnp.isposinf(second), 0.0, second)
+    # Only the smallest is below the second smallest. An invalid prediction is the zero vector.
+    below = jnp.sum(jnp.maximum(second - probs * scale[:, None], 0.0), axis=-1)
+    return jnp.where(selected, jnp.where(valid, below, jnp.sum(second)), 0.0)
 
 
 @where_asked
@@ -211,6 +249,16 @@ def _distance_to_average(log_probs: jax.Array, selected: jax.Array, excess: jax.
     lowest = jnp.min(jnp.where(selected[:, None], log_probs, jnp.inf), axis=0)
     highest = jnp.max(jnp.where(selected[:, None], log_probs, -jnp.inf), axis=0)
     return 0.5 * jnp.sum(jnp.where(highest > lowest, jnp.abs(present - average), 0.0), axis=-1) * selected
+
+
+def in_blocks(entries: jax.Array) -> jax.Array:
+    """[A] to [blocks, `BLOCK`], padded with zeros."""
+    return jnp.pad(entries, (0, -entries.size % BLOCK)).reshape(-1, BLOCK)
+
+
+def total_of(probs: jax.Array) -> jax.Array:
+    """The sum over the actions: [A] to []. Of many, the sum of the sums of blocks, which the draw needs, too."""
+    return jnp.sum(probs) if probs.size < BLOCK else jnp.sum(jnp.sum(in_blocks(probs), axis=-1))
 
 
 def exact_exp(log_probs: jax.Array) -> jax.Array:

@@ -18,14 +18,14 @@ from consensus_imitation.core import aggregation as agg
 from consensus_imitation.core import merging as div
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._fingerprint import fingerprint
-from consensus_imitation.core._rule_checks import law_of, mask_of
+from consensus_imitation.core._rule_checks import examined_law_of, mask_of
 from consensus_imitation.core._tree import PyTree
 from consensus_imitation.core._voids import CLEARED, OTHER_RULES
 from consensus_imitation.core.alarm import AlarmState, MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget, enter
 from consensus_imitation.core.draw import QUERY, draw
-from consensus_imitation.core.laws import excesses, without_excess
-from consensus_imitation.core.members import Context
+from consensus_imitation.core.laws import examined, excesses
+from consensus_imitation.core.members import Context, are_normalised
 from consensus_imitation.core.merging import Merging
 from consensus_imitation.core.reweighting import Reweighting
 from consensus_imitation.core.rules import Rules
@@ -147,7 +147,7 @@ class Learner(PyTree, guests=True):
             number: uint32 [2], `random_words` of the step, for a caller that has computed them.
         """
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))
-        return judge(self.rules, state, log_probs, number)
+        return judge(self.rules, state, log_probs, number, are_normalised(self.ensemble))
 
     def observe(
         self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, *, teaches: bool = True
@@ -161,6 +161,7 @@ class Learner(PyTree, guests=True):
             answer: int [], the demonstrator's action if ``decision.queried``; ignored otherwise.
             teaches: whether members that learn do; False for a caller that sees to it, as the shell does.
         """
+        decision = self._examined(decision)
         after, info = self._learn(state, observation, decision, answer, teaches)
         return after.replace(stream=self.advance(state, observation, decision, info.action)), info
 
@@ -245,7 +246,11 @@ class Learner(PyTree, guests=True):
         return stream.replace(carry=carry, ledger=ledger)
 
     def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
-        """`decide` for each of B streams under the shared posterior; every field gains a leading axis B."""
+        """`decide` for each of B streams under the shared posterior; every field gains a leading axis B.
+
+        The decisions hold the predictions. Where those are the observations themselves, a compiled call copies them,
+        unless they are given away: ``jax.jit(Learner.decide_batch, donate_argnums=2)``.
+        """
         return jax.vmap(self.decide, in_axes=(BATCH, 0))(state, observations)
 
     def observe_batch(
@@ -258,11 +263,16 @@ class Learner(PyTree, guests=True):
             after, info = self._learn(shared.replace(stream=stream), observation, decision, answer, teaches)
             return after.replace(stream=None), info
 
+        decisions = self._examined(decisions)
         parts = (state.stream, observations, decisions, jnp.asarray(answers))
         shared, info = jax.lax.scan(learn, state.replace(stream=None), parts)
         # All streams advance under the posterior that they decided under.
         streams = jax.vmap(self.advance, in_axes=(BATCH, 0, 0, 0))(state, observations, decisions, info.action)
         return shared.replace(stream=streams), info
+
+    def _examined(self, decision: PureDecision) -> PureDecision:
+        """A decision to learn from. If it was made as none (`pretrain`), its predictions may not be checked yet."""
+        return decision.examined() if are_normalised(self.ensemble) else decision
 
     def _learn(
         self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, teaches: bool
@@ -301,40 +311,64 @@ def random_words(key: jax.Array, step: jax.Array) -> jax.Array:
     return jax.random.bits(jax.random.fold_in(key, step), (2,), jnp.uint32)
 
 
-def judge(rules: Rules, state: LearnerState, log_probs: jax.Array, number: jax.Array | None = None) -> PureDecision:
-    """From one stream's predictions [N, A] to its decision."""
+def judge(
+    rules: Rules, state: LearnerState, log_probs: jax.Array, number: jax.Array | None = None, normalised: bool = False
+) -> PureDecision:
+    """From one stream's predictions [N, A] to its decision.
+
+    Args:
+        rules: to decide by.
+        state: whose stream has no leading axis.
+        log_probs: [N, A], as the members gave them.
+        number: as for `Learner.decide`.
+        normalised: what the ensemble declares (`members.are_normalised`). At every step it is still checked that each
+            prediction begins with a number, and that the law is one: the minimum holds no NaN, and neither it nor the
+            first of the selected members sums to more than one. On a query everything is checked, since its answer is
+            learned from.
+    """
     selection, merging, budget = rules.selection, rules.merging, rules.budget
-    excess = excesses(log_probs)
-    checked, invalid = without_excess(log_probs, excess), jnp.isposinf(excess)
+    excess = _first_numbers(log_probs) if normalised else excesses(log_probs)
     if merging is None or merging.tolerance is None or state.diversity is None:
         selected = mask_of(selection, state.posterior.log_weights)
     else:
         duplicates = div.near_duplicates(state.diversity, merging.tolerance, merging.min_answers)
         selected = merged(selection, state.posterior.log_weights, duplicates)
-    law, no_law = law_of(rules.aggregation, checked, state.posterior.log_weights, selected)
+    law, sound = examined_law_of(rules.aggregation, log_probs, state.posterior.log_weights, selected, excess)
     nobody = ~jnp.any(selected)
-    spent = False if budget is None else budget.exceeded(state.stream.ledger, law.log_inflation)
-    asks = state.unexplained | spent | state.stream.asking | nobody | no_law
-    query_prob = jnp.where(asks, 1.0, law.query_prob)
-    min_probs = jnp.where(asks, 0.0, law.probs)
+    log_inflation = jnp.where(sound, law.log_inflation, 0.0)
+    spent = False if budget is None else budget.exceeded(state.stream.ledger, log_inflation)
+    asks = state.unexplained | spent | state.stream.asking | nobody | ~sound
     number = random_words(state.stream.key, state.stream.step) if number is None else number
-    action = draw(number, agg.ActionLaw(probs=min_probs, query_prob=query_prob))
+    action = jnp.where(asks, QUERY, draw(number, law))
     queried = action == QUERY
+    if normalised:
+        found, dissent = examined(log_probs, selected, queried)
+        excess = jnp.where(queried, found, excess)
+    else:
+        dissent = agg.dissent(log_probs, selected, queried, excess)
+    invalid = jnp.isposinf(excess)
+    # A rule that got what is no prediction is not at fault.
+    rule_fault = jnp.where(sound | (jnp.any(invalid) if normalised else False), 0, AGGREGATION_FAULT)
     return PureDecision(
         action=action,
         queried=queried,
-        query_prob=query_prob,
-        min_probs=min_probs,
+        query_prob=jnp.where(asks, 1.0, law.query_prob),
+        min_probs=jnp.where(asks, 0.0, law.probs),
         selected=selected,
         invalid=invalid,
-        dissent=agg.dissent(log_probs, selected, queried, excess),
+        dissent=dissent,
         log_probs=log_probs,
         excess=excess,
-        log_inflation=jnp.where(asks, 0.0, law.log_inflation),
+        log_inflation=jnp.where(asks, 0.0, log_inflation),
         handed_over=jnp.asarray(spent),
         # A law of nobody is nobody's fault but that of who selected nobody.
-        rule_fault=jnp.where(nobody, SELECTION_FAULT, jnp.where(no_law, AGGREGATION_FAULT, 0)).astype(jnp.int32),
+        rule_fault=jnp.where(nobody, SELECTION_FAULT, rule_fault).astype(jnp.int32),
     )
+
+
+def _first_numbers(log_probs: jax.Array) -> jax.Array:
+    """[N]: ``inf`` for a prediction that begins with a NaN, as all of a softmax does if any of it is one; else 0."""
+    return jnp.where(jnp.isnan(log_probs[:, 0]), jnp.inf, 0.0)
 
 
 def score(

@@ -55,6 +55,8 @@ class Ensemble(Protocol):
     With ``pure`` True the methods are pure JAX, and the object is a pytree whose arrays are leaves: it runs inside
     ``jit``, ``scan`` and ``vmap``. With ``pure`` False they run Python code once a step, in the `ConsensusImitator`
     shell only.
+
+    An ensemble may declare ``normalised`` as well, see `are_normalised`.
     """
 
     @property
@@ -154,12 +156,33 @@ class LearnsOnHost(Protocol):
         ...
 
 
+def are_normalised(ensemble: Any) -> bool:
+    """Return whether an ensemble declares that its predictions are normalised by construction: none sums above one.
+
+    Declare it of members that end in a softmax, whether or not they withhold a part. It saves a pass over all
+    predictions. Still checked are the law at every step, and on queries, which are learned from, every prediction
+    (`learner.judge`).
+
+    If it is not true, this is lost on steps that are no queries: an unusable prediction is not named, and one that sums
+    to more than one is not the zero vector but counts in the minimum as it is, if the minimum is still a law.
+
+    Args:
+        ensemble: which may have an attribute ``normalised``, a bool that is not traced.
+    """
+    return bool(getattr(ensemble, "normalised", False))
+
+
 class FixedMembers:
     """Members that learn nothing and forget nothing, the default of an ensemble."""
 
     @property
     def learns(self) -> bool:
         """False: the members never change."""
+        return False
+
+    @property
+    def normalised(self) -> bool:
+        """False: every prediction is added up at every step."""
         return False
 
     @property

@@ -4,11 +4,12 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core.alarm import AlarmState
-from consensus_imitation.core.laws import without_excess
+from consensus_imitation.core.laws import excesses, without_excess
 from consensus_imitation.core.members import Carry, Learned
 from consensus_imitation.core.merging import DiversityState
 
@@ -87,7 +88,8 @@ class PureDecision(NamedTuple):
         dissent: float32 [N], how much each member alone lowered the minimum (`aggregation.dissent`); 0 for all of them
             unless the step is a query.
         log_probs: float32 [N, A], the predictions as they came; `usable` is what `observe` scores.
-        excess: float32 [N], by how many nats each of them sums to more than one, ``inf`` if it is invalid.
+        excess: float32 [N], by how many nats each of them sums to more than one, ``inf`` if it is invalid. Of members
+            that declare themselves normalised, it is 0 on a step that is no query, where nobody looked at it.
         log_inflation: float32 [], what the step adds to the ledger; 0 on a step that is handed over.
         handed_over: bool [], the inflation budget would be overspent, so the demonstrator takes the step.
         rule_fault: int32 [], 0, or which rule gave what cannot be used, so that the step is a query for certain:
@@ -106,6 +108,11 @@ class PureDecision(NamedTuple):
     log_inflation: jax.Array
     handed_over: jax.Array
     rule_fault: jax.Array
+
+    def examined(self) -> "PureDecision":
+        """The same with every prediction added up, as it has to be for what is learned from."""
+        excess = excesses(self.log_probs)
+        return self._replace(excess=excess, invalid=jnp.isposinf(excess))
 
     @property
     def usable(self) -> jax.Array:

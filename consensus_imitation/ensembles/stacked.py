@@ -29,6 +29,11 @@ class Stacked(PureEnsemble):
         """N, the number of members."""
         return self.prior.shape[0]
 
+    @property
+    def normalised(self) -> bool:
+        """True: a softmax of logits."""
+        return True
+
     def init_carry(self) -> Carry:
         """Return every member's memory [N, ...], or nothing."""
         return self.first_carry

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike
 from consensus_imitation.core._observations import lent
 from consensus_imitation.core._on_host import learned_on_host
 from consensus_imitation.core._tree import jit
-from consensus_imitation.core.members import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
+from consensus_imitation.core.members import (
+    Carry,
+    Context,
+    Ensemble,
+    Learned,
+    ObservationEncoder,
+    PureEnsemble,
+    are_normalised,
+)
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError
 
@@ -35,6 +43,11 @@ class _Joined:
     def learns(self) -> bool:
         """Whether any part learns."""
         return any(part.learns for part in self.parts)
+
+    @property
+    def normalised(self) -> bool:
+        """Whether all parts are."""
+        return all(are_normalised(part) for part in self.parts)
 
     @property
     def encoder(self) -> ObservationEncoder | None:

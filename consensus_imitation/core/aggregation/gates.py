@@ -297,8 +297,8 @@ def _at_rate(law: ActionLaw, rate: jax.Array, log_probs: jax.Array) -> ActionLaw
 
 def _gated(law: ActionLaw, acts: jax.Array, log_probs: jax.Array) -> ActionLaw:
     """The law where the gate lets it act, else a query; a query, too, where a member is unusable; no law of no law."""
-    # max and not sum: a NaN anywhere in a row makes it NaN, for which the comparison is false.
-    usable = jnp.all(jnp.max(log_probs, axis=-1) > -jnp.inf)
+    # The sum is for a NaN: on CPU the maximum of a long row may lose it.
+    usable = jnp.all(jnp.max(log_probs, axis=-1) > -jnp.inf) & ~jnp.isnan(jnp.sum(log_probs))
     acts = acts & usable
     gated = ActionLaw(
         probs=jnp.where(acts, law.probs, 0.0),

@@ -13,6 +13,8 @@ from consensus_imitation.core.laws import (
     ActionLaw,
     exact_exp,
     log_minimum,
+    total_of,
+    without_excess,
 )
 from consensus_imitation.errors import ConfigurationError
 
@@ -85,18 +87,26 @@ class Minimum(_AnyEnsemble):
 
     def __call__(self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
         """Combine; ``log_weights`` matter only through ``selected``."""
+        return _ask_if_undefined(self.open_law(log_probs, log_weights, selected), selected)
+
+    def open_law(
+        self, log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array, excess: jax.Array | None = None
+    ) -> ActionLaw:
+        """Combine; the excess is taken off, and an undefined law left to whoever checks it (`_rule_checks`)."""
         del log_weights
-        probs = exact_exp(log_minimum(log_probs, selected))
-        reference = jnp.exp(log_probs[jnp.argmax(selected)])
+        probs = exact_exp(log_minimum(log_probs, selected, excess))
+        first = jnp.argmax(selected)
+        reference = log_probs[first] if excess is None else without_excess(log_probs[first], excess[first])
+        reference = jnp.exp(reference)
         # Compared with >=, so that a NaN is a disagreement, and makes the sum NaN.
         agrees = probs >= reference * (1.0 - AGREEMENT_TOLERANCE)
         disagreement = jnp.sum(jnp.where(agrees, 0.0, reference - probs))
         # A member may give away less than all of its mass; what it withholds is asked about.
-        mass = jnp.sum(probs)
+        mass = total_of(probs)
         withheld = 1.0 - (mass + disagreement)
         theta = disagreement + jnp.where(withheld > ROUNDING, withheld, 0.0)
         theta = jnp.clip(jnp.where(mass == 0, 1.0, theta), 0.0, 1.0)
-        return _ask_if_undefined(self._trade(probs, mass, theta), selected)
+        return self._trade(probs, mass, theta)
 
     def _trade(self, probs: jax.Array, mass: jax.Array, theta: jax.Array) -> ActionLaw:
         """The law for this rule's way of asking; with no mass left, all of them ask, which inflates nothing."""

@@ -105,6 +105,11 @@ class Neural(PureEnsemble):
         """How the members learn."""
         return self.architecture.training
 
+    @property
+    def normalised(self) -> bool:
+        """True: a softmax of logits, less what caution withholds."""
+        return True
+
     def init_learned(self, key: jax.Array) -> Learned:
         """Return random parameters and an empty replay."""
         arch = self.architecture

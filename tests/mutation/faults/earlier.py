@@ -148,15 +148,15 @@ FAULTS = [
     Fault(
         "mean-for-minimum",
         "core/aggregation/rules",
-        "probs = exact_exp(log_minimum(log_probs, selected))",
+        "probs = exact_exp(log_minimum(log_probs, selected, excess))",
         "probs = jnp.sum(jnp.where(selected[:, None], exact_exp(log_probs), 0), 0) / jnp.maximum(jnp.sum(selected), 1)",
         AGGREGATION,
     ),
     Fault(
         "everybody-has-a-say",
         "core/laws",
-        "lowest = jnp.minimum(lowest, jnp.where(selected[n], log_probs[n], jnp.inf))",
-        "lowest = jnp.minimum(lowest, log_probs[n])",
+        "lowest = jnp.minimum(lowest, jnp.where(selected[n], row, jnp.inf))",
+        "lowest = jnp.minimum(lowest, row)",
         AGGREGATION,
     ),
     Fault(
@@ -373,8 +373,8 @@ FAULTS = [
     Fault(
         "ledger-counts-steps-handed-over",
         "core/learner",
-        "log_inflation=jnp.where(asks, 0.0, law.log_inflation)",
-        "log_inflation=law.log_inflation",
+        "log_inflation=jnp.where(asks, 0.0, log_inflation)",
+        "log_inflation=log_inflation",
         BUDGET,
     ),
     Fault(

@@ -34,8 +34,8 @@ FAULTS: list[Fault] = [
     Fault(
         "nan-is-a-law",
         "core/_rule_checks",
-        "return closed, ~sound",
-        "return closed, jnp.abs(total - 1.0) > 1e-4",
+        "    return law, sound\n",
+        "    return law, ~(jnp.abs(total - 1.0) > 1e-4)\n",
         NO_LAW,
     ),
     Fault("selection-of-nobody-is-no-fault", "core/learner", "nobody = ~jnp.any(selected)", "nobody = False", NOBODY),
@@ -137,6 +137,28 @@ FAULTS: list[Fault] = [
         UNKNOWN,
     ),
     Fault("rollout-of-too-small-tables", "core/rollout", "and given > known:", "and given < known:", UNKNOWN),
+    # Members that declare that they are normalised.
+    Fault(
+        "declaration-is-believed-of-what-is-learned",
+        "core/learner",
+        "excess = jnp.where(queried, found, excess)",
+        "excess = jnp.where(False, found, excess)",
+        ("tests/core/test_normalised.py::test_no_answer_is_learned_from_a_lie",),
+    ),
+    Fault(
+        "recordings-of-declared-members-are-not-checked",
+        "core/learner",
+        "return decision.examined() if are_normalised(self.ensemble) else decision",
+        "return decision",
+        ("tests/core/test_normalised.py::test_recordings_are_checked_although_nothing_was_asked",),
+    ),
+    Fault(
+        "union-is-normalised-if-a-part-is",
+        "ensembles/union",
+        "return all(are_normalised(part) for part in self.parts)",
+        "return any(are_normalised(part) for part in self.parts)",
+        ("tests/core/test_normalised.py::test_softmaxes_are_declared_and_a_union_if_all_its_parts_are",),
+    ),
     # Who is to blame for a query.
     Fault(
         "second-lowest-forgets-who-was-lowest",
