@@ -41,7 +41,12 @@ class Given(PureEnsemble):
     num_members: int = struct.field(pytree_node=False)
     num_actions: int = struct.field(pytree_node=False)
     logits: bool = struct.field(pytree_node=False, default=False)
-    normalised: bool = struct.field(pytree_node=False, default=False)
+    declared: bool = struct.field(pytree_node=False, default=False)
+
+    @property
+    def normalised(self) -> bool:
+        """As declared."""
+        return self.declared
 
     @property
     def prior(self) -> jax.Array:

@@ -95,8 +95,9 @@ def examined_law_of(
         selected: bool [N].
         excess: float [N], of the predictions (`laws.excesses`).
     """
-    if hasattr(rule, "open_law"):
-        law: Any = rule.open_law(log_probs, log_weights, selected, excess)
+    open_law: Any = getattr(rule, "open_law", None)
+    if open_law is not None:
+        law = open_law(log_probs, log_weights, selected, excess)
     else:
         law = rule(without_excess(log_probs, excess), log_weights, selected)
     if not isinstance(law, ActionLaw):
