@@ -197,7 +197,7 @@ def test_a_rule_is_judged_by_itself_whatever_was_judged_before() -> None:
 
 #: What goes with a learner, whose class tells them apart; the two streams are told apart by how many fields they have.
 STATES = {
-    "AlarmState", "DiversityState", "Learned", "LearnerState", "PosteriorState", "Replay", "RolloutState",
+    "AlarmState", "DiversityState", "Elsewhere", "Learned", "LearnerState", "PosteriorState", "Replay", "RolloutState",
     "SamplingState", "SamplingStream", "Stream", "Temperature",
 }  # fmt: skip
 
