@@ -70,6 +70,14 @@ def fixed(array: np.ndarray) -> np.ndarray:
     return np.ndarray(array.shape, array.dtype, array.tobytes())
 
 
+def num_axes(value: Any) -> int | None:
+    """Return how many axes an array, or lists that make one, have; None if they make none."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return None
+
+
 def _copied(value: Any, array: Callable[[np.ndarray], np.ndarray]) -> Any:
     """Return the same value, with copies of all that could be written to; ``array`` copies NumPy's arrays."""
     kind = type(value)

@@ -68,7 +68,7 @@ class Run:
     @property
     def whole(self) -> LearnerState:
         """The state with the answers that members keep: what is given out."""
-        return whole(self.setup.ensemble, self.state, self.rows)
+        return whole(self.state, self.rows)
 
     @property
     def on_disk(self) -> LearnerState:
@@ -118,8 +118,7 @@ class Run:
         alarms.left_unanswered(int(np.sum(closed.unanswered)))
         answered = int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
         over = self.closed(after, closed.env, alarms)
-        # Predictions may be large, and many answers are remembered.
-        queries = self.queries.close(waiting, replace(closed, log_probs=None))
+        queries = self.queries.close(waiting, closed)
         return replace(over, rows=rows, queries=queries, answers=self.answers + answered)._weighed(), closed
 
     def withdrawn(self, waiting: OpenStep) -> Self:

@@ -41,9 +41,11 @@ def split(ensemble: Ensemble, state: LearnerState, before: Rows = ()) -> tuple[L
     return state.replace(learned=learned), rows
 
 
-def whole(ensemble: Ensemble, state: LearnerState, rows: Rows) -> LearnerState:
+def whole(state: LearnerState, rows: Rows) -> LearnerState:
     """Undo `split`; nothing is copied until somebody looks at the answers."""
-    return state.replace(learned=joined(state.learned, rows)) if isinstance(ensemble, LearnsOnHost) else state
+    if not rows:
+        return state
+    return state.replace(learned=joined(state.learned, rows))
 
 
 def in_arrays(state: LearnerState, more: int) -> LearnerState:
@@ -76,7 +78,10 @@ def shaped(state: Any) -> Any:
     """Shapes and types of a state's arrays, none of which is made."""
 
     def of(node: Any) -> Any:
-        return node.shaped() if is_replay(node) else jax.ShapeDtypeStruct(jnp.shape(node), jnp.result_type(node))
+        if is_replay(node):
+            return node.shaped()
+        # The type as it is: NumPy's wider ones are none of a state's.
+        return jax.ShapeDtypeStruct(jnp.shape(node), node.dtype if hasattr(node, "dtype") else jnp.result_type(node))
 
     return jax.tree.map(of, state, is_leaf=is_replay)
 

@@ -1,6 +1,6 @@
 """What the shell hands out and takes in: decisions, and checks of observations."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -57,8 +57,9 @@ class Decision:
         query: what an answer has to name; None if nothing was asked.
         alarms: what is wrong at this step, one line each.
         unanswered: whether nobody answered in time, so that the safe action is taken.
-        log_probs: [N, A], the predictions that it was made of; None where it was closed before and is remembered, or
-            was read from a journal.
+        log_probs: [N, A], the predictions that it was made of; None for a query that was answered, and for a decision
+            that was read from a journal.
+        share: what `withheld` says, if that is known already.
     """
 
     action: Any
@@ -78,6 +79,7 @@ class Decision:
     alarms: tuple[str, ...] = ()
     unanswered: Any = False
     log_probs: Any = field(default=None, repr=False)
+    share: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """What the holder could write to, the imitator would read again when the answer comes."""
@@ -92,15 +94,18 @@ class Decision:
         The rest is what their disagreement adds. [B] for a batch.
 
         Raises:
-            ValueError: for a decision that was closed before, and is remembered, or was read from a journal.
+            ValueError: for a decision that was read from a journal.
         """
+        if self.share is not None:
+            return self.share
         if self.log_probs is None:
-            raise ValueError(
-                "a decision that was closed before, or was read from a journal, does not hold the predictions that it "
-                "was made of"
-            )
+            raise ValueError("a decision that was read from a journal does not hold the predictions it was made of")
         part = withheld(np.asarray(self.log_probs), self.selected, self.query_prob)
         return float(part) if np.ndim(part) == 0 else part
+
+    def without_predictions(self) -> "Decision":
+        """The same, to be kept with many others: predictions may be large."""
+        return self if self.log_probs is None else replace(self, log_probs=None, share=self.withheld)
 
 
 _values = attrgetter(*Decision.__slots__)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from consensus_imitation.core._observations import lent, private
+from consensus_imitation.core._observations import lent, num_axes, private
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.state import LearnerState, Stream
@@ -150,7 +150,7 @@ def _rows(ensemble: Ensemble, observation: Any, state: Any, episode_start: Any) 
     if isinstance(ensemble.encoder, Encoder):
         return ensemble.encoder.length(observation)
     if ensemble.encoder is None and ensemble.known_observations is not None:
-        return len(observation) if np.ndim(observation) == 1 else None
+        return len(observation) if num_axes(observation) == 1 else None
     if episode_start is not None:
         return len(episode_start) if np.ndim(episode_start) == 1 else None
     # Its last part has one number for each environment.

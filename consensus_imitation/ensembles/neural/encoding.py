@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from consensus_imitation.core._observations import num_axes
 from consensus_imitation.core._validation import check_integer
 from consensus_imitation.ensembles.neural._encoding_parts import (
     BinaryLeaf,
@@ -111,7 +112,7 @@ class Encoder:
                 part, value = part.parts[0], value[0] if isinstance(value, tuple | list) and value else None
         if isinstance(part, TextLeaf):
             return None if isinstance(value, str) or not hasattr(value, "__len__") else len(value)
-        return len(value) if value is not None and np.ndim(value) == np.ndim(part.zeros()) + 1 else None
+        return len(value) if value is not None and num_axes(value) == np.ndim(part.zeros()) + 1 else None
 
     def features(self, encoded: Any) -> jax.Array:
         """Return all parts of one encoded observation as one vector, float32 [width]; pure JAX."""
