@@ -118,7 +118,7 @@ class Run:
         alarms.left_unanswered(int(np.sum(closed.unanswered)))
         answered = int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
         over = self.closed(after, closed.env, alarms)
-        queries = self.queries.close(waiting, closed)
+        queries = self.queries.close(waiting, closed.to_remember())
         return replace(over, rows=rows, queries=queries, answers=self.answers + answered)._weighed(), closed
 
     def withdrawn(self, waiting: OpenStep) -> Self:

@@ -157,9 +157,7 @@ def settled(
     if np.any(late):
         after = marked(after, UNANSWERED)
     closed = replace(
-        step.decision.without_predictions(),
-        action=int(answers) if single else answers,
-        unanswered=bool(late) if single else late,
+        step.decision, action=int(answers) if single else answers, unanswered=bool(late) if single else late
     )
     answered = np.asarray(step.decision.queried) & ~np.asarray(late)
     after = _surrounded(setup, own, after, step.observation, closed, answered, step.active)

@@ -15,6 +15,9 @@ from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
 from consensus_imitation.imitator.kernels import HEAD, arrays_of, unpack
 
+#: Numbers in the predictions of a decision that is remembered, at most; a thousand of them are.
+_LARGE = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -57,8 +60,8 @@ class Decision:
         query: what an answer has to name; None if nothing was asked.
         alarms: what is wrong at this step, one line each.
         unanswered: whether nobody answered in time, so that the safe action is taken.
-        log_probs: [N, A], the predictions that it was made of; None for a query that was answered, and for a decision
-            that was read from a journal.
+        log_probs: [N, A], the predictions that it was made of; None for a decision that was read from a journal, and
+            where they were large and it is remembered (`to_remember`).
         share: what `withheld` says, if that is known already.
     """
 
@@ -103,9 +106,10 @@ class Decision:
         part = withheld(np.asarray(self.log_probs), self.selected, self.query_prob)
         return float(part) if np.ndim(part) == 0 else part
 
-    def without_predictions(self) -> "Decision":
-        """The same, to be kept with many others: predictions may be large."""
-        return self if self.log_probs is None else replace(self, log_probs=None, share=self.withheld)
+    def to_remember(self) -> "Decision":
+        """The same, to be kept with many others: without its predictions, if these are large."""
+        small = self.log_probs is None or np.size(self.log_probs) <= _LARGE
+        return self if small else replace(self, log_probs=None, share=self.withheld)
 
 
 _values = attrgetter(*Decision.__slots__)

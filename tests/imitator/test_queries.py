@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from consensus_imitation import ConsensusImitator, Query
+from consensus_imitation import ConsensusImitator, Query, ensembles
 from consensus_imitation.errors import InvalidAnswerError, PendingQueryError, StaleAnswerError, WrongQueryError
 from consensus_imitation.imitator._queries import REMEMBERED
 from tests.stress.crowd_world import A, again, asked, make, query_of, sent
@@ -276,3 +276,18 @@ def test_who_answers_while_the_demonstrator_is_asked_answers_for_it(second: int)
     twin.answer(twin.decide(1), 1)
     assert closed.action == 1
     assert snapshot(imitator) == snapshot(twin)
+
+
+@pytest.mark.parametrize("num_actions", [4, 2000])
+def test_of_large_predictions_what_is_remembered_keeps_none(num_actions: int) -> None:
+    probs = np.random.default_rng(0).dirichlet(np.ones(num_actions), (3, 1))
+    imitator = ConsensusImitator(ensembles.tabular(probs), seed=0)
+    decision = imitator.decide(0)
+    while not decision.queried:
+        decision = imitator.decide(0)
+    closed = imitator.answer(decision, 1)
+    assert closed.log_probs.shape == (3, num_actions)
+    again = imitator.answer(decision, 1)
+    assert (again is closed) == (num_actions == 4)
+    assert (again.log_probs is None) == (num_actions == 2000)
+    assert again.withheld == closed.withheld == 0
