@@ -19,9 +19,9 @@ QUICK = tests/packaging tests/core/test_posterior.py tests/core/test_selection.p
   tests/experiments/test_results_text.py tests/cli/test_cli.py
 
 # Quick tests of every room: see test-quick.
-FAST = tests/core/test_posterior.py tests/core/test_selection.py tests/core/test_rule_contract.py \
+FAST = tests/core/test_posterior.py tests/core/test_selection.py \
   tests/core/test_statement.py tests/core/test_fail_closed.py tests/ensembles/neural/test_encoding.py \
-  tests/journal/test_store.py tests/journal/test_packing.py tests/journal/test_kept_run.py tests/imitator/test_queries.py \
+  tests/journal/test_store.py tests/journal/test_packing.py tests/imitator/test_queries.py \
   tests/imitator/test_actions_at_every_entrance.py tests/envs/test_envs_tabular.py tests/deception/test_transforms.py \
   tests/experiments/test_ledger.py tests/experiments/test_escaping.py tests/docs/test_api_reference.py \
   tests/mutation/test_faults_apply.py
