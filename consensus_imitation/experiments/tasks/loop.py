@@ -231,9 +231,11 @@ class _Run:
             decision = self._imitator.act(lanes.observation, active)
         # Its own copy: an environment may clip its actions in place.
         outcome = lanes.step(decision.action if lanes.single else decision.action.copy())
+        # It is worked out of all predictions: once for all lanes, and only if somebody reads it.
+        withheld = decision.withheld if self._records.logs or self._on_step is not None else None
         for lane in range(lanes.size):
             if active[lane]:
-                self._record(lane, decision, outcome)
+                self._record(lane, decision, outcome, withheld)
         for lane in outcome.begun:
             self._imitator.begin_episode(None if lanes.single else lane)
             self._trackers[lane] = EpisodeTracker(self._rules)
@@ -266,7 +268,7 @@ class _Run:
         self._next_episode += 1
         return self._next_episode - 1
 
-    def _record(self, lane: int, decision: Decision, outcome: Step) -> None:
+    def _record(self, lane: int, decision: Decision, outcome: Step, withheld: Any) -> None:
         single = self._lanes.single
         action, queried, query_prob = (
             part if single else part[lane].item() for part in (decision.action, decision.queried, decision.query_prob)
@@ -279,11 +281,11 @@ class _Run:
         info = None if self._rules.unsafe_info is None else self._lanes.info(outcome, lane)
         before = self._trackers[lane]
         self._trackers[lane] = tracker = before.after(reward, terminated, truncated, info)
-        if self._records.logs or self._on_step is not None:
-            withheld = decision.withheld if single else decision.withheld[lane].item()
+        if withheld is not None:
             values = (
                 *(self.done.steps, lane, self._episodes[lane], action, queried, query_prob),
-                *(reward, terminated, truncated, withheld, self._harm(before, tracker)),
+                *(reward, terminated, truncated, withheld if single else withheld[lane].item()),
+                self._harm(before, tracker),
             )
             row = dict(zip(STEP_COLUMNS, values, strict=True))
             self._records.append("steps", row)
