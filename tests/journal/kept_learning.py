@@ -4,8 +4,7 @@
 """
 
 import hashlib
-import json
-import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
-from consensus_imitation import ConsensusImitator, Journal, TopK, ensembles
+from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.ensembles.neural.encoding import make_encoder
+
+from . import kept_runs
 
 KEPT = Path(__file__).with_name("kept_learning_run")
 SIDE, ACTIONS, STEPS = 6, 3, 60
@@ -63,30 +64,5 @@ def summary(imitator: ConsensusImitator) -> dict[str, Any]:
     }
 
 
-def write() -> None:
-    """Write the run, its end as it is, and how it goes on."""
-    shutil.rmtree(KEPT, ignore_errors=True)
-    KEPT.mkdir()
-    path = KEPT / "run"
-    with ConsensusImitator(seed=3, journal=Journal(path, observations=True, checkpoint_every=50), **parts()) as one:
-        go_on(one, 0)
-        end = summary(one)
-    _, then = resumed(path, KEPT / "scratch")
-    (KEPT / "expected.json").write_text(json.dumps({"end": end, "then": then}, indent=1) + "\n")
-    shutil.rmtree(KEPT / "scratch")
-
-
-def resumed(path: Path, copy: Path, *, from_the_first_call: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A copy of the run, taken up; and after it went on: what counts of each."""
-    shutil.copytree(path, copy)
-    if from_the_first_call:
-        for checkpoint in (copy / "checkpoints").iterdir():
-            checkpoint.unlink()
-    with ConsensusImitator.resume(copy, **parts()) as again:
-        there = summary(again)
-        go_on(again, STEPS)
-        return there, summary(again)
-
-
 if __name__ == "__main__":
-    write()
+    kept_runs.write(sys.modules[__name__], checkpoint_every=50, last_bits=kept_runs.last_bits())

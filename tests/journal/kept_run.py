@@ -3,8 +3,7 @@
 ``python -m tests.journal.kept_run`` writes it anew: only when the format of journals changes on purpose.
 """
 
-import json
-import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from consensus_imitation import (
     ConsensusImitator,
     Decision,
     InflationBudget,
-    Journal,
     Merging,
     MisspecificationAlarm,
     Patience,
@@ -24,6 +22,8 @@ from consensus_imitation import (
     TopK,
     ensembles,
 )
+
+from . import kept_runs
 
 KEPT = Path(__file__).with_name("kept")
 STATES, MEMBERS, ACTIONS, STEPS = 5, 4, 3, 80
@@ -73,30 +73,5 @@ def summary(imitator: ConsensusImitator) -> dict[str, Any]:
     }
 
 
-def write() -> None:
-    """Write the run, its end as it is, and how it goes on."""
-    shutil.rmtree(KEPT, ignore_errors=True)
-    KEPT.mkdir()
-    path = KEPT / "run"
-    with ConsensusImitator(seed=3, journal=Journal(path, observations=True, checkpoint_every=60), **parts()) as one:
-        go_on(one, 0)
-        end = summary(one)
-    _, then = resumed(path, KEPT / "scratch")
-    (KEPT / "expected.json").write_text(json.dumps({"end": end, "then": then}, indent=1) + "\n")
-    shutil.rmtree(KEPT / "scratch")
-
-
-def resumed(path: Path, copy: Path, *, from_the_first_call: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A copy of the run, taken up; and after it went on: what counts of each."""
-    shutil.copytree(path, copy)
-    if from_the_first_call:
-        for checkpoint in (copy / "checkpoints").iterdir():
-            checkpoint.unlink()
-    with ConsensusImitator.resume(copy, **parts()) as again:
-        there = summary(again)
-        go_on(again, STEPS)
-        return there, summary(again)
-
-
 if __name__ == "__main__":
-    write()
+    kept_runs.write(sys.modules[__name__], checkpoint_every=60)
