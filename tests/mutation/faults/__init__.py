@@ -1,42 +1,15 @@
-"""Deliberate faults: each is one exact replacement in one file, and the tests that have to notice it."""
+"""Deliberate faults: each is one exact replacement in one file, and the tests that have to notice it.
 
-from . import (
-    any_action,
-    anywhere,
-    commands,
-    doors,
-    earlier,
-    exports,
-    neighbours,
-    neural,
-    processes,
-    replay,
-    rules,
-    shell,
-    statements,
-    trees,
-)
+Every module of this folder that has ``FAULTS`` is a room of them.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
 from .fault import Fault
 
-FAULTS = [
-    fault
-    for room in (
-        any_action,
-        anywhere,
-        commands,
-        doors,
-        earlier,
-        exports,
-        neighbours,
-        neural,
-        processes,
-        replay,
-        rules,
-        shell,
-        statements,
-        trees,
-    )
-    for fault in room.FAULTS
-]
+_ROOMS = [import_module(f"{__name__}.{room.name}") for room in iter_modules(__path__) if room.name != "fault"]
+
+FAULTS: list[Fault] = [fault for room in _ROOMS for fault in room.FAULTS]
 
 __all__ = ["FAULTS", "Fault"]
