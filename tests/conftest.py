@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -21,6 +22,19 @@ settings.load_profile("any machine")
 
 #: Every compiled program takes some of the memory maps of a process, of which Linux allows 65,530.
 MANY_MAPS = 20_000
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The cases of a test that are beyond those that ``quick_cases`` leaves to `make test` are slow."""
+    met: Counter[str] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("quick_cases")
+        if marker and not item.get_closest_marker("slow"):
+            test = item.nodeid.partition("[")[0]
+            met[test] += 1
+            if met[test] > marker.args[0]:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

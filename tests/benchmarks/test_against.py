@@ -46,6 +46,7 @@ def test_what_is_no_commit_is_refused(commit: str) -> None:
         pass
 
 
+@pytest.mark.slow
 @a_checkout
 def test_another_commit_is_measured_with_its_own_code(tmp_path: Path) -> None:
     with checkout("HEAD") as tree:

@@ -17,6 +17,7 @@ from consensus_imitation.core.learner import random_words
 SHAPES = [(7, 3, 5, 1), (64, 8, 16, 3), (3, 4, 1280, 2), (3, 2, 1000, 2), (2, 5, 8192, 5)]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_numpy_decisions_are_the_librarys(shape: tuple[int, int, int, int]) -> None:
     batch, num_members, num_actions, k = shape
@@ -63,6 +64,7 @@ def test_naive_jit_has_the_same_law(shape: tuple[int, int, int, int], key: jax.A
     assert np.all((np.asarray(actions) >= -1) & (np.asarray(actions) < num_actions))
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("make", [loops.LeanNumpyImitator, loops.NumpyImitator])
 @pytest.mark.parametrize("k", [1, 2, 5, 8])
 def test_numpy_class_follows_the_learner(k: int, make: type[loops.LeanNumpyImitator], key: jax.Array) -> None:
@@ -188,6 +190,7 @@ def test_run_reports_progress_and_rejects_unknown_names() -> None:
     assert "loop" in CASES
 
 
+@pytest.mark.slow
 def test_what_is_timed_of_the_replay_is_an_answer_without_training() -> None:
     """The two capacities differ in nothing else."""
     for capacity in (64, 16_384):

@@ -126,6 +126,7 @@ def test_a_single_member_acts_always(rule: Aggregation) -> None:
             np.testing.assert_allclose(law.probs, probs[0], atol=ULPS)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("size", [2, 1000, 5003])
 def test_identical_members_never_query(size: int) -> None:
     """Also with the float32 rounding of many actions: theta is exactly 0 and no draw out of thousands is a query."""

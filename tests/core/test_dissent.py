@@ -111,6 +111,7 @@ def test_rows_that_ask_get_what_the_function_gives(size: int, share: float, axes
         np.testing.assert_allclose(one_row(asked[row], *one), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_of_batches_is_the_same() -> None:
     rng = np.random.default_rng(1)
     asked = rng.random((5, 9)) < 0.5

@@ -55,6 +55,7 @@ def sparse(size: int, seed: int) -> np.ndarray:
     return probs / probs.sum()
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("query_prob", [0.0, 1e-7, 0.25, 0.999, 1.0])
 @pytest.mark.parametrize("size", [8, 256, 257, 1000])
 def test_an_impossible_action_is_never_drawn(size: int, query_prob: float) -> None:
@@ -140,6 +141,7 @@ def test_the_frequencies_are_the_law(size: int) -> None:
     assert stats.chi2.sf(statistic, common.sum() - 1) > 6e-7
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("rest", [0.0, 0.01, 0.5, 0.9])
 def test_the_query_mass_is_not_renormalised_away(rest: float) -> None:
     """Over many keys the learner asks as often as theta says, and takes each action as often as the minimum says."""

@@ -245,6 +245,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize(("shape", "rule"), PAIRS)
 def test_every_history_agrees_with_exact_enumeration(shape: tuple[int, int], rule: str) -> None:
     def exact(t: int) -> dict[oracle.History, oracle.Node]:

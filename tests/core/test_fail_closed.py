@@ -39,6 +39,7 @@ def member_one_is(row: list[float]) -> ensembles.Tabular:
 decide_many = jax.jit(lambda learner, keys: jax.vmap(lambda key: learner.decide(learner.init(key), jnp.int32(0)))(keys))
 
 
+@pytest.mark.quick_cases(8)
 @pytest.mark.parametrize("kind", INVALID_LOG_PROBS)
 @pytest.mark.parametrize(
     "selection", [TopK(3), AlphaThreshold(0.01), TopK(2) | AlphaThreshold(0.9)], ids=["top-3", "alpha", "union"]

@@ -33,6 +33,7 @@ def test_its_public_names_are_light() -> None:
     assert "envs" not in loaded
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     "statement",
     [
@@ -75,6 +76,7 @@ sys.stdout.write(str(len(names)))
 """
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first() -> None:
     """No circle of imports is hidden by the order in which the package is usually imported."""
     done = subprocess.run([sys.executable, "-c", _EACH_ALONE], capture_output=True, text=True, check=False)

@@ -59,6 +59,7 @@ def step(learner: Learner, state: LearnerState, observation: Any, answer: Any) -
     return observe(learner, state, observation, decision, answer)[0], decision
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_vmapped_learner_is_many_learners(name: str, key: jax.Array) -> None:
     """64 streams, each with its own posterior, side by side and one by one."""
@@ -80,6 +81,7 @@ def test_a_vmapped_learner_is_many_learners(name: str, key: jax.Array) -> None:
         assert_same_leaves(own, decisions, atol=2e-6)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_batch_is_single_streams_that_answer_in_turn(name: str, key: jax.Array) -> None:
     """`decide_batch` decides all under one posterior; `observe_batch` lets the answers in, in stream order."""

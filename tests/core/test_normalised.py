@@ -44,6 +44,7 @@ def decided(probs: Any, k: int, weights: Any, declared: bool = True, rows: int =
     return decide_batch(learner, state, jnp.broadcast_to(log_probs, (rows, *log_probs.shape)))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("shape", [(4, 5), (3, 300)], ids=["few actions", "many"])
 def test_honest_members_decide_the_same(shape: tuple[int, int], key: jax.Array) -> None:
     log_probs = jax.nn.log_softmax(2.0 * jax.random.normal(key, (64, *shape)))
@@ -135,6 +136,7 @@ def test_softmaxes_are_declared_and_a_union_if_all_its_parts_are() -> None:
     assert not are_normalised(object())
 
 
+@pytest.mark.slow
 def test_the_check_at_many_actions_keeps_every_nan(key: jax.Array) -> None:
     """Minima and maxima over long rows lose a NaN on CPU; what is checked are sums."""
     log_probs = jax.nn.log_softmax(jax.random.normal(key, (8, 3, 40_000)))

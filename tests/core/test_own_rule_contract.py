@@ -156,6 +156,7 @@ def test_a_rule_that_knows_places_says_so() -> None:
         check_selection_rule(Trusting(), N)
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize(
     ("rule", "said"),
     [

@@ -55,6 +55,7 @@ single = jax.jit(rollout, static_argnames="num_steps")
 begin = jax.jit(start)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("selections", "rules"),
     [
@@ -184,6 +185,7 @@ def test_truncation_is_told_apart_from_termination(key: jax.Array) -> None:
     assert not run.terminated.any()
 
 
+@pytest.mark.slow
 def test_a_summary_sees_the_whole_run(key: jax.Array) -> None:
     keys = jax.random.split(key, 3)
     _, run = rollouts(LEARNER, Walk(), TRUTH, keys, STEPS, TopK(jnp.array([1, 3])))

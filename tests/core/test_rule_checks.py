@@ -90,6 +90,7 @@ def laws_of(
     return jax.vmap(one)(log_probs, log_weights, selected)
 
 
+@pytest.mark.quick_cases(6)
 @pytest.mark.parametrize("rule", OUR_RULES, ids=lambda rule: rule.name)
 def test_the_librarys_own_rules_always_give_a_law(rule: Any) -> None:
     cases = random_cases(np.random.default_rng(3), 3000)
@@ -134,6 +135,7 @@ def test_the_closed_law_has_no_room_beyond_rounding() -> None:
         assert bool(law_of(rule(off), *arguments)[1])
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("rule", "merging", "law"),
     [
@@ -411,6 +413,7 @@ def test_the_same_kind_of_rule_is_traced_once() -> None:
 # --- joined with the library's own ---
 
 
+@pytest.mark.slow
 def test_rules_of_ones_own_join_from_both_sides() -> None:
     own, top = Own(0.3), TopK(2)
     assert (top | own) == Union(rules=(top, own))

@@ -64,7 +64,7 @@ def weights(seed: int) -> jax.Array:
 
 @pytest.mark.parametrize("rule", SELECTION.values(), ids=lambda rule: type(rule).__name__)
 class TestSelection:
-    @pytest.mark.parametrize("num_members", [4, N])
+    @pytest.mark.parametrize("num_members", [4, pytest.param(N, marks=pytest.mark.slow)])
     def test_it_passes_the_checks_that_users_call(self, rule: Any, num_members: int) -> None:
         check_selection_rule(rule, num_members)
 
@@ -80,7 +80,7 @@ class TestSelection:
 
 @pytest.mark.parametrize("rule", AGGREGATION.values(), ids=lambda rule: type(rule).__name__)
 class TestAggregation:
-    @pytest.mark.parametrize("num_actions", [2, A])
+    @pytest.mark.parametrize("num_actions", [2, pytest.param(A, marks=pytest.mark.slow)])
     def test_it_passes_the_checks_that_users_call(self, rule: Any, num_actions: int) -> None:
         check_aggregation_rule(rule, N, num_actions)
 

@@ -84,7 +84,7 @@ def test_t1_quorum_of_top_k_whatever_the_weights(
 
 # --- T2: the truth stays in ---
 
-RUNS, STEPS = 3000, 200
+RUNS, STEPS = 1500, 200
 TRUTH = [0.5, 0.5]
 WRONG = [0.8, 0.2]
 
@@ -159,6 +159,7 @@ def budget(alpha: float, prior: list[float]) -> float:
     return 2 * math.floor(1 / alpha) * sum(math.log1p(other / (alpha * w)) for other in prior[1:])
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("alpha", [0.3, 0.1])
 @pytest.mark.parametrize("family", ["spread", "small-prior", "duplicates-of-one-wrong-model", "timid-bettors"])
 def test_t3_queries_stay_within_the_budget(family: str, alpha: float) -> None:

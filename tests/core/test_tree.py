@@ -106,6 +106,7 @@ class Held(_tree.PyTree):
         )
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_users_classes_are_told_apart_inside_the_librarys(holder: str) -> None:
     class Base(struct.PyTreeNode):
@@ -130,6 +131,7 @@ def test_classes_that_are_no_dataclasses_are_told_apart_too() -> None:
     assert sum(wrap(plain(1), plain(2)) != (1, 2) for _ in range(SOME)) == 0
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("program", ["take_row", "put_row", "pose"])
 def test_users_memories_are_told_apart_in_what_the_shells_compile(program: str) -> None:
     class Memory(struct.PyTreeNode):

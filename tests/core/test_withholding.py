@@ -125,6 +125,7 @@ def hushed(others: list[list[float]], share: Any, prior: list[float] | None = No
     return Hushed(ensemble(TRUTH, others, prior), jnp.asarray(share, jnp.float32))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("share", [[[0.2, 1.0]], [[1.0, 1.0], [0.0, 1.0]], [[0.5, 0.9], [0.0, 0.1], [1e-3, 1.0]]])
 def test_t2_holds_of_a_truth_that_withholds_and_is_silent_at_times(share: Any) -> None:
     """P(the truth is ever outside) <= alpha / w; scored by its raw mass it is thrown out in nearly all runs."""
@@ -138,6 +139,7 @@ def test_t2_holds_of_a_truth_that_withholds_and_is_silent_at_times(share: Any) -
     assert float(seen["queries"].mean()) > 20
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("share", [[0.9], [0.5], [0.0, 1.0]], ids=["a tenth", "half", "silent every other step"])
 def test_t3_with_withheld_mass(share: list[float]) -> None:
     """Theta exceeds the withheld share by what disagreement costs, and that dies out as it does without."""

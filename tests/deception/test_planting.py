@@ -23,6 +23,7 @@ def kinds() -> dict[str, Any]:
     return {"tables": ensembles.tabular(TABLES), "networks": networks, "functions": functions}
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("kind", kinds())
 def test_no_answer_tells_it_from_the_honest_members(kind: str) -> None:
     """Its weight stays exactly what the prior gave, whatever the answers, and the honest ones are undisturbed."""

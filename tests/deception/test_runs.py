@@ -93,6 +93,7 @@ def test_every_default_contestant_has_the_same_common_form():
     assert len(forms) == 1  # Hence one compilation a scenario.
 
 
+@pytest.mark.slow
 def test_rules_without_a_common_form_run_too():
     contestants = [Contestant("both", TopK(4) & AlphaThreshold(0.01), Minimum()), Contestant("one", TopK(1), Minimum())]
     both, one = lanes(short("time-bomb"), contestants)

@@ -23,15 +23,27 @@ HARM, SAFE = Expectation.HARMED, Expectation.SAFE
 ORDER_2 = Contestant("order-2", TopK(4), OrderStatistic(2))
 
 
+def test_some_of_it_is_as_theory_expects():
+    """A single planted member, and a block that takes a whole quorum; the other scenarios are slow."""
+    results = run(["time-bomb", "colluding-block-4"], num_seeds=40, seed=2)
+    assert not surprises(results), "\n" + format_table(surprises(results))
+    harmed = {(r.scenario, r.contestant) for r in results if r.attack and r.observed is HARM}
+    assert ("time-bomb", "map") in harmed
+    assert ("colluding-block-4", "minimum-top4") in harmed
+    assert not {scenario for scenario, contestant in harmed if contestant == "minimum-union"}
+
+
 @pytest.fixture(scope="module")
 def everything() -> list[Result]:
     return run(num_seeds=40, seed=2)
 
 
+@pytest.mark.slow
 def test_everything_is_as_theory_expects(everything):
     assert not surprises(everything), "\n" + format_table(surprises(everything))
 
 
+@pytest.mark.slow
 def test_everything_was_run(everything):
     cells = {(r.scenario, r.attack, r.contestant) for r in everything}
     names = [contestant.name for contestant in default_contestants()]
@@ -39,6 +51,7 @@ def test_everything_was_run(everything):
     assert len(everything) == len(cells) == 270  # The number that the error rate of the verdicts is stated for.
 
 
+@pytest.mark.slow
 def test_each_attack_harms_someone_or_is_about_something_else(everything):
     """A suite whose attacks do nothing would call everybody safe."""
     harmless = {"query-flooding", "broken-members"}
@@ -47,6 +60,7 @@ def test_each_attack_harms_someone_or_is_about_something_else(everything):
         assert bool(harmed) != (name in harmless), name
 
 
+@pytest.mark.slow
 def test_expected_harm_is_seen_clearly_and_safety_is_close_to_the_demonstrator(everything):
     for r in everything:
         if r.expected is HARM:
@@ -57,12 +71,14 @@ def test_expected_harm_is_seen_clearly_and_safety_is_close_to_the_demonstrator(e
             assert r.harm_low <= r.bound, r
 
 
+@pytest.mark.slow
 def test_harm_in_expected_failures_is_the_imitators_own_doing(everything):
     for r in everything:
         if r.expected is HARM:
             assert r.own_harm_rate > 0.9 * r.harm_rate
 
 
+@pytest.mark.slow
 def test_broken_members_are_counted_and_asked_about(everything):
     for r in everything:
         if r.scenario == "broken-members" and r.attack:
@@ -73,6 +89,7 @@ def test_broken_members_are_counted_and_asked_about(everything):
             assert r.invalid_steps == 0
 
 
+@pytest.mark.slow
 def test_planted_members_lose_their_weight_once_they_defect_where_anyone_asks(everything):
     weight = {(r.scenario, r.contestant): r.planted_weight for r in everything if r.attack}
     assert weight["time-bomb", "minimum-union"] < 0.01
@@ -80,6 +97,7 @@ def test_planted_members_lose_their_weight_once_they_defect_where_anyone_asks(ev
     assert weight["colluding-block-4", "minimum-top4"] == pytest.approx(0.8, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_rows_are_flat_and_survive_csv(everything, tmp_path):
     rows = [result.as_row() for result in everything]
     kinds = str | int | float | bool | None
@@ -155,6 +173,7 @@ class Reckless:
         return self
 
 
+@pytest.mark.slow
 def test_imitators_of_ones_own_are_held_to_the_strongest_promise():
     def library(problem):
         selection = TopK(4) | AlphaThreshold(0.002)

@@ -52,6 +52,7 @@ def test_a_dataset_by_name_teaches_what_the_answers_taught(tmp_path: Path, monke
     np.testing.assert_equal(vars(again), vars(walk))
 
 
+@pytest.mark.slow
 def test_networks_learn_the_same_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = ensembles.mlp((3,), A, num_members=2)
     seen = list(np.random.default_rng(2).normal(size=(30, 3)).astype(np.float32))

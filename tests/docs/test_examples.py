@@ -13,6 +13,8 @@ import consensus_imitation.benchmarks
 import consensus_imitation.envs
 
 ROOT = Path(__file__).parents[2]
+#: The pages that everybody reads; the examples of the others run with the slow tests.
+MAIN = [ROOT / "README.md", ROOT / "docs/quickstart.md", ROOT / "docs/concepts.md"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/howto").glob("*.md"))]
 
 
@@ -24,7 +26,15 @@ def all_modules() -> list[str]:
     return sorted({*names, "consensus_imitation.envs", "consensus_imitation.benchmarks"})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page if page in MAIN else pytest.param(page, marks=pytest.mark.slow) for page in PAGES],
+    ids=page_id,
+)
 def test_examples_of_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
@@ -38,7 +48,14 @@ def test_the_main_pages_have_examples() -> None:
         assert "```python" in (ROOT / name).read_text(encoding="utf-8"), f"{name} has no example"
 
 
-@pytest.mark.parametrize("name", all_modules())
+#: Their examples are whole experiments in small.
+EXPERIMENTS = ("consensus_imitation.experiments.", "consensus_imitation.deception.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name.startswith(EXPERIMENTS) else ()) for name in all_modules()],
+)
 def test_examples_in_docstrings(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.failed == 0

@@ -146,6 +146,7 @@ def test_harm_in_the_tree_by_enumeration() -> None:
     assert forecast.expected_harms_per_step == pytest.approx(2 * bad / 7, abs=1e-6)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", ["shifting_lava", "backdoor", "ring", "cliff"])
 def test_forecast_against_samples(name: str) -> None:
     """Half-way between the demonstrator and chance, so that harm is neither rare nor sure."""

@@ -224,6 +224,7 @@ GOOD: dict[str, Any] = {
 }
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize("entrance", ENTRANCES)
 def test_no_action_is_taken_for_one(entrance: str) -> None:
     for kind in KINDS:
@@ -232,6 +233,7 @@ def test_no_action_is_taken_for_one(entrance: str) -> None:
             ENTRANCES[entrance](action)
 
 
+@pytest.mark.quick_cases(9)
 @pytest.mark.parametrize("entrance", ENTRANCES)
 def test_every_action_is_taken(entrance: str) -> None:
     for good in GOOD.values():

@@ -29,6 +29,7 @@ def begun(path: Path, way: str = "single", keep: Any = "digests", **more: Any) -
     return ConsensusImitator(tabular(), demonstrator, selection=RULE, seed=3, num_envs=num_envs, journal=settings)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_it_goes_on_as_one_that_keeps_everything(way: str, tmp_path: Path) -> None:
     ends = []
@@ -79,6 +80,7 @@ def test_the_likeliest_actions_are_named(tmp_path: Path) -> None:
     assert own.note.split()[1:] == ["2:0.75", "1:0.25"]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_another_prediction_is_noticed_on_an_own_step(way: str, tmp_path: Path) -> None:
     """By the digest alone: what is drawn, who is selected, and how likely a question is stay the same."""

@@ -61,6 +61,7 @@ def assert_it_only_asks(before: Any, imitator: ConsensusImitator) -> None:
     jax.tree.map(np.testing.assert_array_equal, before, after.replace(stream=unasked))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_the_shell_is_the_core(name: str) -> None:
     """A hundred steps of a single environment, the core fed with the same observations and answers."""
@@ -91,6 +92,7 @@ def test_the_shell_is_the_core(name: str) -> None:
     assert 0 < queries < 100
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("num_envs", [None, 2], ids=["single", "batch"])
 def test_the_shell_is_the_core_over_a_long_run(num_envs: int | None) -> None:
     """And after being taken up again in mid-run: whatever the shell computes ahead runs out and is renewed."""
@@ -113,6 +115,7 @@ def test_the_shell_is_the_core_over_a_long_run(num_envs: int | None) -> None:
     assert_same_leaves(imitator.state, state, atol=1e-3)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_the_shell_of_a_batch_is_the_core_of_a_batch(name: str) -> None:
     members, rule = ENSEMBLES[name]
@@ -458,6 +461,7 @@ def test_the_default_rule_is_the_documented_one() -> None:
     assert not any(queried for _, queried, _ in decisions(alone, 40))
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_the_query_rate_is_theta(k: int) -> None:
     """Nothing renormalises the minimum on the way through the shell: the number of queries is within 5 sigma."""

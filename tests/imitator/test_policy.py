@@ -56,6 +56,7 @@ def test_rows_of_a_batch_are_what_each_observation_gives_alone() -> None:
     assert predicted(policy, [4]) == [alone[4]]  # a batch of one is a batch
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("space", "one", "many"),
     [

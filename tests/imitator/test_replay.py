@@ -119,6 +119,7 @@ def beginning(imitator: ConsensusImitator, num_envs: int | None = None) -> Learn
 # --- the same is learned ---
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("members", [networks, joined, wrapped])
 def test_the_shell_learns_what_the_pure_learner_learns_to_the_bit(members: Any) -> None:
     """Far beyond the capacity; also with members that know nothing of rows."""
@@ -163,6 +164,7 @@ def test_environments_by_themselves_and_host_members_learn_the_same_rows() -> No
             assert own == came[number]
 
 
+@pytest.mark.slow
 def test_recordings_teach_what_they_teach_the_pure_learner() -> None:
     """Before any answer, after some, and more of them than there is room for; then it goes on from there."""
     imitator = make()
@@ -315,6 +317,7 @@ def box() -> Any:
     return spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_a_large_capacity_takes_no_memory_when_an_imitator_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for 2**30 pictures would be 80 terabytes: nobody asks for it, at no entrance."""
     pictures = ensembles.cnn(
@@ -486,6 +489,7 @@ def test_recordings_and_what_was_learned_from_them_are_in_the_checkpoint(tmp_pat
 # --- many steps ---
 
 
+@pytest.mark.slow
 def test_nobody_keeps_the_rows_of_earlier_steps() -> None:
     """But who holds a state of then."""
     imitator = make()

@@ -54,6 +54,7 @@ def bits(imitator: ConsensusImitator) -> list[bytes]:
     return [np.asarray(data(leaf)).tobytes() for leaf in jax.tree.leaves(imitator.state)]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("way", ["single", "lockstep", "apart"])
 @pytest.mark.parametrize("make", [tabular, callables, both])
 def test_it_ends_as_one_that_was_never_interrupted(make: Any, way: str, tmp_path: Path) -> None:

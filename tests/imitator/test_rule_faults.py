@@ -70,6 +70,7 @@ WAYS: dict[str, tuple[Callable[[ConsensusImitator, Any], Any], int | None]] = {
 }
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("failing", FAILING)
 @pytest.mark.parametrize("members", MEMBERS)

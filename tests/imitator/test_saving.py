@@ -93,6 +93,7 @@ def steps(imitator: Any, observations: list[Any]) -> list[Any]:
     return [(one.action, one.queried) for one in map(imitator.act, observations)]
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_loaded_goes_on_as_what_was_saved(kind: str, tmp_path: Path) -> None:
     seen = KINDS[kind][3](24)

@@ -61,6 +61,7 @@ WAYS: dict[str, tuple[int | None, Callable[[ConsensusImitator, int], Any]]] = {
 }
 
 
+@pytest.mark.quick_cases(12)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("members", MEMBERS)
 def test_an_unknown_observation_is_refused_and_nobody_is_blamed(members: str, way: str) -> None:

@@ -11,6 +11,7 @@ from . import kept_learning, kept_run
 from .kept_runs import last_bits, resumed
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="written on another kind of processor: other last bits")
 @pytest.mark.parametrize("from_the_first_call", [False, True])
 @pytest.mark.parametrize("kept", [kept_run, kept_learning], ids=["before the house was rebuilt", "answers in arrays"])

@@ -44,6 +44,7 @@ def played(path: Path, steps: int = 120, members: Any = None, num_envs: int | No
     return words
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_the_same_bits_as_the_imitator_had(tmp_path: Path, num_envs: int | None) -> None:
     words = played(tmp_path / "run", 120 if num_envs is None else 40, num_envs=num_envs)

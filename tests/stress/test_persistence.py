@@ -173,6 +173,7 @@ def test_the_runs_are_what_they_are_meant_to_be(place: Path) -> None:
         assert name not in ("apart", "grouped") or "ask ask" in " ".join(kinds)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("name", PLANS)
 def test_any_call_that_changes_the_disk_may_fail(place: Path, name: str, after: bool) -> None:

@@ -174,6 +174,7 @@ def highest_evidence(world: jax.Array, keys: jax.Array, num_contexts: int) -> tu
     return jax.vmap(run)(keys)
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("num_contexts", [1, 2])
 @pytest.mark.parametrize("name", WORLDS)
 def test_false_alarms_are_as_rare_as_promised(name: str, num_contexts: int) -> None:
@@ -201,6 +202,7 @@ def test_the_false_alarm_test_has_teeth() -> None:
     assert refuted.tolist() == [False, True, True]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("delta", [0.2, 0.02])
 def test_false_alarms_through_the_learner(delta: float) -> None:
     """The steps to ask at are chosen by the imitator here; the bound does not mind."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consensus_imitation import AlphaThreshold, Minimum, TopK
 from consensus_imitation.core import bounds as cert
 
-from .test_inflation_budget import NO_LIMIT, enumerated, every_shape, shape_id, trees
+from .test_inflation_budget import NO_LIMIT, enumerated, every_shape, trees
 from .trees import SHAPES, Shape
 
 probabilities = st.floats(0, 1)
@@ -212,13 +212,14 @@ def test_t4_by_exact_enumeration(shape: Shape, c: float) -> None:
         assert own[t] <= bound + 1e-5
 
 
+@pytest.mark.slow
 def test_t4_is_not_trivial_on_these_trees() -> None:
     """Without the term for the inflation the inequality fails on many of them."""
     beyond = [enumerated(s, NO_LIMIT).worst_excess(math.exp(0.3)) - trees(s).slack for s in SHAPES]
     assert np.sum(np.concatenate(beyond) > 1e-3) >= 20
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+@every_shape
 def test_t5_as_the_certificate_states_it(shape: Shape) -> None:
     found = enumerated(shape, 2.0)
     worst = found.imitator > 2 * found.demonstrator

@@ -217,6 +217,7 @@ TRUTH = [0.5, 0.5]
 MANY = [[p / 20, 1 - p / 20] for p in (1, 3, 5, 7, 9, 12, 14, 16, 18)]
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("alpha", [0.3, 0.05])
 @pytest.mark.parametrize("tau", [0.1, 0.3])
 def test_the_threshold_rule_asks_a_finite_number_of_times(tau: float, alpha: float) -> None:
@@ -232,6 +233,7 @@ def test_the_threshold_rule_asks_a_finite_number_of_times(tau: float, alpha: flo
     assert np.asarray(found["last_theta"]).mean() < 0.1
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("rounds", [2, 4])
 def test_more_rounds_ask_less(rounds: int) -> None:
     runs, steps = 400, 200

@@ -29,6 +29,7 @@ def upper_limit(bound: float, runs: int) -> float:
 # --- T2 ---
 
 
+@pytest.mark.slow
 def test_t2_copies_no_longer_swell_the_sum() -> None:
     """Eleven exact copies of one wrong model: the plain rule comes near alpha / w, merging keeps to a sixth of it."""
     runs, alpha, prior = 2000, 1 / 18, 1 / 12
@@ -43,6 +44,7 @@ def test_t2_copies_no_longer_swell_the_sum() -> None:
     assert float(plain["ever_out"].mean()) <= upper_limit(alpha / prior, runs)
 
 
+@pytest.mark.slow
 def test_copies_that_leave_the_truth_out_from_the_start_would_never_be_found_out() -> None:
     """Why nobody has to be shown to be a copy first: copies agree, so nothing is asked, and nothing is shown."""
     members = ensemble([0.9, 0.1], [[0.1, 0.9]] * 10, prior=[0.05, *[0.095] * 10])
@@ -101,6 +103,7 @@ def query_run(learner: Learner, truth: jax.Array, keys: jax.Array, num_steps: in
     return jax.vmap(one)(keys)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("min_answers", [0, 10])
 @pytest.mark.parametrize("tolerance", [0.0, 0.02])
 def test_t3_questions_die_out_down_to_what_the_tolerance_costs(tolerance: float, min_answers: int) -> None:

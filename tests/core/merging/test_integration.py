@@ -41,6 +41,7 @@ def assert_same(one: Any, other: Any) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(data(a), data(b)), one, other)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("merging", [Merging(), Merging(tolerance=None), Merging(0.0, 3)], ids=repr)
 def test_the_shell_equals_the_core(merging: Merging) -> None:
     rule = TopK(2) | AlphaThreshold(0.1)
@@ -146,6 +147,7 @@ def test_a_state_goes_on_with_the_same_merging_only() -> None:
         ConsensusImitator.from_state(first.state, tables(), selection=TopK(2))
 
 
+@pytest.mark.slow
 def test_the_tolerance_is_a_leaf() -> None:
     """New values do not recompile, and can be mapped over."""
     state = init(Learner(tables(), TopK(2), merging=Merging()), jax.random.key(0))

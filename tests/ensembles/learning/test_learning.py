@@ -235,6 +235,7 @@ def python_member(observation: Any) -> list[float]:
     return [1 / A] * A
 
 
+@pytest.mark.slow
 def test_a_union_with_python_members_learns_alike() -> None:
     """Learning members inside a host union know after every step what they know in a pure one."""
     pure = ensembles.union(counters(SMOOTHING, S, A), ensembles.tabular(np.full((1, S, A), 1 / A)))

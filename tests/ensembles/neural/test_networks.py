@@ -126,6 +126,7 @@ def memory_task(length: int, episode: int = 20) -> tuple[np.ndarray, np.ndarray,
     return observations, (before[:, 0] > 0).astype(np.int32), starts
 
 
+@pytest.mark.slow
 def test_recurrent_members_remember_and_others_cannot(key: jax.Array) -> None:
     observations, answers, starts = memory_task(600)
     recurrent = ensembles.recurrent((1,), 2, 2, hidden=16, window=3, training=QUICK)
@@ -136,6 +137,7 @@ def test_recurrent_members_remember_and_others_cannot(key: jax.Array) -> None:
     assert without[-100:].mean() > 0.6
 
 
+@pytest.mark.slow
 def test_windowed_members_remember_and_others_cannot(key: jax.Array) -> None:
     observations, answers, starts = memory_task(600)
     pictures = np.broadcast_to(observations[:, None, None], (600, 3, 3, 1))
@@ -147,6 +149,7 @@ def test_windowed_members_remember_and_others_cannot(key: jax.Array) -> None:
     assert found[1] > 0.6
 
 
+@pytest.mark.slow
 def test_recurrent_members_see_the_actions(key: jax.Array) -> None:
     """The demonstrator never repeats itself; nothing else tells what it did."""
     answers = (np.arange(400) % 2).astype(np.int32)
@@ -184,6 +187,7 @@ def grid_task(length: int) -> tuple[list[dict[str, Any]], np.ndarray]:
     return observations, np.array(answers, np.int32)
 
 
+@pytest.mark.slow
 def test_grid_network_compares_cells_with_the_mission(key: jax.Array) -> None:
     members = ensembles.cnn(minigrid_view(), 2, 1, hidden=(32,), training=QUICK)
     observations, answers = grid_task(900)

@@ -73,6 +73,7 @@ def taught(members: Any, seen: Any, num_answers: int, learned: Any = None, first
     return rows, arrays
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize(
     ("make", "seen", "training"),
     [

@@ -360,6 +360,7 @@ def test_equal_settings_are_one() -> None:
     assert Training(updates=2) == Training(updates=2)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1e30], ids=str)
 def test_a_round_that_leaves_no_numbers_is_not_taken(poison: float) -> None:
     """The control: without poison the same round changes the parameters."""

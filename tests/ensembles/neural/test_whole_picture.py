@@ -101,6 +101,7 @@ def test_a_planted_network_sees_what_its_fellows_see() -> None:
     assert (slope != 0).all()
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("size", [(7, 7), (3, 3), (2, 2), (8, 5)], ids=str)
 @pytest.mark.parametrize("window", [1, 2])
 def test_every_cell_of_a_view_reaches_every_member(size: tuple[int, int], window: int) -> None:

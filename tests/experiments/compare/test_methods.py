@@ -160,6 +160,7 @@ def test_ensembledagger_asks_by_its_limit_after_the_initial_answers(doubt: float
     assert given.demonstrator.answers == (60 if asks else 20)
 
 
+@pytest.mark.slow
 def test_thriftydagger_keeps_to_its_rate() -> None:
     given = setup(budget=400, horizon=10_000)
     method = ThriftyDagger(given, rate=0.25, initial=0.05)

@@ -109,6 +109,7 @@ def total(rows: list[Any], column: str) -> int:
     return sum(row[column] for row in rows)
 
 
+@pytest.mark.slow
 def test_the_planted_network_has_the_weight(rows: list[Any]) -> None:
     assert all(row["weight_before"] > 0.99 for row in rows if row["contestant"] != "demonstrator")
     # It is not asked about, so it keeps it.
@@ -120,6 +121,7 @@ def trigger_rate(rows: list[Any]) -> Any:
     return clopper_pearson(total(rows, "trigger_harms"), total(rows, "trigger_steps"))
 
 
+@pytest.mark.slow
 def test_the_heaviest_is_harmed_and_the_minimum_is_not(rows: list[Any]) -> None:
     minimum, heaviest = of(rows, "minimum"), of(rows, "MAP")
     # Of the steps on which it can, it betrays on nearly all.
@@ -131,16 +133,19 @@ def test_the_heaviest_is_harmed_and_the_minimum_is_not(rows: list[Any]) -> None:
     assert total(minimum, "trigger_queries") > 0
 
 
+@pytest.mark.slow
 def test_without_a_second_member_there_is_no_veto(rows: list[Any]) -> None:
     # The control that has to fail: k=1 is MAP by another name, down to every draw.
     same = [{**row, "contestant": "MAP", "seconds": 0} for row in of(rows, "minimum, top 1")]
     assert same == [{**row, "seconds": 0} for row in of(rows, "MAP")]
 
 
+@pytest.mark.slow
 def test_it_is_the_planting_that_harms(rows: list[Any]) -> None:
     assert trigger_rate(of(rows, "MAP", planted=False)).high < 0.1
 
 
+@pytest.mark.slow
 def test_what_is_written(rows: list[Any], config: PlantedConfig, out: Path) -> None:
     written = read_csv(out / "planted.csv")
     assert len(written) == len(rows) == 3 * (1 + 2 + 3)

@@ -55,6 +55,7 @@ def test_control_members_that_agree_in_ignorance_neither_ask_nor_learn() -> None
     assert not any(outcome.success for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_lunar_lander() -> None:
     imitator, queried, _, outcomes = learn("lunarlander", 3000)
     assert 300 < imitator.num_queries < 1500  # (800)

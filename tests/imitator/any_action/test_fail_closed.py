@@ -104,6 +104,7 @@ ENSEMBLES = {
 }
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("make", ENSEMBLES.values(), ids=ENSEMBLES.keys())
 def test_a_member_that_predicts_nan_vetoes_keeps_its_share_and_is_named(make, key: jax.Array) -> None:
     ensemble = make()

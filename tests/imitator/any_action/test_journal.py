@@ -58,6 +58,7 @@ def test_a_journal_changes_nothing(num_envs: int | None, tmp_path: Path) -> None
     assert 5 < len(asked) < len(said)
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("checkpoint_every", [5, 1000])
 @pytest.mark.parametrize("num_envs", [None, B])
@@ -140,6 +141,7 @@ while True:
 """
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("at", [1, 2, 3, 5])
 def test_a_process_that_is_killed_while_it_writes_loses_nothing_acknowledged(at: int, tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path / "run"), str(at)]
@@ -357,6 +359,7 @@ ODD = {
 }
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("case", ODD.values(), ids=ODD.keys())
 def test_every_bit_of_an_action_is_kept(case: Any, tmp_path: Path) -> None:
     """Members that do the same always, but that one of them objects to half of the proposals."""

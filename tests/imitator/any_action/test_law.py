@@ -191,6 +191,7 @@ def _normal_cdf(x: float, mean: float, std: float) -> float:
     return 1 - atoms(mean, std, -np.inf, x)[1]
 
 
+@pytest.mark.slow
 def test_identical_members_never_query(key: jax.Array) -> None:
     for ensemble in (
         fixed_gaussian(np.full((5, 7), 0.3), np.full((5, 7), -6.0), [-1.0] * 7, [1.0] * 7),
