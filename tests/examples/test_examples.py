@@ -23,6 +23,7 @@ PRINTED = {
         r"tolerated: 2",
     ],
     "continuous_actions": ["it asks: True; the member that objects: 2", r"\d+ questions in 300 steps", r"5\.0: 0\.0\}"],
+    "dam": [r"^k=1 \| ", r"^k=2 \| "],
     "deceptive_member": ["k=1: 32 of 32 runs are harmed; 0.0 questions", r"k=4: [0-3] of 32 runs are harmed"],
     "gridworld": ["A~~~~~~G", r"500 steps, \d+ questions", "weight of the model"],
     "isolated_members": ["it asks: False", "it asks: True, and took less than five seconds: True", "^member 1 gave"],
