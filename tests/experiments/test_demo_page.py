@@ -20,7 +20,8 @@ STEPS, MEMBERS = 2000, 8
 def sweep_row(rule: str, k: int | None, alpha: float | None, seed: int) -> dict[str, Any]:
     return {
         "env": "cliff", "rule": rule, "k": k, "alpha": alpha, "seed": seed, "steps": STEPS, "step": STEPS,
-        "queries": 200, "query_rate": 0.1, "withheld_rate": 0.0, "disagreement_rate": 0.1, "harms": 0, "harms_unasked": 0,
+        "queries": 200, "query_rate": 0.1, "withheld_rate": 0.0, "disagreement_rate": 0.1, "harms": 0,
+        "harms_unasked": 0,
         "harm_rate": 0.0, "episodes": 10, "successes": None, "mean_return": 1.0, "planted_weight": 0.5,
         "demonstrator_harm": 0.06,
     }  # fmt: skip
