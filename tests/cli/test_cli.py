@@ -65,6 +65,22 @@ def test_progress_is_told_in_lines_where_no_bar_can_be_drawn(
     assert said[1:-1] == [f"sweep cliff: {done}/200 after 0:00:00" for done in range(20, 201, 20)]
 
 
+def test_the_demo_says_first_what_it_is_about_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def demo(_: object, __: object, stage: Callable[[str], Callable[[int, int], None]], ___: object) -> NoReturn:
+        stage("a part")(0, 1)
+        stage("another")(0, 1)
+        raise ValueError("that will do")
+
+    monkeypatch.setattr("consensus_imitation.experiments.demo.run.run", demo)
+    code, _, err = run(capsys, "demo", "--out", str(tmp_path))
+    assert code == 2
+    assert err.startswith("This takes about a minute on two cores. It has four parts:")
+    assert err.count("four parts") == 1
+    assert err.index("compiling, 5 to 10 seconds") < err.index("a part: 0/1")
+
+
 MISTAKES = {
     "no command": ([], "the following arguments are required: command"),
     "another command": (["sweeep"], "invalid choice: 'sweeep'"),

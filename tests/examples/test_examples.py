@@ -29,6 +29,7 @@ PRINTED = {
     "isolated_members": ["it asks: False", "it asks: True, and took less than five seconds: True", "^member 1 gave"],
     "journal_and_resume": [r"with question \d+ open", "bit for bit: True", r"is answered: action 1"],
     "own_environment": ["asked on", r"asked on", r"at (1[89]|2[01]) of 21 temperatures"],
+    "own_suite": [r"k=1 \| attack \| 100 ", r"harmed \| harmed \|", r"k=2 \| attack \| 0 .* safe \| safe \|"],
     "person_at_the_console": [r"was asked [1-9]\d* times in 12 steps", "weights of the models"],
     "recordings": ["no recordings: ", "600 recorded steps: "],
     "slow_expert": [r"nobody answered 1 of them", "safe action was taken"],

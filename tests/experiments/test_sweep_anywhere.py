@@ -94,9 +94,7 @@ def test_an_interrupted_sweep_goes_on_and_has_the_same_table(tmp_path: Path) -> 
     rules = [TopK(2), TopK(3), TopK(2) | AlphaThreshold(0.5)]
     told: list[tuple[int, int]] = []
     whole = sweep(rules, tmp_path / "whole", progress=lambda *call: told.append(call))
-    assert [done for done, _ in told[:3]] == [0, STEPS, 2 * STEPS], (
-        "the demonstrator's runs count"
-    )
+    assert [done for done, _ in told[:3]] == [0, STEPS, 2 * STEPS], "the demonstrator's runs count"
 
     def stop(done: int, total: int) -> None:
         if done > (SEEDS + 2.5) * STEPS:  # in the middle of the third run, after the demonstrator's own
