@@ -26,6 +26,23 @@ TILE_COLOURS: dict[str, tuple[int, int, int]] = {
     "-": (140, 140, 140),  # nobody watches
     "!": (0, 0, 0),  # control was seized
 }
+#: What a tile is, in a word or two.
+TILE_NAMES: dict[str, str] = {
+    "#": "wall",
+    ".": "floor",
+    "G": "goal",
+    "~": "harmful ground",
+    "x": "forbidden ground",
+    "v": "vase",
+    ",": "broken vase",
+    "*": "resource",
+    "L": "lever or fragile",
+    "1": "light on",
+    "0": "light off",
+    "e": "somebody watches",
+    "-": "nobody watches",
+    "!": "control was seized",
+}
 # Harmful ground is also striped, so that it does not depend on colour alone.
 _STRIPED = frozenset("~x!")
 _AGENT_COLOUR = (0, 114, 178)

@@ -84,7 +84,7 @@ def _run(command: Command, arguments: Arguments) -> int:
     settings = arguments.make_settings()
     if command.results is not None:
         _require_pictures()
-    with show_progress() as stages:
+    with show_progress(command.outlook) as stages:
         outcome = command.run(settings, arguments.results, stages)
     for table in outcome.tables:
         print_table(table)

@@ -170,9 +170,14 @@ def claim_directory(path: Path, config: Mapping[str, Any], overwrite: bool, file
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     same = file.exists() and file.read_text(encoding="utf-8") == text
     if file.exists() and not same and not overwrite:
-        raise ValueError(
-            f"{path} holds results of another configuration (see {file.name}): choose another --out or add --overwrite"
+        # A run that ended with a mistake left no results; but one that has none yet may still be running.
+        alone = [one.name for one in path.iterdir()] == [file.name]
+        holds = (
+            "was begun with another configuration and has no results yet"
+            if alone
+            else ("holds results of another configuration")
         )
+        raise ValueError(f"{path} {holds} (see {file.name}): choose another --out or add --overwrite")
     if same and not overwrite:
         return True
     # In this order, so that old results are never beside the new configuration, whenever the process ends.

@@ -5,6 +5,7 @@ So an experiment that takes one runs anywhere.
 """
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -224,11 +225,24 @@ def networks(env: Any, num_members: int) -> Ensemble:
     return family(space, env.action_space, num_members=num_members)
 
 
+def _maker(name: str) -> Callable[[int], Any]:
+    """Return the user's function that makes an environment, if it takes a seed."""
+    make = named.load(name, "env")
+    wanted = "name a function that takes a seed and returns (env, demonstrator): def make(seed)"
+    if isinstance(make, type):
+        raise ValueError(f"{name!r} is a class: {wanted}")
+    try:
+        inspect.signature(make).bind(0)
+    except TypeError as error:
+        raise ValueError(f"{name!r} cannot be called with a seed ({error}): {wanted}") from error
+    return make
+
+
 def _known_task(
     name: str, num_members: int, network: Mapping[str, Any] | None, training: Mapping[str, Any] | None
 ) -> Place | None:
     if named.is_name(name):
-        made = named.load(name, "env")(0)
+        made = _maker(name)(0)
         if not isinstance(made, Task):
             # It is made again for each run.
             if isinstance(made, tuple) and made:
@@ -241,7 +255,7 @@ def _known_task(
 def _made_by(name: str, num_members: int, demonstrator: str) -> Place:
     if demonstrator:
         raise ValueError(f"{name!r} makes the demonstrator, too: leave out demonstrator")
-    make = named.load(name, "env")
+    make = _maker(name)
 
     def opened(seed: int) -> Opened:
         made = make(seed)
@@ -258,6 +272,8 @@ def _made_by(name: str, num_members: int, demonstrator: str) -> Place:
 def _gymnasium(name: str, num_members: int, demonstrator: str) -> Place:
     from consensus_imitation import envs
 
+    if name.endswith(".py"):
+        raise ValueError(f"name the function in that file which makes the environment: {name}:make")
     try:
         import gymnasium
     except ImportError as error:

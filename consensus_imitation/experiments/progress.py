@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -10,31 +10,50 @@ from consensus_imitation.core._escaping import visible
 from consensus_imitation.experiments.ledger import Progress, Stages, Title
 from consensus_imitation.experiments.printing import say
 
+#: Added to a stage's title until its first part is finished.
+_COMPILING = " (compiling first)"
+
 
 @contextmanager
-def show_progress() -> Generator[Stages, None, None]:
-    """Give each stage a bar, or lines where a bar cannot be redrawn: in a file, in a pipe."""
+def show_progress(outlook: str = "") -> Generator[Stages, None, None]:
+    """Give each stage a bar, or lines where a bar cannot be redrawn: in a file, in a pipe.
+
+    A stage says at first that programs are compiled: its first part takes longer than the others.
+
+    Args:
+        outlook: said before the first stage begins.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
+    begun = False
+
+    def begin() -> None:
+        # Nothing is said before there is something to show: a mistake should get its one line only.
+        nonlocal begun
+        if not begun and outlook:
+            say(outlook, file=sys.stderr, flush=True)
+        begun = True
+
     if not console.is_interactive:
-        yield _lines
+        yield lambda title: _lines(title, begin)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Bars(*columns, console=console)
 
     def stage(title: Title) -> Progress:
-        task = None
+        task, first = None, 0
 
         def update(done: int, total: int) -> None:
-            # Nothing is drawn before there is something to show: a mistake should get its one line only.
-            nonlocal task
+            nonlocal task, first
             if task is None:
+                begin()
                 bars.start()
-                task = bars.add_task("")
-            bars.update(task, completed=done, total=total, description=visible(_now(title)))
+                task, first = bars.add_task(""), done
+            compiling = _COMPILING if done == first < total else ""
+            bars.update(task, completed=done, total=total, description=visible(_now(title)) + compiling)
 
         return update
 
@@ -50,15 +69,18 @@ def _now(title: Title) -> str:
     return title if isinstance(title, str) else title()
 
 
-def _lines(title: Title) -> Progress:
+def _lines(title: Title, begin: Callable[[], None]) -> Progress:
     """Return a line for every tenth."""
-    began, tenths = time.monotonic(), -1
+    began, tenths, first = time.monotonic(), -1, None
 
     def update(done: int, total: int) -> None:
-        nonlocal tenths
+        nonlocal tenths, first
+        begin()
+        first = done if first is None else first
         if total and 10 * done // total > tenths:
             tenths = 10 * done // total
             elapsed = timedelta(seconds=int(time.monotonic() - began))
-            say(f"{_now(title)}: {done}/{total} after {elapsed}", file=sys.stderr, flush=True)
+            compiling = _COMPILING if done == first < total else ""
+            say(f"{_now(title)}: {done}/{total} after {elapsed}{compiling}", file=sys.stderr, flush=True)
 
     return update

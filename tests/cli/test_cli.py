@@ -60,8 +60,25 @@ def test_progress_is_told_in_lines_where_no_bar_can_be_drawn(
     monkeypatch.setattr("consensus_imitation.experiments.sweep.run.run", sweep)
     code, _, err = run(capsys, *SMALL_SWEEP, "--out", str(tmp_path))
     assert code == 2
-    said = [re.sub(r"\d+:\d\d:\d\d$", "0:00:00", line) for line in err.splitlines()]
-    assert said[:-1] == [f"sweep cliff: {done}/200 after 0:00:00" for done in range(0, 201, 20)]
+    said = [re.sub(r"\d+:\d\d:\d\d", "0:00:00", line) for line in err.splitlines()]
+    assert said[0] == "sweep cliff: 0/200 after 0:00:00 (compiling first)"
+    assert said[1:-1] == [f"sweep cliff: {done}/200 after 0:00:00" for done in range(20, 201, 20)]
+
+
+def test_the_demo_says_first_what_it_is_about_to_do(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def demo(_: object, __: object, stage: Callable[[str], Callable[[int, int], None]], ___: object) -> NoReturn:
+        stage("a part")(0, 1)
+        stage("another")(0, 1)
+        raise ValueError("that will do")
+
+    monkeypatch.setattr("consensus_imitation.experiments.demo.run.run", demo)
+    code, _, err = run(capsys, "demo", "--out", str(tmp_path))
+    assert code == 2
+    assert err.startswith("This takes about a minute on two cores. It has four parts:")
+    assert err.count("four parts") == 1
+    assert err.index("compiling, 5 to 10 seconds") < err.index("a part: 0/1")
 
 
 MISTAKES = {

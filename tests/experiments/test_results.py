@@ -46,7 +46,10 @@ def test_share_interval_is_clopper_pearson(count: int, total: int) -> None:
 def test_a_directory_of_another_configuration_is_refused(tmp_path: Path) -> None:
     assert claim_directory(tmp_path / "run", {"seed": 0}, overwrite=False) is False
     assert claim_directory(tmp_path / "run", {"seed": 0}, overwrite=False) is True
-    with pytest.raises(ValueError, match="--overwrite"):
+    with pytest.raises(ValueError, match=r"has no results yet .*--overwrite"):
+        claim_directory(tmp_path / "run", {"seed": 1}, overwrite=False)
+    (tmp_path / "run" / "rows.csv").write_text("")
+    with pytest.raises(ValueError, match=r"holds results of another configuration .*--overwrite"):
         claim_directory(tmp_path / "run", {"seed": 1}, overwrite=False)
     assert claim_directory(tmp_path / "run", {"seed": 1}, overwrite=True) is False
     assert claim_directory(tmp_path / "run", {"seed": 1}, overwrite=True) is False, "overwriting starts anew"

@@ -92,10 +92,12 @@ def test_run_s_is_the_same_world_under_every_rule() -> None:
 
 def test_an_interrupted_sweep_goes_on_and_has_the_same_table(tmp_path: Path) -> None:
     rules = [TopK(2), TopK(3), TopK(2) | AlphaThreshold(0.5)]
-    whole = sweep(rules, tmp_path / "whole")
+    told: list[tuple[int, int]] = []
+    whole = sweep(rules, tmp_path / "whole", progress=lambda *call: told.append(call))
+    assert [done for done, _ in told[:3]] == [0, STEPS, 2 * STEPS], "the demonstrator's runs count"
 
     def stop(done: int, total: int) -> None:
-        if done > 2.5 * STEPS:  # in the middle of the third run
+        if done > (SEEDS + 2.5) * STEPS:  # in the middle of the third run, after the demonstrator's own
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -105,8 +107,9 @@ def test_an_interrupted_sweep_goes_on_and_has_the_same_table(tmp_path: Path) -> 
     calls: list[tuple[int, int]] = []
     again = sweep(rules, tmp_path / "cut", progress=lambda *call: calls.append(call))
     assert len(Counting.made) == 1 + 4, "finished runs are not run again, nor is the demonstrator"
-    assert calls[0] == (2 * STEPS, 6 * STEPS)
-    assert calls[-1] == (6 * STEPS, 6 * STEPS)
+    everything = (6 + SEEDS) * STEPS  # the demonstrator's own runs, too
+    assert calls[:2] == [(2 * STEPS, everything), ((2 + SEEDS) * STEPS, everything)]
+    assert calls[-1] == (everything, everything)
     assert [list(rows) for rows in again] == [list(rows) for rows in whole]
     for name in ("sweep.csv", "curve.csv"):
         assert (tmp_path / "cut" / name).read_text() == (tmp_path / "whole" / name).read_text()
@@ -177,6 +180,9 @@ def test_a_gymnasium_id_with_a_demonstrator() -> None:
         ({"env": "nowhere.py:make"}, "there is no file nowhere.py"),
         ({"env": f"{OWN}:made"}, "has no function 'made'"),
         ({"env": f"{OWN}:TABLES"}, "is not a function"),
+        ({"env": f"{OWN}:Told"}, r"is a class: name a function that takes a seed .*def make\(seed\)"),
+        ({"env": f"{OWN}:make_seedless"}, r"cannot be called with a seed .*def make\(seed\)"),
+        ({"env": "mine.py"}, "name the function in that file .*: mine.py:make"),
         ({"env": f"{OWN}:wrong"}, r"must return \(env, demonstrator\)"),
         ({"env": f"{OWN}:make", "demonstrator": f"{OWN}:expert"}, "leave out demonstrator"),
         ({"env": f"{OWN}:make", "k": (4,)}, "k=4 exceeds the ensemble's 3 members"),

@@ -4,9 +4,14 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from consensus_imitation.deception import contestants
+from consensus_imitation.envs import Gridworld
+from consensus_imitation.envs.rendering import AGENT, TILE_NAMES, Frame, render_rgb
 from consensus_imitation.experiments.demo import figure
 from consensus_imitation.experiments.demo.run import DemoResults, load_demo
-from consensus_imitation.experiments.figures import as_png
+from consensus_imitation.experiments.figures import as_png, num_seeds
 from consensus_imitation.experiments.pages import environment
 from consensus_imitation.experiments.redteam import figure as redteam_figure
 from consensus_imitation.experiments.sweep import figure as sweep_figure
@@ -41,6 +46,8 @@ def write(out: Path) -> Path:
         },
         first=max(0, betray_at - _STEPS_BEFORE_BETRAYAL),
         num_frames=_FRAMES,
+        betray_at=betray_at,
+        tiles=_tiles(setting.world),
     )
     headline = as_png(sweep_figure.draw(results.sweep_rows, results.curve_rows, config.betray_at))
     posterior = figure.posterior(
@@ -61,6 +68,8 @@ def write(out: Path) -> Path:
         members=config.num_members,
         betray_at=betray_at,
         steps_before=_STEPS_BEFORE_BETRAYAL,
+        quorum=contestants.K,
+        share=f"{contestants.ALPHA:g}",
         **_numbers(results),
         sweep=sweep_figure.table(results.sweep_rows),
         redteam=redteam_figure.table(results.redteam_rows),
@@ -77,6 +86,7 @@ def _numbers(results: DemoResults) -> dict[str, Any]:
     first = results.sweep_rows[0]
     return {
         "steps": first["steps"],
+        "seeds": num_seeds(results.sweep_rows),
         "alone": f"{100 * first['demonstrator_harm']:.1f}%",
         "settings": [
             {
@@ -91,3 +101,11 @@ def _numbers(results: DemoResults) -> dict[str, Any]:
             f"{row['scenario']} / {row['contestant']}" for row in redteam_figure.unexpected(results.redteam_rows)
         ],
     }
+
+
+def _tiles(world: Gridworld) -> list[tuple[str, np.ndarray]]:
+    """Return the agent and every kind of tile of a world but the floor, by name, for a legend."""
+    seen = set("".join(world.render_text(state) for state in range(len(world.states)))) - {".", AGENT}
+    agent = render_rgb(Frame((".",), (0, 0)), tile=14)
+    tiles = {tile: render_rgb(Frame((f".{tile}",), (0, 0)), tile=14)[:, 14:] for tile in TILE_NAMES if tile in seen}
+    return [("the imitator", agent), *((TILE_NAMES[tile], picture) for tile, picture in tiles.items())]

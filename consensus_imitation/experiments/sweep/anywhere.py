@@ -59,7 +59,7 @@ def sweep_environment(
         seed: of everything random.
         out: directory for ``sweep.csv`` and ``curve.csv``; None to keep the rows in memory only. An interrupted sweep
             continues there with the missing runs; it knows your functions by the ``name`` only.
-        progress: called as ``progress(done, total)``, in steps.
+        progress: called as ``progress(done, total)``, in steps, those of the demonstrator's own runs included.
         overwrite: replace results of another configuration in ``out``.
 
     Returns:
@@ -130,10 +130,12 @@ def sweep(
     config = {"experiment": "sweep", "env": place.name, "rules": [repr(rule) for rule in chosen], **sizes, **about}
     tables = {"curve": CURVE_COLUMNS, "sweep": COLUMNS}
     ledger = Ledger(out, config, overwrite, tables, _part, [_DEMONSTRATOR])
-    alone = ledger.once(_DEMONSTRATOR, lambda: {"harm": _demonstrators_harm(place, num_seeds, num_steps, seed)})
     parts = [(*key, number) for key in labels for number in range(num_seeds)]
     missing = list(ledger.missing(parts))
-    done, total = (len(parts) - len(missing)) * num_steps, len(parts) * num_steps
+    # The demonstrator's own runs come first, and count as well.
+    runs_alone = num_seeds if place.knows_harm else 0
+    done, total = (len(parts) - len(missing)) * num_steps, (len(parts) + runs_alone) * num_steps
+    after_alone = done + runs_alone * num_steps
 
     def advance(steps: int) -> None:
         nonlocal done
@@ -141,7 +143,12 @@ def sweep(
         if progress is not None:
             progress(done, total)
 
+    def harm_alone() -> dict[str, float | None]:
+        return {"harm": _demonstrators_harm(place, num_seeds, num_steps, seed, advance)}
+
     advance(0)
+    alone = ledger.once(_DEMONSTRATOR, harm_alone)
+    advance(after_alone - done)
     for *key, number in missing:
         rows, curve = _measure(place, labels[tuple(key)], number, num_steps, seed, advance)
         ledger.add(curve, [{**row, "demonstrator_harm": alone["harm"]} for row in rows])
@@ -194,11 +201,16 @@ def _checked(place: Place, rules: Sequence[SelectionRule] | None) -> list[Select
     return chosen
 
 
-def _demonstrators_harm(place: Place, num_seeds: int, num_steps: int, seed: int) -> float | None:
+def _demonstrators_harm(
+    place: Place, num_seeds: int, num_steps: int, seed: int, advance: Callable[[int], None]
+) -> float | None:
     if not place.knows_harm:
         return None
-    harmed = [demonstrator_is_harmed(place, Seeds.of_run(seed, number), num_steps) for number in range(num_seeds)]
-    return sum(harmed) / num_seeds
+    harmed = 0
+    for number in range(num_seeds):
+        harmed += demonstrator_is_harmed(place, Seeds.of_run(seed, number), num_steps)
+        advance(num_steps)
+    return harmed / num_seeds
 
 
 def _measure(

@@ -43,7 +43,7 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], betray_at: int | None) -> "F
     asked, harmed, returns = (figure.add_subplot(grid[1, i]) for i in range(3))
     groups = group_by_setting(rows)
     styles = _setting_styles(groups)
-    cautious = any(row["withheld_rate"] > 0 for row in rows)
+    cautious = _is_cautious(rows)
     for style, (label, own) in zip(styles, group_by_setting(curve).items(), strict=True):
         steps = sorted({row["step"] for row in own})
         stats = [mean_interval([row["query_rate"] for row in own if row["step"] == step]) for step in steps]
@@ -81,15 +81,17 @@ def table(rows: Sequence[Row]) -> Table:
     """Tabulate query rate, harm and return for each setting, with 95% intervals over seeds.
 
     The columns "withheld" and "disagree" are the two parts of the probability of asking: what the members withhold,
-    whether they agree or not, and the rest. Columns of which nothing is known are left out.
+    whether they agree or not, and the rest. They are left out if no member withholds anything, as are columns of which
+    nothing is known.
     """
     first = rows[0]
     harm, success = first["demonstrator_harm"] is not None, first.get("successes") is not None
     shown: dict[str, Callable[[Sequence[Row]], str]] = {
         "asks, % of steps": lambda own: plus_minus(100, [row["query_rate"] for row in own]),
-        "withheld": lambda own: plus_minus(100, [row["withheld_rate"] for row in own]),
-        "disagree": lambda own: plus_minus(100, [row["disagreement_rate"] for row in own]),
     }
+    if _is_cautious(rows):
+        shown["withheld"] = lambda own: plus_minus(100, [row["withheld_rate"] for row in own])
+        shown["disagree"] = lambda own: plus_minus(100, [row["disagreement_rate"] for row in own])
     if harm:
         shown["harmed, % of runs"] = lambda own: percent(*share_harmed(own))
         shown["by own action"] = lambda own: percent(*share_harmed(own, "harms_unasked"))
@@ -120,6 +122,11 @@ def group_by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def share_harmed(rows: Sequence[Row], column: str = "harms") -> tuple[float, float, float]:
     """Return the share of runs with at least one harm (or ``harms_unasked``), with its exact 95% interval."""
     return share_interval(sum(row[column] > 0 for row in rows), len(rows))
+
+
+def _is_cautious(rows: Sequence[Row]) -> bool:
+    """Return whether members withheld anything; less than a millionth is rounding."""
+    return any(row["withheld_rate"] > 1e-6 for row in rows)
 
 
 def _against_setting(
@@ -170,7 +177,7 @@ def _draw_harm(ax: "Axes", rows: Sequence[Row], groups: Mapping[str, Sequence[Ro
     _against_setting(ax, groups, styles, what, _share_harmed_unasked, shift=0.12, hollow=True)
     ax.axhline(alone, color="#777777", linestyle="--", linewidth=1, zorder=0, label="demonstrator alone")
     ax.plot([], [], "o", color="black", markerfacecolor="white", label="by its own action")
-    ax.legend(loc="upper right", frameon=False, fontsize=9)
+    ax.legend(loc="best", fontsize=9)
 
 
 def _successes(rows: Sequence[Row]) -> str:

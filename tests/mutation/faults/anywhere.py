@@ -141,4 +141,18 @@ FAULTS: list[Fault] = [
         "self.seen, self._next, self.info = given[0], given[0], given[4]",
         (f"{_SUITE}::test_with_k_1_it_does_harm_and_with_k_2_it_does_none",),
     ),
+    Fault(
+        "demonstrator-runs-in-silence",
+        "experiments/sweep/anywhere",
+        "        advance(num_steps)\n    return harmed / num_seeds",
+        "    return harmed / num_seeds",
+        (f"{_SWEEP}::test_an_interrupted_sweep_goes_on_and_has_the_same_table",),
+    ),
+    Fault(
+        "class-is-called-with-a-seed",
+        "experiments/places",
+        "    if isinstance(make, type):",
+        "    if False:",
+        (f"{_SWEEP}::test_a_mistake_names_its_remedy",),
+    ),
 ]  # fmt: skip

@@ -128,4 +128,33 @@ FAULTS: list[Fault] = [
         "overwrite)",
         _LEDGER,
     ),
+    # the first minutes
+    Fault(
+        "compiling-is-not-said",
+        "experiments/progress",
+        '_COMPILING = " (compiling first)"',
+        '_COMPILING = ""',
+        ("tests/cli/test_cli.py::test_progress_is_told_in_lines_where_no_bar_can_be_drawn",),
+    ),
+    Fault(
+        "outlook-is-not-said",
+        "cli/main",
+        "show_progress(command.outlook)",
+        "show_progress()",
+        ("tests/cli/test_cli.py::test_the_demo_says_first_what_it_is_about_to_do",),
+    ),
+    Fault(
+        "film-without-a-legend",
+        "experiments/demo/figure",
+        '    for name, colour in (_ACTING, _ASKING, ("harm", _HARM)):',
+        "    for name, colour in ():",
+        ("tests/experiments/test_demo_page.py::test_the_film_has_a_legend_and_says_when_the_deceiver_turns",),
+    ),
+    Fault(
+        "legend-leaves-tiles-out",
+        "experiments/demo/page",
+        "for tile in TILE_NAMES if tile in seen}",
+        'for tile in "G~" if tile in seen}',
+        ("tests/experiments/test_demo_page.py::test_the_legend_names_every_tile_of_a_world",),
+    ),
 ]
