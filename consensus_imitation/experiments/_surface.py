@@ -21,6 +21,8 @@ from consensus_imitation.experiments.redteam.config import RedteamConfig
 from consensus_imitation.experiments.redteam.run import run as run_redteam
 from consensus_imitation.experiments.results import read_csv, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
+from consensus_imitation.experiments.stakes.config import StakesConfig
+from consensus_imitation.experiments.stakes.run import run as run_stakes
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
 from consensus_imitation.experiments.sweep.anywhere import sweep_environment
 from consensus_imitation.experiments.sweep.config import SweepConfig
@@ -40,6 +42,7 @@ __all__ = [
     "PlantedConfig",
     "RedteamConfig",
     "Setting",
+    "StakesConfig",
     "SweepConfig",
     "exceeded",
     "load_demo",
@@ -56,6 +59,7 @@ __all__ = [
     "run_pendulum",
     "run_planted",
     "run_redteam",
+    "run_stakes",
     "run_sweep",
     "share_interval",
     "sweep_environment",
