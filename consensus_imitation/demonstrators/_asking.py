@@ -141,7 +141,7 @@ class Asker:
         if self._is_trusting and not self.busy:
             self._tell()
             return self._checked(self._call_demonstrator(observation, mask))
-        function = partial(self._call_demonstrator, private(observation), mask)
+        function = partial(self._call_demonstrator, private(observation), mask=mask)
         in_thread = self._patience.timeout is not None
         start = partial(ThreadCall, function, self._whom) if in_thread else partial(call_here, function)
         query = Query(start, self._patience.failures)
@@ -159,7 +159,7 @@ class Asker:
             DemonstratorTimeoutError: if patience is over.
             ConfigurationError: if a demonstrator that is not ``async def`` answers with an awaitable.
         """
-        function = partial(self._call_demonstrator, private(observation), mask)
+        function = partial(self._call_demonstrator, private(observation), mask=mask)
         start = partial(call_in_loop, function) if self._is_async else partial(ThreadCall, function, self._whom)
         query = Query(start, self._patience.failures)
         try:
