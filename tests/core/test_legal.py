@@ -1,6 +1,6 @@
 """What is legal: members' predictions conditioned on it, one by one, and what is no mask."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from consensus_imitation import AlphaThreshold, Learner, TopK, aggregation, ense
 from consensus_imitation.core.aggregation import MAP, ActionLaw, Minimum
 from consensus_imitation.core.learner import random_words
 from consensus_imitation.core.legal import as_text, check_legal, check_mask, conditioned, from_text
+from consensus_imitation.core.rollout import rollout, start
 from consensus_imitation.core.state import AGGREGATION_FAULT
 from consensus_imitation.errors import InvalidAnswerError, ObservationError
 
@@ -152,6 +153,43 @@ def test_under_no_rule_anything_illegal_is_done(rule: Any) -> None:
     own = actions >= 0
     assert own.sum() > 50
     assert masks[np.flatnonzero(own), actions[own]].all()
+
+
+class Outcome(NamedTuple):
+    observation: Any
+    reward: Any = jnp.zeros(())
+    terminated: Any = jnp.zeros((), bool)
+    truncated: Any = jnp.zeros((), bool)
+    harm: Any = jnp.zeros((), bool)
+
+
+class Round:
+    """An environment in JAX: four places in turn; at each of them the action of its number is illegal."""
+
+    def reset(self, key: jax.Array) -> Any:
+        return jnp.int32(0), jnp.int32(0)
+
+    def action_mask(self, state: Any) -> jax.Array:
+        return jnp.arange(4) != state
+
+    def step(self, key: jax.Array, state: Any, action: jax.Array) -> Any:
+        return (state + 1) % 4, Outcome((state + 1) % 4)
+
+
+class Next:
+    """A demonstrator that keeps to what is legal."""
+
+    def sample(self, key: jax.Array, observation: Any) -> jax.Array:
+        return (observation + 1) % 4
+
+
+def test_a_rollout_asks_the_environment_what_is_legal() -> None:
+    probs = np.random.default_rng(6).dirichlet(np.ones(4), (2, 4))
+    learner = Learner(ensembles.tabular(probs), TopK(2))
+    state = start(learner, Round(), jax.random.key(0))
+    _, trajectory = rollout(learner, Round(), Next(), state, num_steps=200)
+    assert 0 < int(trajectory.queried.sum()) < 200
+    assert not (np.asarray(trajectory.action) == np.asarray(trajectory.observation)).any()
 
 
 BAD: dict[str, Any] = {
