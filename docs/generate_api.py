@@ -31,6 +31,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
             ".certificate",
             ".draw",
             ".learner",
+            ".legal",
             ".members",
             ".merging",
             ".pure_demonstrator",
@@ -56,7 +57,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation.imitator": ("Imitators", ("",)),
     "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),
     "consensus_imitation.deception": ("Deceptive members and the suite", ("", ".networks", ".pytest_plugin")),
-    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks", ".tasks.wrapper")),
+    "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks", ".tasks.masks", ".tasks.wrapper")),
     "consensus_imitation.envs": (
         "Environments",
         ("", ".gymnasium_adapter", *(f".worlds.{world.name}" for world in pkgutil.iter_modules(worlds.__path__))),

@@ -25,6 +25,7 @@ from consensus_imitation.core.alarm import AlarmState, MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget, enter
 from consensus_imitation.core.draw import QUERY, draw
 from consensus_imitation.core.laws import examined, excesses
+from consensus_imitation.core.legal import conditioned
 from consensus_imitation.core.members import Context, are_normalised
 from consensus_imitation.core.merging import Merging
 from consensus_imitation.core.reweighting import Reweighting
@@ -138,16 +139,24 @@ class Learner(PyTree, guests=True):
         voids = state.voids | jnp.where(other, jnp.uint32(OTHER_RULES), jnp.uint32(0))
         return state.replace(rules=rules, voids=voids)
 
-    def decide(self, state: LearnerState, observation: Any, number: jax.Array | None = None) -> PureDecision:
+    def decide(
+        self, state: LearnerState, observation: Any, number: jax.Array | None = None, action_mask: Any = None
+    ) -> PureDecision:
         """Act or ask, for one stream. Changes nothing.
+
+        The decision holds the predictions as they were acted on, conditioned on the mask if there is one, so that
+        `observe` needs none. (To it, an answer that the mask forbids is one that no member explains.)
 
         Args:
             state: its stream has no leading axis.
             observation: as the ensemble takes it.
             number: uint32 [2], `random_words` of the step, for a caller that has computed them.
+            action_mask: bool [A], the legal actions (`legal.conditioned`); None for all.
         """
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, _context(state))
-        return judge(self.rules, state, log_probs, number, are_normalised(self.ensemble))
+        if action_mask is not None:
+            log_probs = conditioned(log_probs, action_mask)
+        return judge(self.rules, state, log_probs, number, are_normalised(self.ensemble), action_mask)
 
     def observe(
         self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, *, teaches: bool = True
@@ -190,7 +199,14 @@ class Learner(PyTree, guests=True):
         )
 
     def pretrain(
-        self, state: LearnerState, stream: Stream, observations: Any, actions: Any, starts: Any, real: Any
+        self,
+        state: LearnerState,
+        stream: Stream,
+        observations: Any,
+        actions: Any,
+        starts: Any,
+        real: Any,
+        action_masks: Any = None,
     ) -> tuple[LearnerState, Stream]:
         """Learn from recorded demonstrations, each as if it had been the answer to a query.
 
@@ -204,6 +220,7 @@ class Learner(PyTree, guests=True):
             actions: int32 [T], what the demonstrator did.
             starts: bool [T], an episode begins with this observation.
             real: bool [T], False for padding.
+            action_masks: bool [T, A], what was legal; None for everything.
 
         Returns:
             The state, and the stream of the demonstrations, T steps further.
@@ -211,15 +228,17 @@ class Learner(PyTree, guests=True):
 
         def one(carried: tuple[LearnerState, Stream], part: Any) -> tuple[tuple[LearnerState, Stream], None]:
             shared, stream = carried
-            observation, action, start, counts = part
+            observation, action, start, counts, mask = part
             alone = shared.replace(stream=self.begin_episode(stream, start))
-            decision = self.decide(alone, observation)._replace(queried=counts, log_inflation=jnp.zeros(()))
+            decision = self.decide(alone, observation, action_mask=mask)
+            decision = decision._replace(queried=counts, log_inflation=jnp.zeros(()))
             after, _ = self.observe(alone, observation, decision, action)
             return (after.replace(stream=None), after.stream), None
 
-        parts = (observations, jnp.asarray(actions, jnp.int32), jnp.asarray(starts, bool), jnp.asarray(real, bool))
+        real = jnp.asarray(real, bool)
+        parts = (observations, jnp.asarray(actions, jnp.int32), jnp.asarray(starts, bool), real, action_masks)
         (after, stream), _ = jax.lax.scan(one, (state.replace(stream=None), stream), parts)
-        num_studied = state.studied + jnp.sum(parts[-1], dtype=jnp.int32)
+        num_studied = state.studied + jnp.sum(real, dtype=jnp.int32)
         return after.replace(stream=state.stream, studied=num_studied), stream
 
     def clear_alarm(self, state: LearnerState) -> LearnerState:
@@ -245,13 +264,18 @@ class Learner(PyTree, guests=True):
         )
         return stream.replace(carry=carry, ledger=ledger)
 
-    def decide_batch(self, state: LearnerState, observations: Any) -> PureDecision:
+    def decide_batch(self, state: LearnerState, observations: Any, action_masks: Any = None) -> PureDecision:
         """`decide` for each of B streams under the shared posterior; every field gains a leading axis B.
 
         The decisions hold the predictions. Where those are the observations themselves, a compiled call copies them,
         unless they are given away: ``jax.jit(Learner.decide_batch, donate_argnums=2)``.
+
+        Args:
+            state: with B streams.
+            observations: with a leading axis B.
+            action_masks: bool [B, A], the legal actions; None for all.
         """
-        return jax.vmap(self.decide, in_axes=(BATCH, 0))(state, observations)
+        return jax.vmap(self.decide, in_axes=(BATCH, 0, None, 0))(state, observations, None, action_masks)
 
     def observe_batch(
         self, state: LearnerState, observations: Any, decisions: PureDecision, answers: Any, *, teaches: bool = True
@@ -312,19 +336,25 @@ def random_words(key: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def judge(
-    rules: Rules, state: LearnerState, log_probs: jax.Array, number: jax.Array | None = None, normalised: bool = False
+    rules: Rules,
+    state: LearnerState,
+    log_probs: jax.Array,
+    number: jax.Array | None = None,
+    normalised: bool = False,
+    action_mask: jax.Array | None = None,
 ) -> PureDecision:
     """From one stream's predictions [N, A] to its decision.
 
     Args:
         rules: to decide by.
         state: whose stream has no leading axis.
-        log_probs: [N, A], as the members gave them.
+        log_probs: [N, A], as the members gave them, conditioned on the mask.
         number: as for `Learner.decide`.
         normalised: what the ensemble declares (`members.are_normalised`). At every step it is still checked that each
             prediction begins with a number, and that the law is one: the minimum holds no NaN, and neither it nor the
             first of the selected members sums to more than one. On a query everything is checked, since its answer is
             learned from.
+        action_mask: bool [A], the legal actions: a law that gives another anything is none.
     """
     selection, merging, budget = rules.selection, rules.merging, rules.budget
     excess = _first_numbers(log_probs) if normalised else excesses(log_probs)
@@ -334,6 +364,9 @@ def judge(
         duplicates = div.near_duplicates(state.diversity, merging.tolerance, merging.min_answers)
         selected = merged(selection, state.posterior.log_weights, duplicates)
     law, sound = examined_law_of(rules.aggregation, log_probs, state.posterior.log_weights, selected, excess)
+    if action_mask is not None:
+        # No member gives such an action anything, but a rule may.
+        sound &= jnp.all(jnp.asarray(action_mask, bool) | (law.probs == 0.0))
     nobody = ~jnp.any(selected)
     log_inflation = jnp.where(sound, law.log_inflation, 0.0)
     spent = False if budget is None else budget.exceeded(state.stream.ledger, log_inflation)

@@ -17,7 +17,10 @@ from consensus_imitation.errors import ObservationError
 
 
 class PureEnvironment(Protocol):
-    """An environment in pure JAX."""
+    """An environment in pure JAX.
+
+    One in which not everything is legal everywhere may have ``action_mask(state) -> bool [A]``.
+    """
 
     def reset(self, key: jax.Array) -> tuple[Any, Any]:
         """A first state and observation."""
@@ -118,12 +121,13 @@ def rollout(
         0
     """
     _check_fits(learner, env)
+    legal = getattr(env, "action_mask", lambda _: None)
 
     def step(state: RolloutState, _: None) -> tuple[RolloutState, Trajectory]:
         key = jax.random.fold_in(state.key, state.learner.stream.step)
         # Not split: what a deterministic environment does not use, is then not computed.
         answer_key, step_key, reset_key = (jax.random.fold_in(key, i) for i in range(3))
-        decision = learner.decide(state.learner, state.observation)
+        decision = learner.decide(state.learner, state.observation, action_mask=legal(state.env))
         answer = demonstrator.sample(answer_key, state.observation)
         learner_state, info = learner.observe(state.learner, state.observation, decision, answer)
         env_state, outcome = env.step(step_key, state.env, info.action)

@@ -21,6 +21,7 @@ from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import ActionLaw, Aggregation
 from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.learner import Learner, judge
+from consensus_imitation.core.legal import conditioned
 from consensus_imitation.core.members import Context
 from consensus_imitation.core.rollout import RolloutState, Trajectory, rollout
 from consensus_imitation.core.rules import Rules
@@ -72,10 +73,14 @@ class Panel(Learner):
 
     aggregations: tuple[Aggregation, ...] = struct.field(pytree_node=False, default=())
 
-    def decide(self, state: LearnerState, observation: Any, number: jax.Array | None = None) -> PureDecision:
+    def decide(
+        self, state: LearnerState, observation: Any, number: jax.Array | None = None, action_mask: Any = None
+    ) -> PureDecision:
         """Act or ask, by the rule that the seat names."""
         context = Context(step=state.stream.step, log_weights=state.posterior.log_weights)
         log_probs = self.ensemble.log_probs(state.stream.carry, observation, context)
+        if action_mask is not None:
+            log_probs = conditioned(log_probs, action_mask)
 
         def chosen(log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
             laws = [rule(log_probs, log_weights, selected) for rule in self.aggregations]
@@ -83,7 +88,7 @@ class Panel(Learner):
             query_prob = jnp.stack([law.query_prob for law in laws])[self.selection.choice]
             return ActionLaw(probs=probs, query_prob=query_prob)
 
-        return judge(Rules(self.selection, chosen), state, log_probs, number)
+        return judge(Rules(self.selection, chosen), state, log_probs, number, action_mask=action_mask)
 
 
 def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:

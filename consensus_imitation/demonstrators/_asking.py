@@ -100,14 +100,18 @@ class Asker:
         is_async: whether a call of it gives a coroutine.
         patience: with the demonstrator.
         whom: for messages: "the demonstrator of environment 3".
+        sees_mask: whether it is called with ``action_mask=``, too.
     """
 
-    def __init__(self, demonstrator: Callable[[Any], Any], is_async: bool, patience: Patience, whom: str) -> None:
+    def __init__(
+        self, demonstrator: Callable[..., Any], is_async: bool, patience: Patience, whom: str, sees_mask: bool = False
+    ) -> None:
         self._demonstrator = demonstrator
         self._is_async = is_async
         self._patience = patience
         self._is_trusting = patience == Patience()
         self._whom = whom
+        self._sees_mask = sees_mask
         self._call: Call | None = None  # of the latest query; it may continue long after the query was given up
         self._untold: deque[Callable[[], None]] = deque()
 
@@ -122,8 +126,8 @@ class Asker:
         if not self.busy:
             self._tell()
 
-    def ask(self, observation: Any) -> Any:
-        """Wait in this thread for the answer, and return it.
+    def ask(self, observation: Any, mask: Any = None) -> Any:
+        """Wait in this thread for the answer, and return it; ``mask`` is bool [A], or None where all is legal.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.
@@ -136,8 +140,8 @@ class Asker:
             )
         if self._is_trusting and not self.busy:
             self._tell()
-            return self._checked(self._call_demonstrator(observation))
-        function = partial(self._call_demonstrator, private(observation))
+            return self._checked(self._call_demonstrator(observation, mask))
+        function = partial(self._call_demonstrator, private(observation), mask=mask)
         in_thread = self._patience.timeout is not None
         start = partial(ThreadCall, function, self._whom) if in_thread else partial(call_here, function)
         query = Query(start, self._patience.failures)
@@ -148,14 +152,14 @@ class Asker:
                 wait(call, seconds)
         return self._checked(query.result())
 
-    async def ask_async(self, observation: Any) -> Any:
-        """Wait for the answer without blocking the event loop, and return it.
+    async def ask_async(self, observation: Any, mask: Any = None) -> Any:
+        """`ask`, without blocking the event loop.
 
         Raises:
             DemonstratorTimeoutError: if patience is over.
             ConfigurationError: if a demonstrator that is not ``async def`` answers with an awaitable.
         """
-        function = partial(self._call_demonstrator, private(observation))
+        function = partial(self._call_demonstrator, private(observation), mask=mask)
         start = partial(call_in_loop, function) if self._is_async else partial(ThreadCall, function, self._whom)
         query = Query(start, self._patience.failures)
         try:
@@ -165,8 +169,10 @@ class Asker:
             query.stop()
         return self._checked(query.result())
 
-    def _call_demonstrator(self, observation: Any) -> Any:
+    def _call_demonstrator(self, observation: Any, mask: Any) -> Any:
         """Call the demonstrator with a new copy each time: an earlier attempt may have written to its copy."""
+        if self._sees_mask:
+            return self._demonstrator(given(observation), action_mask=given(mask))
         return self._demonstrator(given(observation))
 
     def _waits(self, query: Query) -> Iterator[Wait]:

@@ -28,7 +28,10 @@ class Demonstrator:
     """
 
     def __call__(self, observation: Any) -> Any:
-        """Return the action in this situation: an integer in ``0 .. A-1``."""
+        """Return the action in this situation: an integer in ``0 .. A-1``.
+
+        One that takes ``action_mask``, too, is shown what is legal: bool [A], or None where nobody said.
+        """
         raise NotImplementedError(f"{type(self).__name__} has to answer: define __call__(observation)")
 
     def reset(self) -> None:
@@ -40,11 +43,11 @@ class Demonstrator:
 
 
 class _Adapted(Demonstrator):
-    def __init__(self, answering: Callable[[Any], Any]) -> None:
+    def __init__(self, answering: Callable[..., Any]) -> None:
         self.answering: Any = answering
 
-    def __call__(self, observation: Any) -> Any:
-        return self.answering(observation)
+    def __call__(self, observation: Any, **shown: Any) -> Any:
+        return self.answering(observation, **shown)
 
 
 class _Function(_Adapted):
@@ -66,15 +69,23 @@ class _Partial(_Adapted):
 class _Predicting(Demonstrator):
     """``predict(observation, ...) -> (action, state)``, as in Stable-Baselines3.
 
-    A recurrent policy gets its state back; it has then seen the steps on which it was asked, and no others.
+    A recurrent policy gets its state back; it has then seen the steps on which it was asked, and no others. One that
+    takes ``action_masks``, as sb3-contrib's ``MaskablePPO``, gets them.
     """
 
     def __init__(self, policy: Any) -> None:
         self._policy = policy
         self._state: Any = None
 
-    def __call__(self, observation: Any) -> Any:
+    @property
+    def sees_mask(self) -> bool:
+        """Whether the policy takes masks."""
+        return _takes(self._policy.predict, "action_masks")
+
+    def __call__(self, observation: Any, action_mask: Any = None) -> Any:
         known = {} if self._state is None else {"state": self._state}
+        if action_mask is not None:
+            known["action_masks"] = action_mask
         action, self._state = self._policy.predict(observation, **known)
         return action
 
@@ -88,6 +99,7 @@ def as_demonstrator(answering: Any) -> Demonstrator:
     Args:
         answering: a function ``observation -> action``, which may be ``async def``; a callable object that may have
             ``reset()`` and ``observe(action, who)``; or an object with ``predict(observation) -> (action, state)``.
+            A function or object that takes ``action_mask`` (a policy: ``action_masks``) is shown what is legal.
 
     Raises:
         TypeError: if it is none of these, or a method other than ``__call__`` is ``async def``.
@@ -156,12 +168,15 @@ class Panel:
                 is_async(one),
                 self.patience,
                 "the demonstrator" if num_envs is None else f"the demonstrator of environment {env}",
+                sees_mask(one),
             )
             for env, one in enumerate(self._members)
         ]
 
-    def ask(self, observation: Any, env: int = 0) -> Any:
+    def ask(self, observation: Any, env: int = 0, mask: Any = None) -> Any:
         """Return the answer for one environment, as the demonstrator gave it.
+
+        A ``mask``, bool [A], is shown to a demonstrator that takes ``action_mask``.
 
         Ctrl-C ends the wait at once. Unlike `ask_async`, this method calls a demonstrator without a timeout in the same
         thread.
@@ -171,17 +186,17 @@ class Panel:
             DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
             ConfigurationError: if the demonstrator is ``async def``, or there is no such environment.
         """
-        return self._asker(env).ask(observation)
+        return self._asker(env).ask(observation, mask)
 
-    async def ask_async(self, observation: Any, env: int = 0) -> Any:
-        """Wait for the answer for one environment without blocking the event loop, and return it.
+    async def ask_async(self, observation: Any, env: int = 0, mask: Any = None) -> Any:
+        """`ask`, without blocking the event loop.
 
         Raises:
             NoDemonstratorError: if there is no demonstrator.
             DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
             ConfigurationError: if there is no such environment.
         """
-        return await self._asker(env).ask_async(observation)
+        return await self._asker(env).ask_async(observation, mask)
 
     def observe(self, actions: Any, queried: Any, active: Any = None, safe: Any = None) -> None:
         """Tell all demonstrators what will be done next in their environment, and who chose it: [] or [B] each.
@@ -244,6 +259,21 @@ def _seated(answering: Any, num_envs: int | None) -> list[Demonstrator]:
 
 def _follows(one: Demonstrator) -> bool:
     return not isinstance(one, _Function | _Predicting)
+
+
+def sees_mask(one: Demonstrator) -> bool:
+    """Return whether it is called with ``action_mask=``: it has to name it."""
+    if isinstance(one, _Predicting):
+        return one.sees_mask
+    return _takes(one.answering if isinstance(one, _Adapted) else one, "action_mask")
+
+
+def _takes(function: Any, name: str) -> bool:
+    try:
+        return name in inspect.signature(function).parameters
+    except (ValueError, TypeError):
+        # Not of every callable it can be said what it takes.
+        return False
 
 
 def is_async(one: Demonstrator) -> bool:

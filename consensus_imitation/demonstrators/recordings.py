@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from consensus_imitation.core._actions import check_action, check_recorded
 from consensus_imitation.core._observations import given
+from consensus_imitation.core.legal import check_legal, check_mask
 from consensus_imitation.demonstrators import as_demonstrator
+from consensus_imitation.demonstrators._base import sees_mask
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
 from consensus_imitation.journal._archives import MAX_BYTES, check_name, read_arrays
 from consensus_imitation.journal.export_minari import ALGORITHM, check_installed
@@ -20,6 +22,7 @@ from consensus_imitation.journal.record import WHO
 _FORMAT = "consensus_imitation.demonstrators.recordings/1"
 _OBSERVATIONS = "observations"
 _NAMES = "names"
+_MASKS = "action_masks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +34,13 @@ class Demonstrations:
             (Those of `from_minari` may be tuples, too, which cannot be saved.)
         actions: int32 [T], the action on each.
         starts: bool [T], whether the step is the first of an episode; the first step always is.
+        action_masks: bool [T, A], what was legal, for ``pretrain(..., action_masks=)``; None where nobody said.
     """
 
     observations: Any
     actions: npt.NDArray[np.int32]
     starts: npt.NDArray[np.bool_]
+    action_masks: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Return T, the number of steps."""
@@ -53,6 +58,8 @@ class Demonstrations:
         """
         target = Path(path)
         arrays = {"format": np.array(_FORMAT), "actions": self.actions, "starts": self.starts}
+        if self.action_masks is not None:
+            arrays[_MASKS] = self.action_masks
         arrays |= _flatten(self.observations, _OBSERVATIONS)
         _check(arrays, "these demonstrations")
         arrays[_NAMES] = np.array(sorted(arrays))
@@ -99,11 +106,15 @@ def load(path: str | Path, max_bytes: int = MAX_BYTES) -> Demonstrations:
         _unflatten({name: array for name, array in arrays.items() if name.split("/")[0] == _OBSERVATIONS}),
         arrays["actions"],
         arrays["starts"],
+        arrays.get(_MASKS),
     )
 
 
 def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None) -> Demonstrations:
     """Let a demonstrator act alone, and record what it does.
+
+    Where the environment says in ``info["action_mask"]`` what is legal, that is recorded, too, and shown to a
+    demonstrator that takes ``action_mask``.
 
     Args:
         env: a Gymnasium environment with integer actions from 0 on; it is reset at the beginning and after every
@@ -113,8 +124,9 @@ def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None)
         seed: of the environment; None keeps the one it has.
 
     Raises:
-        ValueError: if ``num_steps`` is not positive, or an observation cannot be stored as arrays.
-        InvalidAnswerError: if the demonstrator's answer is not an action.
+        ValueError: if ``num_steps`` is not positive, or an observation cannot be stored as arrays, or the environment
+            gives masks on some steps only.
+        InvalidAnswerError: if the demonstrator's answer is not an action, or not a legal one.
         ConfigurationError: if the environment's actions are not numbered from 0.
 
     Example:
@@ -133,22 +145,27 @@ def record(env: Any, demonstrator: Any, num_steps: int, seed: int | None = None)
     observations: list[Any] = []
     actions: list[int] = []
     starts: list[bool] = []
-    observation, _ = env.reset() if seed is None else env.reset(seed=seed)
+    masks: list[Any] = []
+    shows = sees_mask(teacher)
+    observation, info = env.reset() if seed is None else env.reset(seed=seed)
     teacher.reset()
     begins = True
     for step in range(num_steps):
         # Before the demonstrator sees it, which gets its own copy.
         observations.append(_copied(observation))
-        action = check_action(teacher(given(observation)), num_actions)
+        masks.append(check_mask(info.get("action_mask"), num_actions))
+        shown = {"action_mask": given(masks[-1])} if shows else {}
+        action = check_legal(check_action(teacher(given(observation), **shown), num_actions), masks[-1])
         teacher.observe(action, "demonstrator")
         actions.append(action)
         starts.append(begins)
-        observation, _, terminated, truncated, _ = env.step(action)
+        observation, _, terminated, truncated, info = env.step(action)
         begins = bool(terminated or truncated)
         if begins and step + 1 < num_steps:
-            observation, _ = env.reset()
+            observation, info = env.reset()
             teacher.reset()
-    return Demonstrations(_stacked(observations), np.array(actions, np.int32), np.array(starts, np.bool_))
+    done = (_stacked(observations), np.array(actions, np.int32), np.array(starts, np.bool_))
+    return Demonstrations(*done, _all_or_none(masks))
 
 
 def from_minari(dataset: Any) -> Demonstrations:
@@ -191,6 +208,7 @@ def from_minari(dataset: Any) -> Demonstrations:
     observations: list[Any] = []
     actions: list[npt.NDArray[np.int32]] = []
     starts: list[npt.NDArray[np.bool_]] = []
+    masks: list[Any] = []
     for episode in found.iterate_episodes():
         length = len(episode.actions)
         if _rows(episode.observations) != {length + 1}:
@@ -201,9 +219,19 @@ def from_minari(dataset: Any) -> Demonstrations:
             observations.append(_taken(episode.observations, kept))
             actions.append(check_recorded(np.asarray(episode.actions)[kept], num_actions))
             starts.append(np.diff(kept, prepend=-2) > 1)
+            known = np.asarray(episode.infos["action_mask"], bool)[kept] if _has_masks(episode) else [None] * len(kept)
+            masks.extend(known)
     if not actions:
         raise ValueError(f"{dataset} holds no step of a demonstrator: there is nothing to study")
-    return Demonstrations(_joined(observations), np.concatenate(actions), np.concatenate(starts))
+    done = (_joined(observations), np.concatenate(actions), np.concatenate(starts))
+    return Demonstrations(*done, _all_or_none(masks))
+
+
+def _all_or_none(masks: list[Any]) -> npt.NDArray[np.bool_] | None:
+    missing = sum(mask is None for mask in masks)
+    if 0 < missing < len(masks):
+        raise ValueError(f"{missing} of {len(masks)} steps have no action_mask, and the others have: give one to each")
+    return None if missing else np.array(masks, bool)
 
 
 def _dataset(dataset: Any) -> Any:
@@ -218,6 +246,10 @@ def _dataset(dataset: Any) -> Any:
             raise FileNotFoundError(f"{dataset} is not the directory of a Minari dataset: it holds no data/")
         return minari.MinariDataset(data)
     return minari.load_dataset(dataset)
+
+
+def _has_masks(episode: Any) -> bool:
+    return isinstance(episode.infos, Mapping) and "action_mask" in episode.infos
 
 
 def _rows(observations: Any) -> set[int]:
@@ -305,6 +337,11 @@ def _check(arrays: Mapping[str, npt.NDArray[Any]], what: str) -> None:
         raise ValueError(f"{what}: actions must be int32 [T], non-negative, T at least 1")
     if starts.dtype != np.bool_ or starts.shape != actions.shape or not starts[0]:
         raise ValueError(f"{what}: starts must be bool [T], and the first step starts an episode")
+    if _MASKS in arrays:
+        masks = arrays[_MASKS]
+        fits = masks.dtype == np.bool_ and masks.ndim == 2 and len(masks) == len(actions)
+        if not fits or actions.max() >= masks.shape[1] or not masks[np.arange(len(actions)), actions].all():
+            raise ValueError(f"{what}: action_masks must be bool [T, A], and allow every action that was taken")
     for name, array in observations.items():
         if array.dtype.hasobject or array.ndim < 1 or len(array) != len(actions):
             raise ValueError(f"{what}: {name} must be an array of {len(actions)} rows, of numbers or strings")

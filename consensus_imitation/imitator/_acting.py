@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._packing import digest
+from consensus_imitation.core.legal import check_mask
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.imitator._arguments import check_active, check_answer
@@ -27,7 +28,9 @@ class Acting:
     def __init__(self) -> None:
         self._numbers = Numbers()
 
-    def decide(self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any) -> Decided:
+    def decide(
+        self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any
+    ) -> Decided:
         """Act or ask.
 
         Args:
@@ -36,17 +39,19 @@ class Acting:
             observation: a copy of what the environment gave, that nobody can write to.
             env: which environment of a batch; None for the only one, or all in lockstep.
             active: bool [B], or None for all.
+            mask: bool [A] or [B, A], the legal actions, or None for all.
 
         Raises:
-            ObservationError: if the observation does not fit.
+            ObservationError: if the observation or the mask does not fit.
             ConfigurationError: if ``active`` does not.
         """
         setup = run.setup
         rows = check_active(active, setup.rows(env), setup.num_envs)
+        legal = check_mask(mask, setup.ensemble.num_actions, setup.rows(env), rows)
         recorder.checkpoint_if_due(run)
         own = setup.taken(run.state, env)
         number = self._numbers.at(run.state.stream.key, own.stream, run.steps, env, setup.rows(env) is not None)
-        judged = judge(setup, own, observation, number, env, rows)
+        judged = judge(setup, own, observation, number, env, rows, legal)
         decision = judged.decision(setup, int(run.steps.max() if env is None else run.steps[env]), env)
         asks = some(decision.queried)
         packed = recorder.packed(observation, needed=asks)
@@ -86,7 +91,7 @@ class Acting:
         return after, closed
 
     def asked_before(
-        self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any
+        self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any
     ) -> OpenStep | None:
         """The query about this very observation that waits, and nobody in this process waits for; None if none does.
 
@@ -96,7 +101,8 @@ class Acting:
         if waiting is None:
             return None
         rows, then = check_active(active, run.setup.rows(env), run.setup.num_envs), waiting.active
-        if not (rows is then if rows is None or then is None else bool(np.all(rows == then))):
+        legal = check_mask(mask, run.setup.ensemble.num_actions, run.setup.rows(env), rows)
+        if not (_same(rows, then) and _same(legal, waiting.decision.action_mask)):
             return None
         return waiting if recorder.is_about(waiting.query, observation) else None
 
@@ -104,7 +110,7 @@ class Acting:
         """An answer from outside, checked, as `settle` takes it: the actions, and that none is late.
 
         Raises:
-            InvalidAnswerError: if it is no action, or not one for each environment.
+            InvalidAnswerError: if it is no action, or not one for each environment, or not legal.
         """
         decision = found.decision if isinstance(found, OpenStep) else found
         checked = check_answer(decision, answer, run.setup.ensemble.num_actions)
@@ -113,3 +119,8 @@ class Acting:
     def check_same(self, closed: Decision, reply: tuple[Any, Any]) -> None:
         """Raise StaleAnswerError unless these are the answers by which a decision was closed."""
         repeats(closed, reply[0])
+
+
+def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:
+    """Whether two arrays, or None, are the same."""
+    return one is other if one is None or other is None else np.array_equal(one, other)

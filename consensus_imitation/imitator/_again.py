@@ -12,7 +12,7 @@ from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._calls import compare, differs, words
 from consensus_imitation.imitator._host_members import initial_state
 from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries
-from consensus_imitation.imitator._records import about, digest_in, digest_of, from_records, open_step, rows_of
+from consensus_imitation.imitator._records import about, digest_in, digest_of, from_records, mask_of, open_step, rows_of
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged, judge
@@ -73,7 +73,7 @@ def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None
     if size is not None:
         number = np.zeros((size, 2), np.uint32)
         number[rows_of(call)] = draws
-    judged = judge(setup, own, observation, number, env, active)
+    judged = judge(setup, own, observation, number, env, active, mask_of(setup, call, size))
     for entry in call:
         row = () if size is None else entry.record.env
         predictions, then_digest = np.asarray(judged.log_probs)[row], digest_in(entry.record)

@@ -6,6 +6,7 @@ import numpy as np
 
 from consensus_imitation.core._actions import check_action, check_row
 from consensus_imitation.core._integers import is_integer
+from consensus_imitation.core.legal import check_legal
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator.decision import Decision
 
@@ -61,12 +62,13 @@ def check_answer(decision: Decision, answer: Any, num_actions: int) -> Any:
     """The demonstrator's answer to a decision: int32 [], or [B] with the imitator's own actions where nobody was asked.
 
     Raises:
-        InvalidAnswerError: if it is no action, or not one for each environment.
+        InvalidAnswerError: if it is no action, or not one for each environment, or the decision's mask forbids it.
     """
+    mask = decision.action_mask
     if np.ndim(decision.queried) == 0:
-        return np.int32(check_action(answer, num_actions))
+        return np.int32(check_legal(check_action(answer, num_actions), mask))
     checked = np.array(decision.action, np.int32)
     rows = np.flatnonzero(decision.queried).tolist()
     for b, action in check_row(answer, rows, len(checked), num_actions).items():
-        checked[b] = action
+        checked[b] = check_legal(action, None if mask is None else mask[b])
     return checked

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._actions import check_action
+from consensus_imitation.core.legal import check_legal
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
-from consensus_imitation.errors import DemonstratorTimeoutError
+from consensus_imitation.errors import DemonstratorTimeoutError, InvalidAnswerError
 from consensus_imitation.imitator._host_members import raw_row
 from consensus_imitation.imitator._queries import OpenStep
 from consensus_imitation.imitator._setup import Setup
@@ -59,18 +60,34 @@ class _Answers:
             self.actions[row if self._whole else ()] = action
         self.asked = [row for row in np.flatnonzero(decision.queried).tolist() if row not in waiting.given]
 
-    def shown(self, row: int) -> tuple[Any, int]:
-        """What is shown to the demonstrator, and of which environment."""
+    def shown(self, row: int) -> tuple[Any, int, np.ndarray | None]:
+        """What is shown to the demonstrator, of which environment, and what is legal there."""
         if not self._whole:
-            return self._waiting.raw, self._waiting.decision.env or 0
-        return raw_row(self._waiting.raw, row), row
+            return self._waiting.raw, self._waiting.decision.env or 0, self._legal(row)
+        return raw_row(self._waiting.raw, row), row, self._legal(row)
+
+    def _legal(self, row: int) -> np.ndarray | None:
+        mask = self._waiting.decision.action_mask
+        return mask if mask is None or not self._whole else mask[row]
 
     def take(self, row: int, answer: Any, late: bool = False) -> None:
         """An answer, or the safe action for want of one."""
         place = row if self._whole else ()
-        self.actions[place], self.late[place] = check_action(answer, self._num_actions), late
+        self.actions[place], self.late[place] = self._checked(row, answer), late
         if not late:
             self._waiting.given[row] = int(self.actions[place])
+
+    def safe(self, row: int, panel: Panel, silence: DemonstratorTimeoutError) -> None:
+        """The safe action for want of an answer; if none is named, or it is none here, the silence is raised again."""
+        action = _safe(panel, silence)
+        try:
+            self._checked(row, action)
+        except InvalidAnswerError as illegal:
+            raise DemonstratorTimeoutError(f"{silence}. SafeAction({action}) is not legal here: {illegal}") from silence
+        self.take(row, action, late=True)
+
+    def _checked(self, row: int, answer: Any) -> int:
+        return check_legal(check_action(answer, self._num_actions), self._legal(row))
 
 
 def ask(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
@@ -82,14 +99,14 @@ def ask(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
 
     Raises:
         DemonstratorTimeoutError: if nobody answers, and no safe action is named.
-        InvalidAnswerError: if an answer is no action.
+        InvalidAnswerError: if an answer is no action, or not a legal one.
     """
     answers = _Answers(setup, waiting)
     for row in answers.asked:
         try:
             answers.take(row, panel.ask(*answers.shown(row)))
         except DemonstratorTimeoutError as silence:
-            answers.take(row, _safe(panel, silence), late=True)
+            answers.safe(row, panel, silence)
     return answers.actions, answers.late
 
 
@@ -101,7 +118,7 @@ async def ask_async(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any,
         try:
             answers.take(row, await panel.ask_async(*answers.shown(row)))
         except DemonstratorTimeoutError as silence:
-            answers.take(row, _safe(panel, silence), late=True)
+            answers.safe(row, panel, silence)
 
     tasks = [asyncio.ensure_future(one(row)) for row in answers.asked]
     try:

@@ -73,7 +73,15 @@ def _training(ensemble: Any) -> list[dict[str, Any]]:
         return isinstance(getattr(part, "training", None), Training)
 
     parts = [part.training for part in jax.tree.leaves(ensemble, is_leaf=learns) if learns(part)]
-    return [{one.name: _said(getattr(training, one.name)) for one in fields(training)} for training in parts]
+    # A setting that came later is named where it is set: journals of before do not know it.
+    return [
+        {
+            one.name: _said(getattr(training, one.name))
+            for one in fields(training)
+            if one.name != "masked" or training.masked
+        }
+        for training in parts
+    ]
 
 
 def _said(value: Any) -> Any:

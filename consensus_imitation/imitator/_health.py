@@ -246,7 +246,7 @@ def rule_faults(learner: Learner) -> dict[int, str]:
         SELECTION_FAULT: f"the selection rule {learner.selection!r:.200} selected nobody",
         AGGREGATION_FAULT: (
             f"the aggregation rule {learner.aggregation.name!r} gave no law (probs and query_prob must be numbers of "
-            "at least 0 that sum to one together)"
+            "at least 0 that sum to one together, and probs 0 for what an action mask forbids)"
         ),
     }
 

@@ -24,7 +24,7 @@ from consensus_imitation.imitator._warm_start import pretrained
 class Acting(Protocol):
     """How one shell takes its steps; nothing here is written down or changes the run."""
 
-    def decide(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any) -> Any:
+    def decide(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any) -> Any:
         """Act or ask; what comes back has the ``decision``."""
         ...
 
@@ -36,7 +36,9 @@ class Acting(Protocol):
         """The run after the answer, of which whoever listens is told; and the decision as it is closed."""
         ...
 
-    def asked_before(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any) -> Any:
+    def asked_before(
+        self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any
+    ) -> Any:
         """The query about this very observation that waits for whoever comes; None if there is none."""
         ...
 
@@ -124,13 +126,13 @@ class Live(Generic[R]):
 
     # --- one step ---
 
-    def decide(self, observation: Any, active: Any, env: int | None, asker: object) -> Any:
+    def decide(self, observation: Any, active: Any, env: int | None, mask: Any, asker: object) -> Any:
         """Act or ask; ``asker`` waits for the answer, see `OpenStep`."""
         env = check_env(env, self.run.setup.num_envs)
         observation = self.recorder.own(observation)
         self.make_way(env)
         run, num_told = self.run, self.panel.num_told
-        step = self._acting.decide(run, self.recorder, observation, env, active)
+        step = self._acting.decide(run, self.recorder, observation, env, active, mask)
         try:
             after = self._acting.take(step, self.panel, asker)
             with self.recorder.together():
@@ -146,17 +148,17 @@ class Live(Generic[R]):
             raise
         return step.decision
 
-    def pose(self, observation: Any, active: Any, env: int | None, asker: object) -> Any:
+    def pose(self, observation: Any, active: Any, env: int | None, mask: Any, asker: object) -> Any:
         """The step that waits for an answer now; or the decision, if nothing has to be asked."""
         env = check_env(env, self.run.setup.num_envs)
         # Before anybody is asked: the answer could not be written down.
         self.recorder.check()
-        again = self._acting.asked_before(self.run, self.recorder, observation, env, active)
+        again = self._acting.asked_before(self.run, self.recorder, observation, env, active, mask)
         if again is not None:
             again = replace(again, asker=asker)
             self.run = self.run.waiting(again)
             return again
-        decision = self.decide(observation, active, env, asker)
+        decision = self.decide(observation, active, env, mask, asker)
         waiting = self.run.queries.blocking(env)
         return decision if waiting is None else waiting
 
@@ -233,11 +235,11 @@ class Live(Generic[R]):
             self.recorder.event("begin", env)
             self.run = after
 
-    def pretrain(self: "Live[Run]", observations: Any, actions: Any, starts: Any) -> None:
+    def pretrain(self: "Live[Run]", observations: Any, actions: Any, starts: Any, masks: Any) -> None:
         """Learn from recorded demonstrations."""
         self.make_way()
         run = self.run
-        after = pretrained(run, observations, actions, starts)
+        after = pretrained(run, observations, actions, starts, masks)
         with self.recorder.together():
             self.recorder.studied(run, after)
             self.run = after

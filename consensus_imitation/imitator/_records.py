@@ -47,7 +47,7 @@ def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> 
     """
     decision, packed, number, active = step.decision, step.judged.on_host, step.number, step.active
     predictions = np.asarray(step.judged.log_probs)
-    num_actions = predictions.shape[-1]
+    num_actions, legal = predictions.shape[-1], decision.action_mask
     observation = digest(step.packed or b"") if decision.query is None else decision.query.observation
     # Of a batch that waits in lockstep, every row is needed until it is answered.
     digests = digests and not step.asks
@@ -57,12 +57,14 @@ def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> 
         asks = fields.action < 0
         if digests:
             note = " ".join([*note.split(), digest_of(log_probs, packed), *_likeliest(fields.min_probs)])
+        mask = legal if legal is None or env is None or legal.ndim == 1 else legal[env]
         return Record(
             kind="ask" if asks else "act",
             env=env,
             step=decision.step,
             query=decision.query.id if asks and decision.query is not None else None,
             observation=observation,
+            action_mask=mask,
             log_probs=None if digests else log_probs,
             selected=fields.selected > 0,
             min_probs=None if digests else fields.min_probs,
@@ -156,7 +158,21 @@ def from_records(setup: Setup, call: list[Entry], seen: Any, size: int | None) -
             shown[name] = np.zeros((size, *rows[0].shape), np.float32)
             shown[name][rows_of(call)] = rows
     core = shown["log_probs"] if not setup.ensemble.pure else seen
-    return Judged(shown["packed"], shown["packed"], jax.numpy.asarray(shown["log_probs"]), seen, core, closed=None)  # type: ignore[arg-type]
+    log_probs, mask = jax.numpy.asarray(shown["log_probs"]), mask_of(setup, call, size)
+    return Judged(shown["packed"], shown["packed"], log_probs, seen, core, closed=None, mask=mask)  # type: ignore[arg-type]
+
+
+def mask_of(setup: Setup, call: list[Entry], size: int | None) -> np.ndarray | None:
+    """What was legal: [A], or [B, A] in lockstep, where everything is in rows that were set aside; None if all was."""
+    masks = [entry.record.action_mask for entry in call if entry.record.kind != "idle"]
+    if not masks or masks[0] is None:
+        return None
+    legal = masks[0]
+    if size is not None:
+        legal = np.ones((size, setup.ensemble.num_actions), bool)
+        legal[rows_of(call)] = masks
+    legal.setflags(write=False)
+    return legal
 
 
 def open_step(
@@ -185,6 +201,7 @@ def recalled(store: Store, number: int, setup: Setup, run: str) -> Decision | No
     size = setup.rows(env)
     judged = from_records(setup, asked, None, size)
     decision = from_packed(judged.on_host, setup.ensemble.num_actions, asked[0].record.step, env)
+    decision = replace(decision, action_mask=judged.mask)
     query = Query(run, number, asked[0].record.observation, env, decision.step)
     action, late = np.array(-1 if size is None else decision.action), np.zeros(size or (), bool)
     for where, record in closing.items():

@@ -75,7 +75,9 @@ def packed_action(action: Action) -> bytes:
 class SamplingActing:
     """How a step with an action of any kind is taken."""
 
-    def decide(self, run: SamplingRun, recorder: Recorder, observation: Any, env: int | None, active: None) -> Sampled:
+    def decide(
+        self, run: SamplingRun, recorder: Recorder, observation: Any, env: int | None, active: None, mask: None
+    ) -> Sampled:
         """Act or ask.
 
         Args:
@@ -84,12 +86,13 @@ class SamplingActing:
             observation: a copy of what the environment gave, that nobody can write to.
             env: which environment; None for the only one.
             active: None: environments do not go on in lockstep.
+            mask: None: these actions cannot be listed.
 
         Raises:
             ObservationError: if the observation does not fit, or cannot be written down.
             ConfigurationError: if the members' actions cannot be.
         """
-        del active
+        del active, mask
         recorder.checkpoint_if_due(run)
         own = run.setup.taken(run.state, env)
         pure, stream = decide(run.setup.learner, own, seen_by(own, observation))
@@ -131,13 +134,13 @@ class SamplingActing:
         return after, closed
 
     def asked_before(
-        self, run: SamplingRun, recorder: Recorder, observation: Any, env: int | None, active: None
+        self, run: SamplingRun, recorder: Recorder, observation: Any, env: int | None, active: None, mask: None
     ) -> OpenSample | None:
         """The query about this very observation that waits, and nobody in this process waits for; None if none does.
 
         The arguments are those of `decide`.
         """
-        del active
+        del active, mask
         waiting = run.queries.left(env)
         return waiting if waiting is not None and recorder.is_about(waiting.query, observation) else None
 

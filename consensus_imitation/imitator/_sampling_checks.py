@@ -57,6 +57,15 @@ def check_fits(learner: SamplingLearner, state: Any) -> int | None:
     return num_envs
 
 
+def refuse_mask(action_mask: Any) -> None:
+    """Raise ConfigurationError for an action mask: there is no list of actions that it could be over."""
+    if action_mask is not None:
+        raise ConfigurationError(
+            "action masks are for actions that can be listed: these have no numbers. Say what is legal by the members' "
+            "distributions and by action_space, or use ConsensusImitator"
+        )
+
+
 def check_seen(observation: Any, finite: bool) -> Any:
     """An observation that members in JAX can be shown.
 

@@ -278,7 +278,7 @@ class ConsensusImitator(Readings):
         with self._turn:
             self._live.begin_episode(env)
 
-    def pretrain(self, observations: Any, actions: Any, episode_starts: Any = None) -> None:
+    def pretrain(self, observations: Any, actions: Any, episode_starts: Any = None, action_masks: Any = None) -> None:
         """Learn from recorded demonstrations, each as if it had been the answer to a query: a warm start.
 
         They have to be in the order in which they were made. No step is counted, and no query.
@@ -292,15 +292,16 @@ class ConsensusImitator(Readings):
             observations: T of them: arrays with a leading axis T, or a list of observations as `act` takes them.
             actions: [T], what the demonstrator did.
             episode_starts: bool [T], an episode begins with this observation; by default only the first does.
+            action_masks: bool [T, A], what was legal at each step; None for everything.
 
         Raises:
             PendingQueryError: if a query is unanswered.
-            ValueError: if lengths differ, or an observation does not fit.
-            InvalidAnswerError: if an action is none.
+            ValueError: if lengths differ, or an observation or the masks do not fit.
+            InvalidAnswerError: if an action is none, or its mask forbids it.
         """
         self._turn.refuse_reentrance()
         with self._turn:
-            self._live.pretrain(observations, actions, episode_starts)
+            self._live.pretrain(observations, actions, episode_starts, action_masks)
 
     def policy(self, num_envs: int | None = None, seed: int = 0) -> Policy:
         """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
@@ -313,7 +314,7 @@ class ConsensusImitator(Readings):
         live, setup = self._live, self._live.run.setup
         return Policy(lambda: live.run.state, setup.ensemble, setup.learner, num_envs, seed)
 
-    def decide(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
+    def decide(self, observation: Any, active: Any = None, env: int | None = None, action_mask: Any = None) -> Decision:
         """Act or ask. If the decision is a query, pass the demonstrator's action to `answer` before the next step.
 
         A batch of environments goes on in lockstep, all of them waiting for whoever was asked about; or each by itself,
@@ -325,16 +326,20 @@ class ConsensusImitator(Readings):
             active: bool [B], or None for all, in lockstep. In a row that is False nothing is asked or learned, and the
                 action is 0: for the step on which a vector environment resets an environment and ignores its action.
             env: which environment of a batch this is about; None for the only one, or all in lockstep.
+            action_mask: bool [A], the actions that are legal here, or [B, A] in lockstep; None for all of them. Every
+                member's prediction is conditioned on it before anything else is made of it (`core.legal.conditioned`),
+                and an answer that it forbids is refused.
 
         Raises:
             PendingQueryError: if an earlier query (of this environment) is unanswered.
-            ObservationError: if a batch has another number of rows, or an observation does not fit.
+            ObservationError: if a batch has another number of rows, an observation does not fit, or a mask does not, or
+                leaves no action.
             ConfigurationError: if there is no such environment.
             JournalWriteError: if the step could not be written down: nothing was done.
         """
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.decide(observation, active, env, ELSEWHERE)
+            return self._live.decide(observation, active, env, action_mask, ELSEWHERE)
 
     def answer(self, decision: Decision | Query, action: Any) -> Decision:
         """Give the demonstrator's answer to a query, learn from it, and close the step.
@@ -352,7 +357,7 @@ class ConsensusImitator(Readings):
             The decision, now with its action.
 
         Raises:
-            InvalidAnswerError: if the action is no action: the query stays open.
+            InvalidAnswerError: if the action is no action, or not legal here: the query stays open.
             WrongQueryError: if the query is another run's, or about another observation, or was never posed.
             StaleAnswerError: if the query was answered differently before, or withdrawn.
             JournalWriteError: if the answer could not be written down.
@@ -379,11 +384,11 @@ class ConsensusImitator(Readings):
         with self._turn:
             self._live.withdraw(decision)
 
-    def act(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
+    def act(self, observation: Any, active: Any = None, env: int | None = None, action_mask: Any = None) -> Decision:
         """Decide, and ask the demonstrator if need be. ``decision.action`` is always an action to take.
 
-        If the demonstrator raises, or gives no valid action, the exception passes through and the question stays open:
-        calling again with the same observation asks again whoever has not answered. With another observation the
+        If the demonstrator raises, or gives no legal action, the exception passes through and the question stays open:
+        calling again with the same observation (and mask) asks again whoever has not answered. With another one the
         question is withdrawn, and this step asks for certain, as does every one until there is an answer: the random
         number that said "ask" is spent. A query that waited when a run was resumed is asked again if it is about
         this very observation.
@@ -394,6 +399,7 @@ class ConsensusImitator(Readings):
             observation: as for `decide`.
             active: as for `decide`.
             env: as for `decide`.
+            action_mask: as for `decide`. A demonstrator that takes ``action_mask`` is shown it, too.
 
         Raises:
             NoDemonstratorError: if a query falls due and there is no demonstrator.
@@ -401,7 +407,7 @@ class ConsensusImitator(Readings):
         """
         asker = object()
         try:
-            waiting = self._pose(observation, active, env, asker)
+            waiting = self._pose(observation, active, env, action_mask, asker)
             if isinstance(waiting, Decision):
                 return waiting
             return self._settle(waiting, *ask(self._live.panel, self._live.run.setup, waiting))
@@ -409,7 +415,9 @@ class ConsensusImitator(Readings):
             self._give_up(asker)
             raise
 
-    async def act_async(self, observation: Any, active: Any = None, env: int | None = None) -> Decision:
+    async def act_async(
+        self, observation: Any, active: Any = None, env: int | None = None, action_mask: Any = None
+    ) -> Decision:
         """`act`, letting others work while the demonstrator thinks. Demonstrators may be coroutine functions.
 
         One imitator belongs to one event loop; of a batch, every environment may have a task of its own::
@@ -427,6 +435,7 @@ class ConsensusImitator(Readings):
             observation: as for `decide`.
             active: as for `decide`.
             env: as for `decide`.
+            action_mask: as for `decide`. A demonstrator that takes ``action_mask`` is shown it, too.
 
         Raises:
             NoDemonstratorError: if a query falls due and there is no demonstrator.
@@ -434,7 +443,7 @@ class ConsensusImitator(Readings):
         """
         asker = object()
         try:
-            waiting = self._pose(observation, active, env, asker)
+            waiting = self._pose(observation, active, env, action_mask, asker)
             if isinstance(waiting, Decision):
                 return waiting
             return self._settle(waiting, *await ask_async(self._live.panel, self._live.run.setup, waiting))
@@ -506,10 +515,10 @@ class ConsensusImitator(Readings):
 
     # --- the turns that `act` takes, before and after asking ---
 
-    def _pose(self, observation: Any, active: Any, env: int | None, asker: object) -> OpenStep | Decision:
+    def _pose(self, observation: Any, active: Any, env: int | None, mask: Any, asker: object) -> OpenStep | Decision:
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.pose(observation, active, env, asker)
+            return self._live.pose(observation, active, env, mask, asker)
 
     def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
         self._turn.refuse_reentrance()

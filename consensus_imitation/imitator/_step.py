@@ -33,6 +33,7 @@ class Judged(NamedTuple):
         seen: the observation as the members take it.
         core: what the core was fed.
         closed: the stream after the step if it is no query.
+        mask: bool [A] or [B, A], the legal actions, on which ``log_probs`` are conditioned; None for all.
     """
 
     packed: Any
@@ -41,10 +42,11 @@ class Judged(NamedTuple):
     seen: Any
     core: Any
     closed: Closed
+    mask: np.ndarray | None = None
 
     def decision(self, setup: Setup, step: int, env: int | None) -> Decision:
         """For the user."""
-        return from_packed(self.on_host, setup.ensemble.num_actions, step, env, self.log_probs)
+        return from_packed(self.on_host, setup.ensemble.num_actions, step, env, self.log_probs, self.mask)
 
     def waiting(self, decision: Decision, raw: Any, active: np.ndarray | None, asked: float, asker: object) -> OpenStep:
         """The step that waits for answers; the arguments are `OpenStep`'s."""
@@ -52,7 +54,13 @@ class Judged(NamedTuple):
 
 
 def judge(
-    setup: Setup, state: LearnerState, observation: Any, number: Any, env: int | None, active: np.ndarray | None
+    setup: Setup,
+    state: LearnerState,
+    observation: Any,
+    number: Any,
+    env: int | None,
+    active: np.ndarray | None,
+    mask: np.ndarray | None = None,
 ) -> Judged:
     """Ask the members, and decide.
 
@@ -63,6 +71,7 @@ def judge(
         number: uint32 [2], or [B, 2]: what the draw uses.
         env: as for `Setup`.
         active: bool [B], or None for all.
+        mask: as `legal.check_mask` gives it.
 
     Raises:
         ObservationError: if the observation does not fit.
@@ -71,11 +80,11 @@ def judge(
     seen = encoded(setup.ensemble, observation, size)
     core = core_observation(setup.ensemble, state, seen, size)
     decide = kernels.decide if size is None else kernels.decide_batch
-    packed, log_probs, closed = decide(setup.learner, state, core, number)
+    packed, log_probs, closed = decide(setup.learner, state, core, number, mask)
     on_host = np.asarray(packed)
     if active is not None:
         packed = on_host = set_aside(on_host, active)
-    return Judged(packed, on_host, log_probs, seen, core, closed)
+    return Judged(packed, on_host, log_probs, seen, core, closed, mask)
 
 
 def posed(

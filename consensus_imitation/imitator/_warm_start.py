@@ -12,6 +12,7 @@ from consensus_imitation.core._actions import check_recorded
 from consensus_imitation.core._observations import private
 from consensus_imitation.core._voids import STUDIED_TWICE, marked, reasons
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.legal import check_legal, check_mask
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError, ConsensusWarning, ObservationError
@@ -25,7 +26,7 @@ from consensus_imitation.imitator.policy import shaped
 CHUNK = 256
 
 
-def pretrained(run: Run, observations: Any, actions: Any, starts: Any) -> Run:
+def pretrained(run: Run, observations: Any, actions: Any, starts: Any, masks: Any = None) -> Run:
     """The run after learning from recorded demonstrations; it warns if that voids what was promised.
 
     Raises:
@@ -40,7 +41,7 @@ def pretrained(run: Run, observations: Any, actions: Any, starts: Any) -> Run:
         )
     more = len(check_recorded(actions, setup.ensemble.num_actions))
     whole = in_arrays(run.whole, more) if run.rows else run.whole
-    state = warm_start(setup.learner, setup.ensemble, whole, observations, actions, starts)
+    state = warm_start(setup.learner, setup.ensemble, whole, observations, actions, starts, masks)
     state, rows = split(setup.ensemble, state, run.rows)
     after = run.moved(state, rows=rows)
     if after.unexplained and not run.unexplained:
@@ -51,7 +52,13 @@ def pretrained(run: Run, observations: Any, actions: Any, starts: Any) -> Run:
 
 
 def warm_start(
-    learner: Learner, ensemble: Ensemble, state: LearnerState, observations: Any, actions: Any, starts: Any
+    learner: Learner,
+    ensemble: Ensemble,
+    state: LearnerState,
+    observations: Any,
+    actions: Any,
+    starts: Any,
+    masks: Any = None,
 ) -> LearnerState:
     """The state after learning from T recorded demonstrations, in their order; it says if they were studied before.
 
@@ -62,15 +69,19 @@ def warm_start(
         observations: arrays with a leading axis T, or a list of T observations.
         actions: [T].
         starts: bool [T], or None: only the first observation begins an episode.
+        masks: bool [T, A], what was legal; None for everything.
 
     Raises:
-        ObservationError: if lengths differ or an observation does not fit.
-        InvalidAnswerError: if an action is none.
+        ObservationError: if lengths differ, or an observation or the masks do not fit.
+        InvalidAnswerError: if an action is none, or its mask forbids it.
     """
     checked = check_recorded(actions, ensemble.num_actions)
     total = len(checked)
     if total == 0:
         return state
+    legal = check_mask(masks, ensemble.num_actions, total)
+    for step in () if legal is None else np.flatnonzero(~legal[np.arange(total), checked])[:1].tolist():
+        check_legal(int(checked[step]), legal[step], f"the demonstrator did at step {step}")
     begins = np.arange(total) == 0 if starts is None else np.asarray(starts)
     if begins.shape != (total,) or begins.dtype != bool or np.ma.is_masked(starts):
         raise ObservationError(
@@ -84,8 +95,8 @@ def warm_start(
     for first in range(0, total, CHUNK):
         size = min(CHUNK, total - first)
         room = 1 << (size - 1).bit_length()
-        part = [_padded(tree, first, size, room) for tree in (arrays, checked, begins)]
-        state, stream = kernels.pretrain(learner, state, stream, *part, np.arange(room) < size)
+        part = [_padded(tree, first, size, room) for tree in (arrays, checked, begins, legal)]
+        state, stream = kernels.pretrain(learner, state, stream, *part[:3], np.arange(room) < size, part[3])
     state = state.replace(recordings=jnp.asarray(recordings))
     return marked(state, STUDIED_TWICE) if again else state
 

@@ -63,6 +63,7 @@ class Decision:
         log_probs: [N, A], the predictions that it was made of; None for a decision that was read from a journal, and
             where they were large and it is remembered (`to_remember`).
         share: what `withheld` says, if that is known already.
+        action_mask: bool [A], the actions that are legal; None where nobody said: all are.
     """
 
     action: Any
@@ -83,6 +84,7 @@ class Decision:
     unanswered: Any = False
     log_probs: Any = field(default=None, repr=False)
     share: Any = field(default=None, repr=False)
+    action_mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """What the holder could write to, the imitator would read again when the answer comes."""
@@ -121,9 +123,14 @@ def some(flags: Any) -> bool:
 
 
 def from_packed(
-    packed: np.ndarray, num_actions: int, step: int, env: int | None = None, log_probs: Any = None
+    packed: np.ndarray,
+    num_actions: int,
+    step: int,
+    env: int | None = None,
+    log_probs: Any = None,
+    action_mask: np.ndarray | None = None,
 ) -> Decision:
-    """A decision from the array that came back, [P] for one environment, [B, P] for a batch; and the predictions."""
+    """A decision from the array that came back, [P] for one environment, [B, P] for a batch; the rest is not in it."""
     min_probs, selected, invalid, dissent = arrays_of(packed, num_actions)
     if packed.ndim == 1:
         number, query_prob, dissenter, _, handed_over, ledger, rule_fault = packed[:HEAD].tolist()
@@ -150,6 +157,7 @@ def from_packed(
         rule_fault=rule_fault,
         env=env,
         log_probs=log_probs,
+        action_mask=action_mask,
     )
 
 

@@ -98,17 +98,17 @@ class Closed(NamedTuple):
 
 
 def _decide_one(
-    learner: Learner, state: LearnerState, observation: Any, number: jax.Array
+    learner: Learner, state: LearnerState, observation: Any, number: jax.Array, mask: Any = None
 ) -> tuple[jax.Array, jax.Array, Closed]:
     """The decision, packed for the way to the host; the predictions; the stream after it if it is no query."""
-    decision = learner.decide(state, observation, number)
+    decision = learner.decide(state, observation, number, mask)
     after = learner.advance(state, observation, decision, decision.action)
     closed = Closed(after.carry, after.step, after.ledger, after.unusable)
     return _pack(decision, after.ledger), decision.usable, closed
 
 
 decide = jax.jit(_decide_one)
-decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0)))
+decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0, 0)))
 
 
 @jax.jit
@@ -131,10 +131,17 @@ def observe_batch(
 
 @jax.jit
 def pretrain(
-    learner: Learner, state: LearnerState, stream: Stream, observations: Any, actions: Any, starts: Any, real: Any
+    learner: Learner,
+    state: LearnerState,
+    stream: Stream,
+    observations: Any,
+    actions: Any,
+    starts: Any,
+    real: Any,
+    masks: Any,
 ) -> tuple[LearnerState, Stream]:
     """`Learner.pretrain`."""
-    return learner.pretrain(state, stream, observations, actions, starts, real)
+    return learner.pretrain(state, stream, observations, actions, starts, real, masks)
 
 
 @jit
@@ -168,15 +175,20 @@ def margins(learner: Learner, log_weights: jax.Array) -> jax.Array:
     return learner.selection.margins(log_weights)
 
 
-def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: jax.Array) -> tuple[jax.Array, Stream]:
+def _alone_one(
+    learner: Learner, state: LearnerState, observation: Any, number: jax.Array, mask: Any = None
+) -> tuple[jax.Array, Stream]:
     """An action of the rule's own law, without asking, and the stream after taking it.
 
     The likeliest for a NaN, else the one that the ``number`` in [0, 1) draws from the law scaled up to one.
     """
-    decision = learner.decide(state, observation)
+    decision = learner.decide(state, observation, action_mask=mask)
     everybody = jnp.ones_like(decision.selected)
     mixture = PosteriorMixture()(decision.usable, state.posterior.log_weights, everybody)
     probs = jnp.where(jnp.sum(decision.min_probs) > 0, decision.min_probs, mixture.probs)
+    if mask is not None:
+        # Where no member is of any use, one legal action is as good as another.
+        probs = jnp.where(mask, jnp.where(jnp.any(jnp.where(mask, probs, 0.0) > 0), probs, 1.0), 0.0)
     cumulative = jnp.cumsum(probs)
     drawn = jnp.sum(cumulative <= number * cumulative[-1])
     # Rounding may carry a number just below 1 past the last possible action.
@@ -187,7 +199,7 @@ def _alone_one(learner: Learner, state: LearnerState, observation: Any, number: 
 
 
 alone = jax.jit(_alone_one)
-alone_batch = jax.jit(jax.vmap(_alone_one, in_axes=(None, BATCH, 0, 0)))
+alone_batch = jax.jit(jax.vmap(_alone_one, in_axes=(None, BATCH, 0, 0, 0)))
 
 
 @partial(jax.jit, static_argnames="batch")

@@ -9,6 +9,7 @@ import numpy as np
 
 from consensus_imitation.core._observations import lent, num_axes, private
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.legal import check_mask
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.state import LearnerState, Stream
 from consensus_imitation.ensembles.neural.encoding import Encoder
@@ -48,13 +49,19 @@ class Policy:
         self._stream = self._fresh(num_envs)
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        action_masks: Any = None,
     ) -> tuple[Any, tuple[Any, ...]]:
         """The action for one observation (an int) or for a batch of them (int32 [B]).
 
-        The signature is that of Stable-Baselines3. Of a policy for a single environment the call says whether it is
-        about a batch: by the observation, where tables or an encoder tell one from many; else by ``episode_start`` or
-        ``state``, if they have a leading axis B. A call for another B than the last one begins a new memory.
+        The signature is that of Stable-Baselines3, and of sb3-contrib's maskable policies. Of a policy for a single
+        environment the call says whether it is about a batch: by the observation, where tables or an encoder tell one
+        from many; else by ``episode_start`` or ``state``, if they have a leading axis B. A call for another B than the
+        last one begins a new memory.
 
         Args:
             observation: as the imitator takes it; for a batch with a leading axis B.
@@ -62,17 +69,19 @@ class Policy:
             episode_start: bool, or [B]: an episode begins with this observation, and members forget the one before.
             deterministic: take the likeliest action; if False, draw from the law, scaled up to sum to one. Members
                 without memory may go round in circles for ever where the likeliest action leads back to the same view.
+            action_masks: bool [A], or [B, A] for a batch, the legal actions; None for all. No other is returned.
 
         Returns:
             The action, and the memory after it: a tuple of arrays, to pass as ``state``.
 
         Raises:
-            ObservationError: if an observation does not fit, or ``episode_start`` has not one bool for each.
+            ObservationError: if an observation or a mask does not fit, or ``episode_start`` has not one bool for each.
             ConfigurationError: if ``state`` is no memory of these members, or one of another B.
         """
         rows = self._num_envs
         if rows is None:
             rows = _rows(self._ensemble, observation, state, episode_start)
+        legal = check_mask(action_masks, self._ensemble.num_actions, rows)
         stream = self._from(state, rows)
         if episode_start is not None:
             begins = _begins(episode_start, rows)
@@ -84,7 +93,7 @@ class Policy:
         size = () if rows is None else rows
         number = np.full(size, np.nan, np.float32) if deterministic else self._rng.random(size, np.float32)
         alone = kernels.alone if rows is None else kernels.alone_batch
-        action, after = alone(self._learner, posing, core, np.float32(number))
+        action, after = alone(self._learner, posing, core, np.float32(number), legal)
         action = np.asarray(action)
         if not self._ensemble.pure and jax.tree.leaves(stream.carry):
             unasked = np.zeros(action.shape, bool)

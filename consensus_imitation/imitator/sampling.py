@@ -17,7 +17,12 @@ from consensus_imitation.imitator._queries import ELSEWHERE
 from consensus_imitation.imitator._sampled import SAMPLED
 from consensus_imitation.imitator._sampling_acting import make_panel
 from consensus_imitation.imitator._sampling_answers import check_answer
-from consensus_imitation.imitator._sampling_checks import check_fits, check_sampling_ensemble, check_space
+from consensus_imitation.imitator._sampling_checks import (
+    check_fits,
+    check_sampling_ensemble,
+    check_space,
+    refuse_mask,
+)
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator._sampling_readings import SamplingReadings
 from consensus_imitation.imitator._sampling_run import OpenSample, SamplingRun
@@ -224,7 +229,7 @@ class SamplingImitator(SamplingReadings):
 
     # --- one step ---
 
-    def decide(self, observation: Any, env: int | None = None) -> SamplingDecision:
+    def decide(self, observation: Any, env: int | None = None, action_mask: None = None) -> SamplingDecision:
         """Act or ask. If the decision is a query, pass the demonstrator's action to `answer` before the next step.
 
         A query that waits stops its own environment only, and answers may come in any order. The posterior, which all
@@ -233,17 +238,18 @@ class SamplingImitator(SamplingReadings):
         Args:
             observation: as the ensemble takes it. It is copied: nobody sees what becomes of it later.
             env: which of several environments it is of, from 0; None for the only one.
+            action_mask: None. Actions that cannot be listed have no mask.
 
         Raises:
             PendingQueryError: if an earlier query of this environment is unanswered (`pending`).
             ObservationError: if it holds what members cannot be shown, or a journal cannot keep.
-            ConfigurationError: if there is no such environment, or several, and none is named.
+            ConfigurationError: if there is no such environment, or several, and none is named; or for a mask.
             JournalWriteError: if the step could not be written down: nothing was done.
             ReentrantCallError: if a member, or a demonstrator that is being told of a step, calls it.
         """
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.decide(observation, None, self._named(env), ELSEWHERE)
+            return self._live.decide(observation, None, self._named(env), refuse_mask(action_mask), ELSEWHERE)
 
     def answer(self, decision: SamplingDecision | Query, action: Action) -> SamplingDecision:
         """Give the demonstrator's answer to a query, learn from it, and close the step.
@@ -287,7 +293,7 @@ class SamplingImitator(SamplingReadings):
         with self._turn:
             self._live.withdraw(decision)
 
-    def act(self, observation: Any, env: int | None = None) -> SamplingDecision:
+    def act(self, observation: Any, env: int | None = None, action_mask: None = None) -> SamplingDecision:
         """Decide, and ask the demonstrator if need be. ``decision.action`` is always an action to take.
 
         If the demonstrator raises, or gives no valid action, the exception passes through and the question stays open:
@@ -298,6 +304,7 @@ class SamplingImitator(SamplingReadings):
         Args:
             observation: as for `decide`. The demonstrator gets a copy of its own.
             env: as for `decide`.
+            action_mask: as for `decide`.
 
         Raises:
             NoDemonstratorError: if a query falls due and there is no demonstrator.
@@ -310,7 +317,7 @@ class SamplingImitator(SamplingReadings):
         """
         asker = object()
         try:
-            waiting = self._pose(observation, env, asker)
+            waiting = self._pose(observation, env, action_mask, asker)
             if isinstance(waiting, SamplingDecision):
                 return waiting
             return self._settle(waiting, self._live.panel.ask(waiting.observation, env or 0))
@@ -318,7 +325,7 @@ class SamplingImitator(SamplingReadings):
             self._give_up(asker)
             raise
 
-    async def act_async(self, observation: Any, env: int | None = None) -> SamplingDecision:
+    async def act_async(self, observation: Any, env: int | None = None, action_mask: None = None) -> SamplingDecision:
         """`act`, letting others work while the demonstrator thinks. The demonstrator may be a coroutine function.
 
         One imitator belongs to one event loop; every environment may have a task of its own. After cancelling the
@@ -327,6 +334,7 @@ class SamplingImitator(SamplingReadings):
         Args:
             observation: as for `act`.
             env: as for `decide`.
+            action_mask: as for `decide`.
 
         Raises:
             NoDemonstratorError: as for `act`.
@@ -339,7 +347,7 @@ class SamplingImitator(SamplingReadings):
         """
         asker = object()
         try:
-            waiting = self._pose(observation, env, asker)
+            waiting = self._pose(observation, env, action_mask, asker)
             if isinstance(waiting, SamplingDecision):
                 return waiting
             return self._settle(waiting, await self._live.panel.ask_async(waiting.observation, env or 0))
@@ -380,10 +388,10 @@ class SamplingImitator(SamplingReadings):
 
     # --- the turns that `act` takes, before and after asking ---
 
-    def _pose(self, observation: Any, env: int | None, asker: object) -> OpenSample | SamplingDecision:
+    def _pose(self, observation: Any, env: int | None, mask: None, asker: object) -> OpenSample | SamplingDecision:
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.pose(observation, None, self._named(env), asker)
+            return self._live.pose(observation, None, self._named(env), refuse_mask(mask), asker)
 
     def _settle(self, waiting: OpenSample, action: Any) -> SamplingDecision:
         checked = check_answer(waiting.pure.action, action, self._live.run.setup.action_space)

@@ -15,7 +15,7 @@ import numpy as np
 from consensus_imitation.core._escaping import csv_cell
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.journal.reader import Reader, reading
-from consensus_imitation.journal.record import COLUMNS, Entry, Shapes
+from consensus_imitation.journal.record import COLUMNS, MASK, Entry, Shapes
 
 Format = Literal["csv", "parquet", "npz", "minari"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -28,8 +28,11 @@ _ARRAYS = {
     "after": ("word", "member"),
 }
 _WORDS = ("log_weight", "residual")
+#: Of steps at which somebody said what is legal; a column for runs that have such steps.
+_MASK = {"action_mask": ("action",)}
 #: What the arrays say already, in the form in which the core had it, is left out.
 _PLAIN = ("seq", "call", *(name for name in COLUMNS if name not in _ARRAYS and name != "packed"))
+_BOOLS = frozenset({"selected", "action_mask"})
 _INTEGERS = frozenset({"seq", "call", "env", "step", "query", "action"})
 _NUMBERS = frozenset({"query_prob", "draw", "latency", "time"})
 
@@ -93,10 +96,11 @@ def _check_listed(reader: Reader) -> None:
 
 
 def _csv(reader: Reader, out: Path) -> None:
-    columns = len(_PLAIN) + sum(math.prod(reader.shapes.of(name)[0]) for name in _ARRAYS)
+    arrays = _arrays_of(reader)
+    columns = len(_PLAIN) + sum(math.prod(reader.shapes.of(name)[0]) for name in arrays)
     if columns > _MOST_COLUMNS:
         raise ConfigurationError(f"a CSV file of {columns} columns is of no use: export to parquet or npz")
-    indices = {name: list(product(*_labels(name, reader.shapes))) for name in _ARRAYS}
+    indices = {name: list(product(*_labels(axes, reader.shapes))) for name, axes in arrays.items()}
     flat = [_heading(name, index) for name, places in indices.items() for index in places]
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -123,21 +127,23 @@ def _parquet(reader: Reader, out: Path) -> None:
         return pa.int64() if name in _INTEGERS else pa.float64() if name in _NUMBERS else pa.string()
 
     fields = [(name, kind(name)) for name in _PLAIN]
-    for name, labels in _ARRAYS.items():
-        inner = pa.list_(pa.bool_() if name == "selected" else pa.float32())
+    arrays = _arrays_of(reader)
+    for name, labels in arrays.items():
+        inner = pa.list_(pa.bool_() if name in _BOOLS else pa.float32())
         fields.append((name, pa.list_(inner) if len(labels) == 2 else inner))
     schema = pa.schema(fields)
     with pq.ParquetWriter(out, schema) as writer:
         entries = reader.entries()
         at_once = max(1, min(4096, _AT_ONCE // math.prod(reader.shapes.of("log_probs")[0])))
         while some := list(islice(entries, at_once)):
-            rows = [dict(_plain(entry)) | {name: _listed(entry, name) for name in _ARRAYS} for entry in some]
+            rows = [dict(_plain(entry)) | {name: _listed(entry, name) for name in arrays} for entry in some]
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def _npz(reader: Reader, out: Path) -> None:
+    arrays = _arrays_of(reader)
     needed = reader.head().seq * sum(
-        math.prod(shape) * dtype.itemsize for shape, dtype in map(reader.shapes.of, _ARRAYS)
+        math.prod(shape) * dtype.itemsize for shape, dtype in map(reader.shapes.of, arrays)
     )
     if needed > _MOST_BYTES:
         raise ConfigurationError(f"the arrays would take {needed} bytes of memory: export to parquet, or to csv")
@@ -156,9 +162,11 @@ def _npz(reader: Reader, out: Path) -> None:
             columns[name] = np.array([json.dumps(text) for _, text in said], np.str_)
         else:
             columns[name] = np.array([value or "" for value in values], np.bytes_ if name == "observation" else np.str_)
-    for name in _ARRAYS:
+    for name in arrays:
         shape, dtype = reader.shapes.of(name)
-        missing = np.broadcast_to(np.array(False if name == "selected" else np.nan, dtype), shape)
+        # Where nobody said what is legal, everything is.
+        nothing = name == "action_mask" if name in _BOOLS else np.nan
+        missing = np.broadcast_to(np.array(nothing, dtype), shape)
         found = [getattr(entry.record, name) for entry in entries]
         columns[name] = np.array([missing if array is None else array for array in found], dtype).reshape(-1, *shape)
     with out.open("wb") as file:
@@ -179,9 +187,15 @@ def _listed(entry: Entry, name: str) -> Any:
     return None if array is None else array.tolist()
 
 
-def _labels(name: str, shapes: Shapes) -> list[list[str]]:
+def _arrays_of(reader: Reader) -> dict[str, tuple[str, ...]]:
+    """The arrays that a run has, with their axes."""
+    masked = reader.select("SELECT 1 FROM entries WHERE instr(note, ?) LIMIT 1", (MASK,))
+    return _ARRAYS | (_MASK if masked else {})
+
+
+def _labels(axes: tuple[str, ...], shapes: Shapes) -> list[list[str]]:
     sizes = {"member": shapes.num_members, "action": shapes.of("min_probs")[0][0]}
-    return [list(_WORDS) if axis == "word" else [str(i) for i in range(sizes[axis])] for axis in _ARRAYS[name]]
+    return [list(_WORDS) if axis == "word" else [str(i) for i in range(sizes[axis])] for axis in axes]
 
 
 def _heading(name: str, index: tuple[str, ...]) -> str:

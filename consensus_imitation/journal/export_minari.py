@@ -8,7 +8,7 @@ import shutil
 import string
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -142,7 +142,7 @@ def _in_order(environments: Iterable[int | None]) -> list[int | None]:
 
 
 def _closed(asked: Record, answer: Record) -> Record:
-    return Record(kind=answer.kind, query_prob=asked.query_prob, action=answer.action, who=answer.who)
+    return replace(asked, kind=answer.kind, action=answer.action, who=answer.who)
 
 
 def _observation(reader: Reader, call: list[Entry], record: Record) -> Any:
@@ -181,8 +181,19 @@ def _columns(episode: _Episode) -> dict[str, Any]:
             # Numbers in `WHO`; -1 belongs to the repeated observation that closes an episode.
             "who": np.array([*(WHO.index(record.who or "") for record in records), -1], np.int8),
             "query_prob": np.array([*asked, np.nan]),
+            **_masks(records),
         },
     }
+
+
+def _masks(records: list[Record]) -> dict[str, Any]:
+    """What was legal, as ``infos["action_mask"]``; everything where nobody said. Nothing if nobody ever did."""
+    known = next((record.action_mask for record in records if record.action_mask is not None), None)
+    if known is None:
+        return {}
+    everything = np.ones_like(known)
+    masks = [everything if record.action_mask is None else record.action_mask for record in records]
+    return {"action_mask": np.array([*masks, everything])}
 
 
 def _stacked(observations: list[Any]) -> Any:

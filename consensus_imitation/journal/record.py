@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, cast, get_args
 import msgpack
 import numpy as np
 
+from consensus_imitation.core.legal import as_text, from_text
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 
 Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "idle", "study", "clear", "open"]
@@ -24,6 +25,9 @@ WHO = ("imitator", "demonstrator", "safe action")
 
 #: Begins the note of the records of a step that a whole batch took in lockstep.
 LOCKSTEP = "lockstep"
+
+#: Begins the word of a note in the table that holds an action mask.
+MASK = "mask:"
 
 #: Kinds of record that end the wait for an answer.
 SETTLING = ("answer", "safe", "withdraw")
@@ -58,6 +62,8 @@ class Record:
         before: float32 [2, N], log-weights and their residuals before.
         after: float32 [2, N], and after.
         alarms: one line each.
+        action_mask: bool [A], what was legal at a step; None where nobody said. In the table it is a word of the note,
+            ``mask:`` and its bits in hexadecimal.
         note: free text; under ``Journal(keep="digests")`` it has ``sha256:`` of what is left out, and the likeliest
             actions as ``number:probability``.
         time: seconds since the epoch.
@@ -82,6 +88,7 @@ class Record:
     alarms: tuple[str, ...] = ()
     note: str = ""
     time: float = 0.0
+    action_mask: np.ndarray | None = None  # [A]
 
     @property
     def in_lockstep(self) -> bool:
@@ -177,13 +184,15 @@ def _shapes(sizes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
         "log_probs": (N,) if A is None else (N, A),
         "selected": (N,),
         "min_probs": (A or 0,),
+        "action_mask": (A or 0,),
         "packed": (3 + 2 * N,) if A is None else (7 + A + 3 * N,),
         "before": (2, N),
         "after": (2, N),
     }
-    return {column: (shape, np.dtype("?" if column == "selected" else "<f4")) for column, shape in shapes.items()}
+    return {column: (shape, np.dtype("?" if column in _BOOLS else "<f4")) for column, shape in shapes.items()}
 
 
+_BOOLS = frozenset({"selected", "action_mask"})
 _ARRAYS = frozenset({"log_probs", "selected", "min_probs", "packed", "before", "after"})
 _NUMBERS = frozenset({"query_prob", "draw", "latency", "time"})
 
@@ -201,6 +210,8 @@ def to_values(record: Record, shapes: Shapes) -> Row:
     values: list[Any] = []
     for column in COLUMNS:
         value = getattr(record, column)
+        if column == "note":
+            value = _note(record, shapes)
         if column == "alarms":
             value = _text(json.dumps(list(value), ensure_ascii=False)) if value else "[]"
         elif value is None:
@@ -232,6 +243,20 @@ def _action(value: Any, shapes: Shapes) -> int | bytes:
     if shapes.num_actions is not None and isinstance(value, str | bytes):
         raise ConfigurationError(f"record.action must be the number of an action, got {value!r}")
     return value if isinstance(value, bytes) else _integer("action", value)
+
+
+def _note(record: Record, shapes: Shapes) -> str:
+    """The note as the table has it."""
+    if _ends_with_mask(record.note):
+        raise ConfigurationError(f"the last word of record.note cannot begin with {MASK!r}: got {record.note!r}")
+    if record.action_mask is None:
+        return record.note
+    mask = np.asarray(record.action_mask)
+    if mask.shape != (shapes.num_actions,) or mask.dtype != bool:
+        raise ConfigurationError(
+            f"record.action_mask must be bool [{shapes.num_actions}], got {mask.dtype} of shape {mask.shape}"
+        )
+    return f"{record.note} {MASK}{as_text(mask)}" if record.note else MASK + as_text(mask)
 
 
 def _integer(column: str, value: Any) -> int:
@@ -266,11 +291,24 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
         if said["action"] is not None and isinstance(said["action"], bytes) != (shapes.num_actions is None):
             raise ValueError("its action is of another kind than the run's")
         said["alarms"] = tuple(json.loads(said["alarms"]))
+        said["note"], said["action_mask"] = _parted(said["note"], shapes)
         if said["kind"] not in KINDS or said["who"] not in (None, *WHO) or not all(map(_is_text, said["alarms"])):
             raise ValueError("it is of no kind that there is")
     except (ValueError, TypeError) as error:
         raise JournalCorruptedError(f"entry {seq} cannot be read: {error}") from error
     return Entry(seq=seq, call=call, size=size, kept=kept, record=Record(**said), chain=chain)
+
+
+def _parted(note: Any, shapes: Shapes) -> tuple[str, np.ndarray | None]:
+    """A note of the table without its mask, and the mask."""
+    if not isinstance(note, str) or shapes.num_actions is None or not _ends_with_mask(note):
+        return note, None
+    rest, _, word = note.rpartition(" ")
+    return rest, from_text(word.removeprefix(MASK), shapes.num_actions)
+
+
+def _ends_with_mask(note: str) -> bool:
+    return note.rpartition(" ")[2].startswith(MASK)
 
 
 def link(previous: bytes, values: Sequence[Any]) -> bytes:

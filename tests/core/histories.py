@@ -42,14 +42,20 @@ def start(learner: Learner) -> LearnerState:
 
 
 @jax.jit
-def level(learner: Learner, states: LearnerState) -> tuple[Any, jax.Array, LearnerState]:
-    """For every history [H] of one length: decision, weights, and states [H * 2A] of its children in node order."""
+def level(
+    learner: Learner, states: LearnerState, masks: jax.Array | None = None
+) -> tuple[Any, jax.Array, LearnerState]:
+    """For every history [H] of one length: decision, weights, and states [H * 2A] of its children in node order.
+
+    ``masks`` [nodes, A] say what is legal; None for everything.
+    """
     A = learner.ensemble.num_actions
     actions = jnp.repeat(jnp.arange(A, dtype=jnp.int32), 2)
     queried = jnp.tile(jnp.array([False, True]), A)
 
     def expand(state: LearnerState) -> tuple[Any, LearnerState]:
-        decision = learner.decide(state, jnp.int32(0))
+        mask = None if masks is None else masks[state.stream.carry]
+        decision = learner.decide(state, jnp.int32(0), action_mask=mask)
 
         def child(action: jax.Array, asked: jax.Array) -> LearnerState:
             own = jnp.where(asked, -1, action)

@@ -71,6 +71,33 @@ class Node:
     selected: frozenset[int]
 
 
+def masked(tree: Tree, legal: list[list[bool]], fault: str = "") -> Tree:
+    """The tree in which everybody is asked for a legal action: each row is conditioned on those, by the definition.
+
+    What a member withholds it withholds still. The faults: "withheld-renormalised", or "zeroed", where what is not
+    legal is only left out (whose minimum, scaled up, is the mask after the minimum).
+    """
+
+    def given(row: list[Fraction], allowed: list[bool]) -> list[Fraction]:
+        mass, within = sum(row), sum(p for p, can in zip(row, allowed, strict=True) if can)
+        if within == 0:
+            return [Fraction(0)] * len(row)
+        scale = {"": mass / within, "withheld-renormalised": 1 / within, "zeroed": Fraction(1)}[fault]
+        return [scale * p if can else Fraction(0) for p, can in zip(row, allowed, strict=True)]
+
+    def answered(row: list[Fraction], allowed: list[bool]) -> list[Fraction]:
+        within = sum(p for p, can in zip(row, allowed, strict=True) if can)
+        even = Fraction(1, sum(allowed))
+        return [(p / within if within else even) if can else Fraction(0) for p, can in zip(row, allowed, strict=True)]
+
+    return Tree(
+        members=[[given(row, can) for row in node] for node, can in zip(tree.members, legal, strict=True)],
+        demonstrator=[answered(row, can) for row, can in zip(tree.demonstrator, legal, strict=True)],
+        prior=tree.prior,
+        depth=tree.depth,
+    )
+
+
 def nodes_at(num_actions: int, depth: int) -> Iterator[History]:
     """All histories of that length, in the order of their node numbers."""
     yield from product(product(range(num_actions), (False, True)), repeat=depth)

@@ -127,8 +127,10 @@ _starts = jax.jit(jax.vmap(start))
 _weights = jax.jit(jax.vmap(jax.vmap(posterior.weights)))
 
 
-def library_enumeration(batch: tuple[oracle.Tree, ...], rules: list[SelectionRule]) -> Enumeration:
-    """All histories of all trees, through `Learner.init`, `decide` and `observe` only."""
+def library_enumeration(
+    batch: tuple[oracle.Tree, ...], rules: list[SelectionRule], masks: np.ndarray | None = None
+) -> Enumeration:
+    """All histories of all trees, through `Learner.init`, `decide` and `observe` only; ``masks`` are [t, nodes, A]."""
     A = batch[0].num_actions
     with np.errstate(divide="ignore"):
         table = np.log([float_array(tree.members) for tree in batch]).astype(np.float32)
@@ -145,7 +147,7 @@ def library_enumeration(batch: tuple[oracle.Tree, ...], rules: list[SelectionRul
     for _ in range(DEPTH):
         count = reached[-1].shape[1]
         padded = jax.tree.map(lambda leaf: leaf[:, np.minimum(np.arange(width), leaf.shape[1] - 1)], states)
-        decisions, found, children = _levels(learner, padded)
+        decisions, found, children = _levels(learner, padded, masks)
         weights.append(np.asarray(found)[:, :count])
         min_probs.append(np.asarray(decisions.min_probs, np.float64)[:, :count])
         query_prob.append(np.asarray(decisions.query_prob, np.float64)[:, :count])
@@ -184,6 +186,7 @@ def compare(
     rule: str,
     exact: Callable[[int], dict[oracle.History, oracle.Node]],
     rounded_ties: bool = False,
+    seen: Enumeration | None = None,
 ) -> Comparison:
     """The library's enumeration against an oracle's, tree by tree.
 
@@ -192,11 +195,12 @@ def compare(
         rule: a key of `RULES`.
         exact: from the tree's index to the oracle's nodes.
         rounded_ties: compare only the histories at which ``TopK(1)`` has to break such a tie; otherwise all the others.
+        seen: the library's enumeration; None for that of the trees as they are.
     """
     A, N = shape
     batch = trees(A, N)
     cases = [RULES[rule](*parameters(t, N)) for t in range(len(batch))]
-    seen = library_enumeration(batch, [case.library for case in cases])
+    seen = library_enumeration(batch, [case.library for case in cases]) if seen is None else seen
     order = histories(A)
     inner = oracle.num_nodes(A, DEPTH)
     worst, largest = "", 0.0

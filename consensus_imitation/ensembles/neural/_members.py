@@ -68,6 +68,11 @@ class Architecture:
         repeated = jax.tree.map(lambda leaf: np.zeros((self.window, *leaf.shape), leaf.dtype), zeros)
         return Window(repeated, jnp.full(self.window, -1, jnp.int32), jnp.zeros(self.window, bool))
 
+    def kept_zeros(self) -> Any:
+        """Return the same as the replay keeps it (`training.kept`)."""
+        zeros = self.zeros()
+        return train.Masked(zeros, np.zeros(self.num_actions, bool)) if self.training.masked else zeros
+
 
 class Neural(PureEnsemble):
     """N networks of one architecture that learn from every answer; see `mlp`, `cnn`, `recurrent` and `from_module`.
@@ -113,7 +118,7 @@ class Neural(PureEnsemble):
     def init_learned(self, key: jax.Array) -> Learned:
         """Return random parameters and an empty replay."""
         arch = self.architecture
-        return train.init(arch.training, arch.make_params, self.num_members, arch.zeros(), key)
+        return train.init(arch.training, arch.make_params, self.num_members, arch.kept_zeros(), key)
 
     def init_carry(self) -> Carry:
         """Return the empty window, shared by all members; () for members that see only the present step.

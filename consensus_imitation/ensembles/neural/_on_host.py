@@ -68,9 +68,8 @@ def learned_from(
 def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: jax.Array, log_probs: Any) -> _Noted:
     training = members.training
     temperature = light.temperature.step(log_probs, answer) if training.temperature else light.temperature
-    inputs = jax.tree.map(
-        lambda like, new: jnp.asarray(new, like.dtype), members.architecture.zeros(), members.inputs(carry, observation)
-    )
+    asked = train.kept(training, members.inputs(carry, observation), log_probs)
+    inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), members.architecture.kept_zeros(), asked)
     row = Row(inputs, answer, train.counts_of_next(training, light, members.num_members))
     stored = light.replay.stored + 1
     due = train.is_due(training, light.replace(replay=Elsewhere(stored)))

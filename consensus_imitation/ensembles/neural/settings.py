@@ -69,6 +69,10 @@ class Training:
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.
+        masked: whether the replay keeps what was legal with each answer, and members are trained on the conditional law
+            that they predict under an action mask (a softmax over the legal actions). False trains on the softmax over
+            all actions, so that members have to learn from the answers what is legal as well. Without masks it makes no
+            difference but a byte for each action of each answer.
 
     Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
     because the imitator never stops asking about members that are never certain; bootstrap, because members that see
@@ -93,6 +97,7 @@ class Training:
     plateau: Plateau | None = None
     caution: float = 20.0
     averaging: float = 0.0
+    masked: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.learning_rate):
@@ -118,6 +123,8 @@ class Training:
             )
         if not isinstance(cast(Any, self.temperature), bool):
             raise ConfigurationError(f"temperature must be True or False, got {self.temperature!r}")
+        if not isinstance(cast(Any, self.masked), bool):
+            raise ConfigurationError(f"masked must be True or False, got {self.masked!r}")
         if self.bootstrap not in ("poisson", "bernoulli", "none"):
             raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
         if self.optimizer is not None and self.weight_decay:

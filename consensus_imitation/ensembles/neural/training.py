@@ -9,7 +9,7 @@ Reference:
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,22 @@ _AVERAGED_SHARE = 10
 
 #: A temperature stays within a factor of this of 1.
 _LARGEST_TEMPERATURE = 10.0
+
+
+#: A logit of what is not legal, in training: next to it every other counts, and its gradient is exactly zero.
+_FORBIDDEN = -1e9
+
+
+class Masked(NamedTuple):
+    """What members were asked about, with what was legal there; with a leading axis, several.
+
+    Attributes:
+        inputs: what a network sees.
+        legal: bool [A].
+    """
+
+    inputs: Any
+    legal: jax.Array
 
 
 class Learned(struct.PyTreeNode):
@@ -78,7 +94,8 @@ class Temperature(struct.PyTreeNode):
         second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
         less, over some 200 of them, since the networks keep changing.
         """
-        log_probs = jax.nn.log_softmax(log_probs)  # without what caution withheld
+        # Without what caution withheld; and finite, so that what is not legal, of probability 0, counts for 0.
+        log_probs = jnp.maximum(jax.nn.log_softmax(log_probs), _FORBIDDEN)
         probs = jnp.exp(log_probs)
         expected = jnp.sum(probs * log_probs, axis=-1)
         variance = jnp.sum(probs * (log_probs - expected[:, None]) ** 2, axis=-1)
@@ -154,7 +171,7 @@ def learn(
     """
     if training.temperature:
         learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
-    learned = store(training, learned, inputs, answer)
+    learned = store(training, learned, kept(training, inputs, predicted), answer)
     due = is_due(training, learned)
     # The replay is read, not returned: a conditional need not copy it.
     before = (learned.params, learned.averages, learned.optimizer)
@@ -162,8 +179,23 @@ def learn(
     return learned.replace(params=params, averages=averages, optimizer=optimizer)
 
 
+def kept(training: Training, inputs: Any, predicted: Any) -> Any:
+    """Return what the replay keeps of a question.
+
+    Args:
+        training: settings.
+        inputs: what a network saw.
+        predicted: [N, A], what was predicted. A softmax gives every action something, so that only what a mask forbids
+            has ``-inf`` of every member; where all predictions are unusable, nothing can be told, and all is legal.
+    """
+    if not training.masked:
+        return inputs
+    legal = jnp.any(jnp.asarray(predicted) > -jnp.inf, axis=0)
+    return Masked(inputs, legal | ~jnp.any(legal))
+
+
 def store(training: Training, learned: Learned, inputs: Any, answer: jax.Array) -> Learned:
-    """Put an answer into the replay, with each member's weight for it.
+    """Put an answer into the replay, with each member's weight for it; ``inputs`` as `kept` gives them.
 
     Raises:
         ConfigurationError: if the answers before it are not there.
@@ -223,12 +255,22 @@ def loss(
     answers: jax.Array,
     counts: jax.Array,
 ) -> jax.Array:
-    """Compute one member's weighted, smoothed log-loss on a minibatch (leaves [B, ...]), without the temperature."""
+    """Compute one member's weighted, smoothed log-loss on a minibatch (leaves [B, ...]), without the temperature.
+
+    ``inputs`` are as `kept` gives them.
+    """
+    inputs, legal = inputs if training.masked else (inputs, None)
     logits = jax.vmap(apply, in_axes=(None, 0))(params, inputs)
     if training.prior_scale:
         prior = jax.vmap(apply, in_axes=(None, 0))(prior_params, inputs)
         logits += training.prior_scale * jax.lax.stop_gradient(prior)
-    targets = optax.smooth_labels(jax.nn.one_hot(answers, logits.shape[-1]), training.label_smoothing)
+    hard = jax.nn.one_hot(answers, logits.shape[-1])
+    if legal is None:
+        targets = optax.smooth_labels(hard, training.label_smoothing)
+    else:
+        logits = jnp.where(legal, logits, _FORBIDDEN)
+        even = legal / jnp.sum(legal, axis=-1, keepdims=True)
+        targets = (1 - training.label_smoothing) * hard + training.label_smoothing * even
     return jnp.mean(counts * optax.softmax_cross_entropy(logits, targets))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from consensus_imitation.core._actions import check_action, check_row
 from consensus_imitation.core._observations import given, private
+from consensus_imitation.core.legal import check_legal
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
 from consensus_imitation.experiments.tasks.outcome import EpisodeOutcome
@@ -35,7 +36,7 @@ class DemonstratorMeasure(NamedTuple):
 
 
 def evaluate(
-    task: Task, predict: Callable[[Any], Any], episodes: int = 20, seed: int = 0
+    task: Task, predict: Callable[..., Any], episodes: int = 20, seed: int = 0, action_mask: Any = None
 ) -> tuple[EpisodeOutcome, ...]:
     """Play episodes side by side, one in each copy of the environment, without questions.
 
@@ -48,8 +49,10 @@ def evaluate(
             dictionaries of them; tuples of missions), to actions [B]. It is called once for every step, always with B =
             ``episodes`` rows in the same order; rows whose episode is over keep their last observation, and their
             action does not matter. A policy with a memory must be fresh: row b is one episode, from its beginning on.
+            Where the environments say what is legal, it is called with ``action_masks=``, [B, A], too.
         episodes: the number of episodes.
         seed: of the environments.
+        action_mask: a function of an environment that says what is legal; None to read ``info["action_mask"]``.
 
     Returns:
         The outcomes, in the order of the episodes. An episode that lasts longer than ``task.max_episode_steps`` is cut
@@ -57,7 +60,8 @@ def evaluate(
 
     Raises:
         ValueError: if ``episodes`` is not positive.
-        InvalidAnswerError: if ``predict`` gives another number of actions, or something that is not an action.
+        InvalidAnswerError: if ``predict`` gives another number of actions, or something that is not an action, or not a
+            legal one.
         ConfigurationError: if the task's actions are not numbered from 0.
 
     Example:
@@ -71,17 +75,28 @@ def evaluate(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}")
     envs = [task.make_env() for _ in range(episodes)]
+    # Only now: an environment is made, so that Gymnasium is there.
+    from consensus_imitation.experiments.tasks.masks import Masks
+
     try:
         num_actions = num_actions_of(envs[0].action_space)
-        rows = [private(env.reset(seed=own)[0]) for env, own in zip(envs, episode_seeds(seed, episodes), strict=True)]
+        begun = [env.reset(seed=own) for env, own in zip(envs, episode_seeds(seed, episodes), strict=True)]
+        rows = [private(observation) for observation, _ in begun]
+        said = [Masks(action_mask) for _ in envs]
+        masks = [said[b].after(envs[b], info) for b, (_, info) in enumerate(begun)]
         trackers = [task.track() for _ in envs]
         running = list(range(episodes))
         while running:
-            actions = check_row(predict(stack_observations(rows)), running, episodes, num_actions, "predict gave")
+            shown = {} if all(mask is None for mask in masks) else {"action_masks": np.stack(masks)}
+            given_back = predict(stack_observations(rows), **shown)
+            actions = check_row(given_back, running, episodes, num_actions, "predict gave")
             for b, action in actions.items():
+                check_legal(action, masks[b], "predict gave")
                 observation, reward, terminated, truncated, info = envs[b].step(action)
                 rows[b] = private(observation)
                 trackers[b] = trackers[b].after(float(reward), terminated, truncated, info)
+                # Of an episode that is over, the last mask: its row is not looked at.
+                masks[b] = masks[b] if trackers[b].outcome is not None else said[b].after(envs[b], info)
             running = [b for b in running if trackers[b].outcome is None]
     finally:
         for env in envs:

@@ -52,10 +52,12 @@ class Lanes:
     Args:
         env: a ``gymnasium.Env`` or ``gymnasium.vector.VectorEnv``.
         imitator: with ``num_envs`` as many environments, None for a single one.
+        action_mask: a function of the environment that says what is legal; None to read ``info["action_mask"]``.
 
     Attributes:
         size: B, 1 for a single environment.
         observation: the present observation, as the environment gave it.
+        mask: what is legal now; None if nobody says.
         active: bool [B], lanes in which the next action counts.
 
     Raises:
@@ -64,7 +66,7 @@ class Lanes:
             or of actions, its actions are not numbered from 0, or a vector environment does not state how it resets.
     """
 
-    def __init__(self, env: Any, imitator: ConsensusImitator) -> None:
+    def __init__(self, env: Any, imitator: ConsensusImitator, action_mask: Any = None) -> None:
         self.single = not isinstance(env, _vector_env())
         if not callable(getattr(env, "reset", None)) or not callable(getattr(env, "step", None)):
             raise ConfigurationError(f"env must be a Gymnasium environment, with reset() and step(); got {env!r}")
@@ -78,7 +80,12 @@ class Lanes:
         check_actions(env, imitator.num_actions)
         self.size = num_envs or 1
         self._mode = Mode.BY_HAND if self.single else autoreset_mode(env)
+        # Only now: without Gymnasium, the first line of this method says what to install.
+        from consensus_imitation.experiments.tasks.masks import Masks
+
+        self._masks = Masks(action_mask, num_envs)
         self.observation: Any = None
+        self.mask: Any = None
         self.active = np.ones(self.size, bool)
 
     @property
@@ -88,8 +95,9 @@ class Lanes:
 
     def reset(self, seed: int | None) -> None:
         """Begin an episode in every lane."""
-        self.observation = _begun(self._env.reset(seed=seed))
+        self.observation, info = _begun(self._env.reset(seed=seed))
         self.active = np.ones(self.size, bool)
+        self.mask = self._masks.after(self._env, info)
 
     def step(self, actions: Any) -> Step:
         """Take one step; lanes whose episode ends continue with the next one.
@@ -112,18 +120,23 @@ class Lanes:
             _checked(name, part, shape) for name, part in zip(("reward", "terminated", "truncated"), told, strict=True)
         )
         over = np.atleast_1d(terminated | truncated)
-        begun = over
+        begun, infos = over, [info]
         match self._mode:
             case Mode.BY_HAND:
-                observation = _begun(self._env.reset()) if over.any() else observation
+                if over.any():
+                    observation, first = _begun(self._env.reset())
+                    infos.append(first)
             case Mode.NEXT_STEP:
                 # The lanes that were inactive have just been reset; those that are over will be, by the next step.
                 begun, self.active = ~self.active, ~over
             case Mode.SAME_STEP:
                 pass
             case Mode.DISABLED:
-                observation = _begun(self._env.reset(options={"reset_mask": over})) if over.any() else observation
+                if over.any():
+                    observation, first = _begun(self._env.reset(options={"reset_mask": over}))
+                    infos.append(first)
         self.observation = observation
+        self.mask = self._masks.after(self._env, *infos, active=self.active)
         reward, terminated, truncated = (np.atleast_1d(part) for part in (reward, terminated, truncated))
         return Step(reward, terminated, truncated, np.flatnonzero(begun).tolist(), info)
 
@@ -218,14 +231,14 @@ def _known(said: Any, env: Any) -> Mode:
     )
 
 
-def _begun(given: Any) -> Any:
-    """Return the observation that an episode begins with."""
+def _begun(given: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the observation that an episode begins with, and what the environment says besides."""
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], dict):
         raise ObservationError(
             f"the environment's reset() must return (observation, info); got {_short(given)}: wrap it for Gymnasium's "
             "present interface"
         )
-    return given[0]
+    return given
 
 
 def _checked(name: str, part: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -74,11 +74,14 @@ def run_gymnasium(
     progress: bool = True,
     tensorboard: bool = False,
     on_step: OnStep | None = None,
+    action_mask: Any = None,
 ) -> GymnasiumRun:
     """Let an imitator act, ask and learn in a Gymnasium environment, single or vector.
 
     The imitator asks its own demonstrator. Ctrl-C ends the run early: what is written is whole, and the function
     returns what was done.
+
+    Where the environment says in ``info["action_mask"]`` what is legal, nothing else is done; see ``action_mask``.
 
     Args:
         env: a ``gymnasium.Env``, or a ``gymnasium.vector.VectorEnv`` (any autoreset mode) for an imitator with as many
@@ -107,6 +110,9 @@ def run_gymnasium(
         progress: whether to show a bar on standard error, with query rate and last return.
         tensorboard: whether to write event files to ``out/tensorboard``.
         on_step: called after each step of each environment with its row of ``steps.csv`` and the decision.
+        action_mask: a function of the environment that says what is legal, for one that does not say it in
+            ``info["action_mask"]``: bool [A], or [B, A] of a vector environment. For sb3-contrib's convention
+            ``lambda env: env.unwrapped.action_masks()``. (PettingZoo's: `experiments.tasks.masks.MaskInInfo`.)
 
     Returns:
         The `GymnasiumRun`.
@@ -139,7 +145,7 @@ def run_gymnasium(
         raise ValueError("tensorboard and resume need out=, the directory of the run")
     if resume and overwrite:
         raise ValueError("resume continues what is in out, overwrite replaces it: choose one")
-    lanes = Lanes(env, imitator)
+    lanes = Lanes(env, imitator, action_mask)
     _check_evaluation(evaluate, task if evaluate_every is not None else None, env, imitator)
     with ExitStack() as stack:
         records = open_records(out, imitator, lanes.size, seed, resume, overwrite, stack)
@@ -147,7 +153,7 @@ def run_gymnasium(
         run.done.steps, run.done.answers = records.step, imitator.num_queries
         run.writer = open_writer(out, stack) if tensorboard and out is not None else None
         show = stack.enter_context(show_progress())(run.said) if progress else None
-        judge = _evaluator(imitator, task, evaluate, evaluation_episodes, evaluation_steps, seed)
+        judge = _evaluator(imitator, task, evaluate, evaluation_episodes, evaluation_steps, seed, action_mask)
         try:
             run.begin(seed if records.step == 0 else episode_seeds(seed, records.step + 1)[-1])
             next_look = time.perf_counter()
@@ -225,10 +231,8 @@ class _Run:
         """Decide once for every lane, and carry out the consequences."""
         lanes = self._lanes
         active = lanes.active
-        if lanes.all_active:
-            decision = self._imitator.act(lanes.observation)
-        else:
-            decision = self._imitator.act(lanes.observation, active)
+        rows = None if lanes.all_active else active
+        decision = self._imitator.act(lanes.observation, rows, action_mask=lanes.mask)
         # Its own copy: an environment may clip its actions in place.
         outcome = lanes.step(decision.action if lanes.single else decision.action.copy())
         # It is worked out of all predictions: once for all lanes, and only if somebody reads it.
@@ -384,7 +388,13 @@ def _affordable(imitator: ConsensusImitator, max_answers: int | None, size: int)
 
 
 def _evaluator(
-    imitator: ConsensusImitator, task: Task | None, env: Any, episodes: int, steps: int | None, seed: int
+    imitator: ConsensusImitator,
+    task: Task | None,
+    env: Any,
+    episodes: int,
+    steps: int | None,
+    seed: int,
+    action_mask: Any,
 ) -> Any:
     """Return a function that evaluates the learned policy, on the same episodes each time."""
     # Not the episodes of the learning.
@@ -394,16 +404,24 @@ def _evaluator(
         def on_task() -> tuple[EpisodeOutcome, ...]:
             policy = imitator.policy(num_envs=episodes)
             certain = task.deterministic
-            return evaluate_on_task(task, lambda seen: policy.predict(seen, deterministic=certain)[0], episodes, own)
+
+            def predict(seen: Any, action_masks: Any = None) -> Any:
+                return policy.predict(seen, deterministic=certain, action_masks=action_masks)[0]
+
+            return evaluate_on_task(task, predict, episodes, own, action_mask)
 
         return on_task
+    # Only now: an environment was given, so that Gymnasium is there.
+    from consensus_imitation.experiments.tasks.masks import Masks
+
     rules, certain = (_NO_JUDGE, True) if task is None else (task.rules, task.deterministic)
 
     def in_env() -> tuple[EpisodeOutcome, ...]:
         policy = imitator.policy()
         trackers = [EpisodeTracker(rules, steps or _limit(task, env))] * episodes
         seeds = episode_seeds(own, episodes)
-        return tuple(_episode(env, policy, *each, certain) for each in zip(trackers, seeds, strict=True))
+        plays = zip(trackers, seeds, strict=True)
+        return tuple(_episode(env, policy, *each, certain, Masks(action_mask)) for each in plays)
 
     return in_env
 
@@ -415,11 +433,14 @@ def _limit(task: Task | None, env: Any) -> int:
     return getattr(getattr(env, "spec", None), "max_episode_steps", None) or EVALUATION_STEPS
 
 
-def _episode(env: Any, policy: Any, tracker: EpisodeTracker, seed: int, deterministic: bool) -> EpisodeOutcome:
-    observation, _ = env.reset(seed=seed)
+def _episode(
+    env: Any, policy: Any, tracker: EpisodeTracker, seed: int, deterministic: bool, masks: Any
+) -> EpisodeOutcome:
+    observation, info = env.reset(seed=seed)
     begins = True
     while tracker.outcome is None:
-        action, _ = policy.predict(observation, episode_start=begins, deterministic=deterministic)
+        known = {"episode_start": begins, "deterministic": deterministic, "action_masks": masks.after(env, info)}
+        action, _ = policy.predict(observation, **known)
         begins = False
         observation, reward, terminated, truncated, info = env.step(action)
         tracker = tracker.after(float(reward), terminated, truncated, info)

@@ -4,6 +4,7 @@ from typing import Any
 
 from consensus_imitation.errors import ConfigurationError, NoDemonstratorError
 from consensus_imitation.experiments.tasks.lanes import check_actions
+from consensus_imitation.experiments.tasks.masks import Masks
 from consensus_imitation.imitator import ConsensusImitator, Decision
 
 try:
@@ -26,10 +27,15 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     ``info["decision"]`` is the `Decision` whose action a step carried out; ``info["action"]`` is that action. A query
     that waits when the environment is reset is withdrawn, and the imitator asks next.
 
+    Where the environment says in ``info["action_mask"]`` what is legal, nothing else is done, and no other answer is
+    taken. (With a function for ``action_mask``, it is put into ``info`` for whoever answers.)
+
     Args:
         env: a single Gymnasium environment with actions numbered from 0.
         imitator: for a single environment; it needs no demonstrator of its own, and asks none. (With one,
             `run_gymnasium` is the loop to use.)
+        action_mask: a function of the environment that says what is legal, for one that does not say it in ``info``:
+            for sb3-contrib's convention ``lambda env: env.unwrapped.action_masks()``.
 
     Raises:
         ConfigurationError: if the imitator is for several environments, or has another number of actions.
@@ -47,7 +53,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         True
     """
 
-    def __init__(self, env: Any, imitator: ConsensusImitator) -> None:
+    def __init__(self, env: Any, imitator: ConsensusImitator, action_mask: Any = None) -> None:
         if imitator.num_envs is not None:
             raise ConfigurationError(
                 f"the imitator is for {imitator.num_envs} environments, and the wrapper for a single one: construct it "
@@ -56,6 +62,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         check_actions(env, imitator.num_actions)
         super().__init__(env)
         self.imitator = imitator
+        self._masks = Masks(action_mask)
         self._decision: Decision | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -73,7 +80,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._decision = None
         observation, info = self.env.reset(seed=seed, options=options)
         self.imitator.begin_episode()
-        return observation, {**info, **self._decided(observation)}
+        return observation, {**info, **self._decided(observation, info)}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Carry out the imitator's action, or, if it asked, the one that is given, which it learns from.
@@ -83,7 +90,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
         Raises:
             NoDemonstratorError: if the imitator asked, and ``action`` is None. The query waits.
-            InvalidAnswerError: if it asked, and that is no action. The query waits.
+            InvalidAnswerError: if it asked, and that is no action, or not a legal one. The query waits.
             gymnasium.error.ResetNeeded: before the first `reset`, and after the end of an episode.
         """
         decision = self._decision
@@ -99,9 +106,10 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(decision.action)
         self._decision = None
         done = {"decision": decision, "action": decision.action}
-        following = {"asked": False} if terminated or truncated else self._decided(observation)
+        following = {"asked": False} if terminated or truncated else self._decided(observation, info)
         return observation, reward, bool(terminated), bool(truncated), {**info, **done, **following}
 
-    def _decided(self, observation: Any) -> dict[str, Any]:
-        self._decision = self.imitator.decide(observation)
-        return {"asked": self._decision.action is None}
+    def _decided(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+        mask = self._masks.after(self.env, info)
+        self._decision = self.imitator.decide(observation, action_mask=mask)
+        return {"asked": self._decision.action is None} | ({} if mask is None else {"action_mask": mask})

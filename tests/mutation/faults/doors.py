@@ -28,14 +28,14 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "recorded-action-is-cast", "demonstrators/recordings",
-        "action = check_action(teacher(given(observation)), num_actions)",
-        "action = int(teacher(given(observation)))",
+        "action = check_legal(check_action(teacher(given(observation), **shown), num_actions), masks[-1])",
+        "action = int(teacher(given(observation), **shown))",
         (f"{_REFUSED}[record]",),
     ),
     Fault(
         "evaluated-action-is-cast", "experiments/tasks/evaluation",
-        'check_row(predict(stack_observations(rows)), running, episodes, num_actions, "predict gave")',
-        "{b: int(row) for b, row in enumerate(predict(stack_observations(rows))) if b in running}",
+        'check_row(given_back, running, episodes, num_actions, "predict gave")',
+        "{b: int(row) for b, row in enumerate(given_back) if b in running}",
         (f"{_REFUSED}[evaluate]",),
     ),
     Fault(
@@ -71,7 +71,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "recording-shows-the-original", "demonstrators/recordings",
-        "teacher(given(observation))", "teacher(observation)",
+        "teacher(given(observation), **shown)", "teacher(observation, **shown)",
         (f"{_PLAYED}[record]",),
     ),
     Fault(

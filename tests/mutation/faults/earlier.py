@@ -646,8 +646,8 @@ FAULTS = [
     Fault(
         "padding-is-studied",
         "core/learner",
-        "self.decide(alone, observation)._replace(queried=counts,",
-        "self.decide(alone, observation)._replace(queried=counts | True,",
+        "decision._replace(queried=counts,",
+        "decision._replace(queried=counts | True,",
         LEARNING,
     ),
     Fault(
@@ -787,8 +787,8 @@ FAULTS = [
     Fault(
         "safe-actions-teach",
         "imitator/_asking",
-        "check_action(answer, self._num_actions), late",
-        "check_action(answer, self._num_actions), False",
+        "self._checked(row, answer), late",
+        "self._checked(row, answer), False",
         ("tests/stress/test_crowd.py",),
     ),
     Fault(

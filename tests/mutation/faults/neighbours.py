@@ -126,7 +126,8 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "wrapper-forgets-episodes", "experiments/tasks/wrapper",
-        '{"asked": False} if terminated or truncated else self._decided(observation)', "self._decided(observation)",
+        '{"asked": False} if terminated or truncated else self._decided(observation, info)',
+        "self._decided(observation, info)",
         (WRAPPER + "a_step_needs_an_episode",),
     ),
     Fault(
