@@ -56,7 +56,7 @@ def test_the_hazard_by_simulation_of_its_prior() -> None:
             hazard(1, **bad)
 
 
-@pytest.mark.parametrize("place", [20, 64, 120, 500])
+@pytest.mark.parametrize("place", [64, *(pytest.param(p, marks=pytest.mark.slow) for p in (20, 120, 500))])
 def test_the_true_rate_is_ever_excluded_with_probability_at_most_delta(place: int) -> None:
     """10,000 runs of 2,000 observations, looked at after each; the rate is one of the grid."""
     delta, runs, steps = 0.05, 10_000, 2000
