@@ -106,6 +106,22 @@ def test_a_sequence_in_parts_is_the_sequence() -> None:
         whole.after([1.5])
 
 
+def test_a_rate_is_out_once_a_gambler_has_won_twice_over_delta() -> None:
+    """By hand, at one rate: the mean of the three capitals after each observation."""
+    delta, place = 0.1, 400
+    rate, stakes = betting._rates()[place], betting._stakes(delta)[:, :, place]
+    capital, sequence = np.ones((2, 3)), BettingSequence.begin(delta)
+    seen_out = 0
+    for x in [1.0, 0.0, 1.0, *[1.0] * 10]:
+        capital *= 1 + stakes * (x - rate)
+        sequence = sequence.after([x])
+        won = (capital * np.array(betting._SHARES)).sum(-1) >= 2 / delta
+        assert sequence.broke[0, place] >= won[0]
+        assert sequence.broke[0, place] == won[0] or seen_out
+        seen_out |= bool(won[0])
+    assert seen_out
+
+
 def test_a_watch_counts_episodes_and_asked_steps_apart() -> None:
     watch = HarmWatch.begin()
     for k in range(50):

@@ -1,4 +1,4 @@
-"""Deliberate faults in the bounds from now on, in what is observed against them, in harm, and in the suite's verdicts."""
+"""Deliberate faults in the bounds from now on, what is observed against them, harm, and the suite's verdicts."""
 
 from .fault import Fault
 
