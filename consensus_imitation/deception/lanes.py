@@ -205,7 +205,11 @@ def exceeds(actions: Any, queried: Any, law: Any) -> jax.Array:
         law: float [T, A], the demonstrator's at each step.
     """
     own = (actions[:, None] == jnp.arange(law.shape[-1])) & ~queried[:, None]
-    taken, allowed = jnp.sum(own, axis=0)[:, None], jnp.sum(law, axis=0)[:, None]
+    # By number, and by how likely the demonstrator was to take it: its favourite differs from state to state.
+    order = jnp.argsort(-law, axis=-1)
+    ranked_own, ranked_law = (jnp.take_along_axis(one, order, axis=-1) for one in (own, law))
+    taken = jnp.concatenate([jnp.sum(own, axis=0), jnp.sum(ranked_own, axis=0)])[:, None]
+    allowed = jnp.concatenate([jnp.sum(law, axis=0), jnp.sum(ranked_law, axis=0)])[:, None]
     rates = jnp.log(jnp.array([1.1, 1.3, 2.0, 8.0]))
-    evidence = jax.nn.logsumexp(rates * taken - jnp.expm1(rates) * allowed) - jnp.log(rates.size * law.shape[-1])
+    evidence = jax.nn.logsumexp(rates * taken - jnp.expm1(rates) * allowed) - jnp.log(rates.size * allowed.size)
     return evidence >= jnp.log(LAW_EVIDENCE)

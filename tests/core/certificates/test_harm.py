@@ -112,7 +112,7 @@ def test_a_rate_is_out_once_a_gambler_has_won_twice_over_delta() -> None:
     rate, stakes = betting._rates()[place], betting._stakes(delta)[:, :, place]
     capital, sequence = np.ones((2, 3)), BettingSequence.begin(delta)
     seen_out = 0
-    for x in [1.0, 0.0, 1.0, *[1.0] * 10]:
+    for x in [1.0, 0.0, 1.0, *[1.0] * 80]:
         capital *= 1 + stakes * (x - rate)
         sequence = sequence.after([x])
         won = (capital * np.array(betting._SHARES)).sum(-1) >= 2 / delta
