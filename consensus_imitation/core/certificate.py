@@ -210,8 +210,8 @@ class HarmBound:
         return (
             f"harm per episode at most {said(self.per_episode, 1.0)} with confidence {1 - self.delta:g} ({counted}, so "
             f"at most {self.demonstrator:.4g}, times {self.factor:g}, and {self.exclusion:.4g} for the case that the "
-            "truth goes out), if the demonstrator's episodes and those to come are alike and begin independently of "
-            "what was before"
+            "truth goes out), given a member equal to the demonstrator, and if its episodes and those to come are "
+            "alike and begin independently of what was before"
         )
 
 

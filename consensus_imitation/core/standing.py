@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from consensus_imitation.core import bounds, from_now_on
+from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.closeness import Closeness
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.selection import SelectionRule
@@ -31,7 +32,9 @@ class Standing:
         cubed_limit: limit of the sum over the whole run, that it ever exceeds with probability at most delta (T3).
         cubed_observed: that sum so far (the largest, of a batch); NaN where T3 does not apply.
         since: steps that had been closed before the first one in that sum.
-        factor_left: what is left of the inflation budget (T5); None without one.
+        factor_left: what is left of the inflation budget (the least, of a batch) (T5); None without one, and where no
+            bound is known of the aggregation rule.
+        per_episode: whether that is of the episode only.
         close_exclusion: bound on P(the member is out within the next `ANSWERS_AHEAD` answers) if they are no worse
             predicted than those so far; NaN where it is not measured (T2 for members that are close).
         close_excess: what that takes for the mean excess of an answer, at level delta.
@@ -47,25 +50,23 @@ class Standing:
     cubed_observed: float
     since: int
     factor_left: float | None
+    per_episode: bool
     close_exclusion: float
     close_excess: float
     refuted: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """In words."""
-        left = (
-            []
-            if self.factor_left is None
-            else [
-                f"P(imitator) <= {self.factor_left:.4g} * P(demonstrator that "
-                f"takes over now) + {said(self.exclusion, 1.0)}"
-            ]
-        )
         now = [
-            *left,
             f"member {self.member}, if it equals the demonstrator, is out or will be with probability at most "
-            f"{said(self.exclusion, 1.0)}",
+            f"{said(self.exclusion, 1.0)}"
         ]
+        if self.factor_left is not None:
+            where = " within this episode" if self.per_episode else ""
+            now.append(
+                f"for every event{where}, if so: P(imitator) <= {self.factor_left:.4g} * P(demonstrator that takes "
+                f"over now) + {said(self.exclusion, 1.0)}"
+            )
         if not math.isnan(self.credence):
             now.append(
                 f"who believes the weights believes that the truth is out or will be with at most "
@@ -157,8 +158,9 @@ def standing(
         cubed_observed=total,
         since=observed.since,
         factor_left=None
-        if budget is None
+        if budget is None or type(learner.aggregation) is not Minimum
         else from_now_on.factor_left(float(np.asarray(budget.factor)), min(max(ledger, 0.0), 700.0)),
+        per_episode=budget is not None and budget.per == "episode",
         close_exclusion=close,
         close_excess=excess,
         refuted=refuted_by_cubes(total, limit, delta, observed.withdrawn),

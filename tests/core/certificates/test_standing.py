@@ -7,6 +7,7 @@ import pytest
 
 from consensus_imitation import AlphaThreshold, ConsensusImitator, InflationBudget, Minimum, TopK, ensembles
 from consensus_imitation.core import bounds
+from consensus_imitation.core.aggregation import MAP
 from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.imitator._tally import Tally
 from tests.ensembles.learning.counting import counters
@@ -170,6 +171,15 @@ def test_whoever_goes_on_from_a_state_counts_from_there(tmp_path) -> None:
     again.act(0)
     assert "since 20 had been closed" in str(again.certificate())
     assert again.certificate().now.exclusion == imitator.certificate().now.exclusion
+
+
+def test_no_budget_is_left_under_a_rule_of_which_no_bound_is_known() -> None:
+    imitator = make(inflation_budget=InflationBudget(1.5), aggregation=MAP())
+    assert imitator.certificate().now.factor_left is None
+    assert imitator.certificate(harm=HarmRecord(0, 100)).harm.per_episode == 1
+    assert "<=" not in str(imitator.certificate())
+    episodes = make(inflation_budget=InflationBudget(1.5, per="episode"))
+    assert "for every event within this episode" in str(episodes.certificate())
 
 
 def test_a_withdrawn_question_is_named_where_the_sum_refutes() -> None:
