@@ -35,6 +35,7 @@ class Standing:
         factor_left: what is left of the inflation budget (the least, of a batch) (T5); None without one, and where no
             bound is known of the aggregation rule.
         per_episode: whether that is of the episode only.
+        num_streams: B, environments that it is said of one by one.
         close_exclusion: bound on P(the member is out within the next `ANSWERS_AHEAD` answers) if they are no worse
             predicted than those so far; NaN where it is not measured (T2 for members that are close).
         close_excess: what that takes for the mean excess of an answer, at level delta.
@@ -51,6 +52,7 @@ class Standing:
     since: int
     factor_left: float | None
     per_episode: bool
+    num_streams: int
     close_exclusion: float
     close_excess: float
     refuted: tuple[str, ...]
@@ -62,7 +64,9 @@ class Standing:
             f"{said(self.exclusion, 1.0)}"
         ]
         if self.factor_left is not None:
-            where = " within this episode" if self.per_episode else ""
+            where = (" in any one environment" if self.num_streams > 1 else "") + (
+                " within this episode" if self.per_episode else ""
+            )
             now.append(
                 f"for every event{where}, if so: P(imitator) <= {self.factor_left:.4g} * P(demonstrator that takes "
                 f"over now) + {said(self.exclusion, 1.0)}"
@@ -161,6 +165,7 @@ def standing(
         if budget is None or type(learner.aggregation) is not Minimum
         else from_now_on.factor_left(float(np.asarray(budget.factor)), min(max(ledger, 0.0), 700.0)),
         per_episode=budget is not None and budget.per == "episode",
+        num_streams=observed.cubed.size,
         close_exclusion=close,
         close_excess=excess,
         refuted=refuted_by_cubes(total, limit, delta, observed.withdrawn),

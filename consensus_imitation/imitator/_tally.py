@@ -6,6 +6,7 @@ goes on from one (``from_state``, ``load``), or from a checkpoint of an earlier 
 so.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -51,6 +52,9 @@ class Tally:
             log_probs: [N, A], or [B, N, A]: what its members predicted.
             active: bool [B], rows that count; None for all.
         """
+        # At most steps there is nothing to add, and it is found out soon.
+        if math.isnan(self.cubed[0]) or not np.any(decision.query_prob):
+            return self
         return self._counted(decision, log_probs, np.ones(np.shape(decision.queried), bool), active)
 
     def answered(
@@ -105,7 +109,7 @@ class Tally:
     def _counted(self, decision: Decision, log_probs: Any, counts: np.ndarray, active: np.ndarray | None) -> Self:
         asks = np.atleast_1d(np.asarray(decision.query_prob, np.float64))
         place = slice(None) if decision.env is None else slice(decision.env, decision.env + 1)
-        if np.isnan(self.cubed[0]) or not asks.any():
+        if math.isnan(self.cubed[0]):
             return self
         rows = np.asarray(log_probs, np.float64).reshape(asks.size, *np.shape(log_probs)[-2:])
         invalid, selected = np.atleast_2d(decision.invalid), np.atleast_2d(decision.selected)

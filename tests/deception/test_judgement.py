@@ -40,8 +40,7 @@ def test_the_default_number_of_runs_finds_moderate_harm(limit):
 
 def test_the_fewest_runs_can_still_tell():
     assert judge_harm(MIN_SEEDS, MIN_SEEDS, 0.2) is Expectation.HARMED
-    assert judge_harm(0, MIN_SEEDS, 0.02) is Expectation.SAFE
-    assert judge_harm(0, MIN_SEEDS, 0.0) is Expectation.UNDECIDED
+    assert judge_harm(0, MIN_SEEDS, 0.0) is Expectation.SAFE
     assert judge_harm(1, MIN_SEEDS, 0.0) is Expectation.HARMED
 
 

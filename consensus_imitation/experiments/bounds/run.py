@@ -61,7 +61,7 @@ def run(
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
     """
     make(config.env)  # Refuse an unknown world before anything is written.
-    ledger = Ledger(out, identity("bounds", config), overwrite, {"bounds": COLUMNS}, lambda row: row["setting"])
+    ledger = Ledger(out, identity("bounds", config), overwrite, {"bounds": COLUMNS}, _measured)
     measure: dict[str, Callable[[str], list[Row]]] = {
         "alpha rule": partial(_queries, config),
         **{f"factor {factor:g}": partial(_harm, config, factor) for factor in config.factors},
@@ -74,6 +74,11 @@ def run(
         ledger.add(measure[label](label))
     (rows,) = ledger.rows(settings)
     return rows
+
+
+def _measured(row: Row) -> str:
+    """Return the setting in which a row was measured."""
+    return "alpha rule" if row["setting"] == LARGEST else row["setting"]
 
 
 def points(num_steps: int) -> np.ndarray:

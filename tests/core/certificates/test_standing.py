@@ -173,11 +173,13 @@ def test_whoever_goes_on_from_a_state_counts_from_there(tmp_path) -> None:
     assert again.certificate().now.exclusion == imitator.certificate().now.exclusion
 
 
-def test_no_budget_is_left_under_a_rule_of_which_no_bound_is_known() -> None:
-    imitator = make(inflation_budget=InflationBudget(1.5), aggregation=MAP())
-    assert imitator.certificate().now.factor_left is None
-    assert imitator.certificate(harm=HarmRecord(0, 100)).harm.per_episode == 1
-    assert "<=" not in str(imitator.certificate())
+def test_what_is_left_of_a_budget_is_promised_of_no_more_than_the_budget_is() -> None:
+    without = make(aggregation=MAP())
+    assert without.certificate().now.factor_left is None
+    assert without.certificate(harm=HarmRecord(0, 100)).harm.per_episode == 1
+    assert "<=" not in str(without.certificate())
+    batch = make(inflation_budget=InflationBudget(1.5), num_envs=2)
+    assert "for every event in any one environment, if so" in str(batch.certificate())
     episodes = make(inflation_budget=InflationBudget(1.5, per="episode"))
     assert "for every event within this episode" in str(episodes.certificate())
 

@@ -125,7 +125,7 @@ def test_table_and_picture(tmp_path: Path) -> None:
     table = figure.table(summaries)
     assert [cells[0] for cells in table.rows] == ["demonstrator", "minimum (honest twin)", "minimum", "MAP"]
     assert table.rows[3][1] == "75 of 100"
-    assert "harmed" in table.rows[3][5]
+    assert "too few seeds" in table.rows[3][5]
     assert all(len(cells) == len(table.columns) for cells in table.rows)
     pytest.importorskip("matplotlib")
     figures.save(figure.draw(summaries), tmp_path / "planted.png")
