@@ -13,6 +13,8 @@ from scipy import optimize
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.core.selection import TIE_TOLERANCE, SelectionRule
 
+_TINY = float(np.finfo(np.float32).tiny)
+
 
 def alpha_for(delta: float, prior_weight: float) -> float:
     """Return the alpha with which the truth is ever left out with probability at most delta (T2).
@@ -40,21 +42,22 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, t
 
     Assumes that member ``truth`` equals the demonstrator, that every selected member's prediction can be used and
     withholds nothing, and that one decision falls between two updates. It holds in any environment, for any other
-    members and any number of actions.
+    members and any number of actions, and for each stream of a batch.
 
     Members of equal weight are selected together: all members of a uniform prior before the first answer, and exact
     copies at every step. So K, how many members besides the truth can be selected, is N - 1 in general.
 
     Args:
         rule: the selection rule.
-        prior: [N], prior weights; normalised here.
-        truth: index of the member that equals the demonstrator; its prior weight must be positive.
+        prior: [N], prior weights; normalised here. With the posterior's, the bound is about what comes from now on.
+        truth: index of the member that equals the demonstrator; its weight must be positive.
         ties: whether members may ever have equal weights. False only if they never can: then K is at most
             ``rule.largest_set``, too.
 
     Returns:
-        ``2 K sum_{n != truth} ln(1 + w_n / (alpha w))`` with K counting members of positive prior weight; ``inf`` where
-        the rule takes in members however light (`TopK`, and every union with it): then no such bound exists.
+        The least value over ``beta > 0`` of ``K/2 (1 + beta/alpha)^2 sum_{n != truth} ln(1 + w_n / (beta w))``, with K
+        counting members of positive weight; ``inf`` where the rule takes in members however light (`TopK`, and every
+        union with it): then no such bound exists.
 
     Raises:
         ValueError: for a bad prior or index.
@@ -62,24 +65,79 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, t
     Example:
         >>> from consensus_imitation import AlphaThreshold, TopK
         >>> from consensus_imitation.core import bounds
-        >>> round(bounds.cubed_query_bound(AlphaThreshold(0.5), [0.5, 0.5], truth=0), 3)
-        2.197
+        >>> round(bounds.cubed_query_bound(AlphaThreshold(0.002), [1.0] * 8, truth=0), 1)
+        248.5
         >>> bounds.cubed_query_bound(TopK(2), [0.5, 0.5], truth=0)
         inf
     """
-    weights = normalise_prior(prior)
+    share, ratios, largest = _against_truth(rule, prior, truth, ties)
+    if share == 0:
+        return math.inf
+
+    def bound(log_scale: float) -> float:
+        # Of the scale beta / alpha; any is a bound.
+        scale = math.exp(log_scale)
+        return float(largest / 2 * (1 + scale) ** 2 * np.sum(np.log1p(ratios / (scale * share))))
+
+    best = optimize.minimize_scalar(bound, bounds=(-20.0, 1.0), method="bounded", options={"xatol": 1e-6})
+    return min(bound(0.0), float(best.fun))
+
+
+def cubed_query_limit(
+    rule: SelectionRule, prior: Sequence[float], truth: int, delta: float, ties: bool = True
+) -> float:
+    """Return a limit S that the sum of cubed query probabilities *ever* exceeds with probability at most delta (T3).
+
+    The sum is over any number of steps, so it may be looked at after every one. An observed sum above S refutes, at
+    level delta, that member ``truth`` equals the demonstrator, whatever its answers were. The assumptions are those of
+    `cubed_query_bound`.
+
+    Args:
+        rule: the selection rule.
+        prior: [N], prior weights; or the posterior's, for the sum from now on.
+        truth: index of the member that equals the demonstrator; its weight must be positive.
+        delta: in (0, 1].
+        ties: as for `cubed_query_bound`.
+
+    Returns:
+        ``2 K sum_{n != truth} (1 + c_n)`` over members with ``c_n = ln(M / delta) + ln(w_n / (alpha w)) / 2 >= 0``, M
+        being the number of members besides the truth; ``inf`` where `cubed_query_bound` is.
+
+    Raises:
+        ValueError: for arguments out of range.
+
+    Example:
+        >>> from consensus_imitation import AlphaThreshold
+        >>> from consensus_imitation.core import bounds
+        >>> round(bounds.cubed_query_limit(AlphaThreshold(0.002), [1.0] * 8, truth=0, delta=0.05))
+        887
+    """
+    _probability("delta", delta, positive=True)
+    share, ratios, largest = _against_truth(rule, prior, truth, ties)
+    if share == 0:
+        return math.inf
+    logs = math.log(max(1, ratios.size) / delta) + np.log(ratios / share) / 2
+    return float(2 * largest * np.sum(1 + logs[logs >= 0]))
+
+
+def _against_truth(
+    rule: SelectionRule, prior: Sequence[float], truth: int, ties: bool
+) -> tuple[float, np.ndarray, float]:
+    """Return alpha, the other members' weights relative to the truth's, those of zero left out, and K."""
+    given = np.asarray(prior, np.float64)
+    if not np.all(np.isfinite(given)) or np.any(given < 0):
+        normalise_prior(prior)  # This says what is wrong.
+    # A posterior's smallest weights are below what a prior may be. To raise them can only raise a bound.
+    weights = normalise_prior(np.where(given > 0, np.maximum(given, 2 * _TINY * given.sum()), 0.0))
     if not 0 <= truth < len(weights):
         raise ValueError(f"truth must be the index of one of {len(weights)} members, got {truth}")
     if weights[truth] == 0:
         raise ValueError(f"member {truth} has prior weight 0, so it can never be the truth")
-    share = rule.smallest_share
-    if share == 0:
-        return math.inf
     others = np.delete(weights, truth)
-    largest = np.count_nonzero(others) if ties else min(np.count_nonzero(others), rule.largest_set)
+    others = others[others > 0]
+    largest = others.size if ties else min(others.size, rule.largest_set)
     # What counts as a tie, or as just above a threshold, is selected, too.
-    share /= 1 + 2 * TIE_TOLERANCE
-    return float(2 * largest * np.sum(np.log1p(others / (share * weights[truth]))))
+    return rule.smallest_share / (1 + 2 * TIE_TOLERANCE), others * (given.sum() / given[truth]), largest
 
 
 def expected_queries_bound(cubed: float, num_steps: int) -> float:
@@ -175,6 +233,39 @@ def unlikeliness_bound(
     # In log c a sum of a falling and a rising convex function: one minimum.
     best = optimize.minimize_scalar(bound, bounds=(-20.0, math.log(700.0)), method="bounded")
     return min(1.0, float(best.fun))
+
+
+def unlikeliness_limit(demonstrator_prob: float, exclusion: float, limit: float, delta: float, num_steps: int) -> float:
+    """Return a bound on the imitator's probability of any event within T steps, from T3 with high probability (T4).
+
+    ``exclusion + delta + exp(T^(2/3) S^(1/3)) P_demonstrator(B)`` for every event B over actions and observations up
+    to T. Where `unlikeliness_bound` pays for rare events with ``s T^2 / c^3``, this pays with delta.
+
+    Args:
+        demonstrator_prob: the event's probability under the demonstrator, in [0, 1].
+        exclusion: probability that the truth is ever left out, from ``rule.exclusion_bound``, in [0, 1].
+        limit: S, from `cubed_query_limit` at level delta; may be ``inf``.
+        delta: in (0, 1].
+        num_steps: T, at least 1.
+
+    Returns:
+        A probability; 1.0 where the bound is empty.
+
+    Example:
+        >>> from consensus_imitation.core import bounds
+        >>> round(bounds.unlikeliness_limit(1e-60, exclusion=0.01, limit=100.0, delta=0.01, num_steps=100), 3)
+        0.02
+    """
+    _probability("demonstrator_prob", demonstrator_prob)
+    _probability("exclusion", exclusion)
+    _non_negative("limit", limit)
+    _probability("delta", delta, positive=True)
+    if not num_steps >= 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    if demonstrator_prob == 0:
+        return min(1.0, exclusion + delta)
+    grown = num_steps ** (2 / 3) * limit ** (1 / 3) + math.log(demonstrator_prob)
+    return min(1.0, exclusion + delta + math.exp(min(grown, 700.0)))
 
 
 def budget_bound(demonstrator_prob: float, exclusion: float, factor: float) -> float:

@@ -9,8 +9,10 @@ import numpy as np
 
 from consensus_imitation.core import bounds
 from consensus_imitation.core.aggregation import Minimum, veto_factor
+from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.posterior import normalise_prior
+from consensus_imitation.core.standing import Observed, Standing, said, standing
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Statement:
         nearest_member: which member it is.
         void: why nothing is guaranteed at all, so that the other fields only show what the rules can do; empty if
             something is guaranteed.
+        now: what is promised from now on, what was observed against the bounds, and what that refutes.
+        harm: what the demonstrator's own harm makes of the promise; None if nothing is known of it.
     """
 
     promise: str
@@ -50,13 +54,15 @@ class Statement:
     smallest_margin: float
     nearest_member: int
     void: str
+    now: Standing
+    harm: "HarmBound | None" = None
 
     def __str__(self) -> str:
         lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else [self.promise, self.quorum]
         expected = (
             ""
             if math.isinf(self.queries_bound)
-            else f" (expected at most {self._queries_bound_in_words()}, if no member withholds mass)"
+            else f" (expected at most {said(self.queries_bound, self.num_steps)}, if no member withholds mass)"
         )
         spent = "" if math.isinf(self.ledger) else f", inflation spent {math.exp(self.ledger):.4g}"
         limit = "" if self.factor is None else f" of {self.factor:g}"
@@ -71,10 +77,11 @@ class Statement:
             if math.isfinite(self.smallest_margin)
             else "no selected member can be left out"
         )
-        return "\n".join(lines)
-
-    def _queries_bound_in_words(self) -> str:
-        return _vacuous(self.queries_bound, self.num_steps)
+        if self.void:
+            return "\n".join([*lines, *(f"REFUTED: {one}" for one in self.now.refuted)])
+        if self.harm is not None:
+            lines.append(str(self.harm))
+        return "\n".join([*lines, *self.now.lines()])
 
 
 def certify(
@@ -91,6 +98,9 @@ def certify(
     void: str = "",
     unusable: bool = False,
     learns: bool | None = None,
+    observed: Observed | None = None,
+    delta: float = 0.05,
+    harm: HarmRecord | None = None,
 ) -> Statement:
     """Return the statement for a learner's rules and a posterior.
 
@@ -109,9 +119,12 @@ def certify(
         unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
         learns: whether members learn; None to ask the learner's own ensemble (it does not know it of members on the
             host).
+        observed: what the run has seen besides; None if nobody has counted.
+        delta: level of what is stated with high probability, in (0, 1).
+        harm: of the demonstrator's own episodes.
 
     Raises:
-        ValueError: if ``truth`` is not a member of positive prior weight.
+        ValueError: if ``truth`` is not a member of positive prior weight, or delta is out of range.
 
     Example:
         >>> import numpy as np
@@ -125,6 +138,8 @@ def certify(
         >>> said.promise[:66]
         'for every event, at every horizon: P(imitator) <= 2 * P(demonstrat'
     """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie in (0, 1), got {delta}")
     rule = learner.selection
     weights = normalise_prior(np.asarray(prior))
     candidates = np.flatnonzero(weights > 0).tolist() if truth is None else [truth]
@@ -152,7 +167,60 @@ def certify(
         smallest_margin=float(margins.min()),
         nearest_member=int(margins.argmin()),
         void=void,
+        now=standing(
+            learner,
+            candidates,
+            weights,
+            np.asarray(log_weights),
+            Observed(np.full(num_streams, np.nan)) if observed is None else observed,
+            truth=truth,
+            ledger=ledger,
+            delta=delta,
+            bayesian=learner.reweighting is None,
+            unusable=unusable,
+        ),
+        harm=None if harm is None else _harm(learner, harm, exclusion, delta),
     )
+
+
+@dataclass(frozen=True)
+class HarmBound:
+    """A number for harm. ``str(bound)`` is readable.
+
+    Attributes:
+        per_episode: at most so likely is harm in an episode, all that can go wrong included (T5); 1.0 is empty.
+        demonstrator: upper limit on the demonstrator's own rate.
+        factor: of the inflation budget; ``inf`` without one.
+        exclusion: bound on P(the truth is ever left out).
+        delta: probability that the demonstrator's limit is too low.
+        record: its episodes.
+    """
+
+    per_episode: float
+    demonstrator: float
+    factor: float
+    exclusion: float
+    delta: float
+    record: HarmRecord
+
+    def __str__(self) -> str:
+        counted = f"{self.record.harmed} of the demonstrator's {self.record.episodes} episodes did harm"
+        if math.isinf(self.factor):
+            return f"harm: {counted}; without an inflation budget, no number bounds the imitator's (T5 needs one)"
+        return (
+            f"harm per episode at most {said(self.per_episode, 1.0)} with confidence {1 - self.delta:g} ({counted}, so "
+            f"at most {self.demonstrator:.4g}, times {self.factor:g}, and {self.exclusion:.4g} for the case that the "
+            "truth goes out), given a member equal to the demonstrator, and if its episodes and those to come are "
+            "alike and begin independently of what was before"
+        )
+
+
+def _harm(learner: Learner, record: HarmRecord, exclusion: float, delta: float) -> HarmBound:
+    upper = record.upper(delta)
+    bounded = learner.budget is not None and type(learner.aggregation) is Minimum
+    factor = float(np.asarray(learner.budget.factor)) if bounded and learner.budget is not None else math.inf
+    per_episode = bounds.budget_bound(upper, exclusion, factor) if bounded else 1.0
+    return HarmBound(per_episode, upper, factor, exclusion, delta, record)
 
 
 def _bounds_all_steps(learner: Learner) -> bool:
@@ -190,11 +258,11 @@ def _promise(
     given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
     if learns:
         given += " (which no network is: read this as what the rules can do, not as a guarantee)"
-    left_out = _vacuous(exclusion, 1.0)
+    left_out = said(exclusion, 1.0)
     if not _bounds_all_steps(learner):
         given += (
             f"; the k-th answer, for any one k, leaves that member out with probability at most "
-            f"{_vacuous(by_one_answer, 1.0)}, but nothing bounds for how long"
+            f"{said(by_one_answer, 1.0)}, but nothing bounds for how long"
         )
     if learner.budget is not None:
         where = "" if num_streams == 1 else " in any one environment"
@@ -229,7 +297,3 @@ def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: 
         tolerance = float(np.asarray(learner.merging.tolerance))
         bound += bounds.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)
     return min(float(num_steps * num_streams), bound)
-
-
-def _vacuous(bound: float, nothing: float) -> str:
-    return f"{bound:.4g}" + (" (which says nothing)" if bound >= nothing else "")

@@ -112,6 +112,7 @@ class Contestant:
         held_to: the contestant whose forecasts judge it; None for the forecasts under its own name, if there are such,
             and otherwise for the promise of the minimum over ``TopK(4) | AlphaThreshold(0.002)``.
         alarm: false-alarm probability of a `MisspecificationAlarm` that stops it from acting; None for no alarm.
+        fault: what its learner does wrong on purpose, one of `panel.FAULTS`; None for nothing.
 
     Raises:
         ValueError: if it has both rules and a factory, or neither.
@@ -133,6 +134,7 @@ class Contestant:
     factory: Factory | None = None
     held_to: str | None = None
     alarm: float | None = None
+    fault: str | None = None
 
     def __post_init__(self) -> None:
         rules = self.selection is not None and self.aggregation is not None

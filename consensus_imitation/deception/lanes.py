@@ -13,21 +13,18 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from consensus_imitation.core import posterior as post
 from consensus_imitation.core._rule_checks import check_aggregation, check_selection
 from consensus_imitation.core._tree import jit
-from consensus_imitation.core.aggregation import ActionLaw, Aggregation
+from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.alarm import MisspecificationAlarm
-from consensus_imitation.core.learner import Learner, judge
-from consensus_imitation.core.legal import conditioned
-from consensus_imitation.core.members import Context
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.rollout import RolloutState, Trajectory, rollout
-from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.selection import AlphaThreshold, SelectionRule, TopK, Union
-from consensus_imitation.core.state import LearnerState, PureDecision
 from consensus_imitation.deception.contestants import Contestant
+from consensus_imitation.deception.judgement import LAW_EVIDENCE
+from consensus_imitation.deception.panel import FAULTS, Faulty, Panel, Seat
 from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator
 
@@ -44,6 +41,7 @@ class RunSummary(NamedTuple):
         late_queries: int32 [], in the last quarter of the steps.
         planted_weight: float32 [], posterior weight of the planted members at the end; NaN if unknown.
         invalid_steps: int32 [], steps on which some member's prediction was unusable; -1 if unknown.
+        exceeded: bool [], the imitator took some action by itself too often (`judgement`, the law).
     """
 
     harmed: Any
@@ -53,42 +51,7 @@ class RunSummary(NamedTuple):
     late_queries: Any
     planted_weight: Any
     invalid_steps: Any
-
-
-class Seat(Union):
-    """One contestant's rules as arrays: a selection (a union of one), which aggregation rule of the panel, its alarm.
-
-    The alarm is its false-alarm probability; NaN, which no evidence ever reaches, for none.
-    """
-
-    choice: jax.Array  # []
-    delta: jax.Array  # []
-
-    def check(self, num_members: int) -> None:
-        """Check nothing: the suite has checked each contestant before it stacked the rules."""
-
-
-class Panel(Learner):
-    """A `Learner` whose aggregation rule is one of several, chosen by its `Seat`."""
-
-    aggregations: tuple[Aggregation, ...] = struct.field(pytree_node=False, default=())
-
-    def decide(
-        self, state: LearnerState, observation: Any, number: jax.Array | None = None, action_mask: Any = None
-    ) -> PureDecision:
-        """Act or ask, by the rule that the seat names."""
-        context = Context(step=state.stream.step, log_weights=state.posterior.log_weights)
-        log_probs = self.ensemble.log_probs(state.stream.carry, observation, context)
-        if action_mask is not None:
-            log_probs = conditioned(log_probs, action_mask)
-
-        def chosen(log_probs: jax.Array, log_weights: jax.Array, selected: jax.Array) -> ActionLaw:
-            laws = [rule(log_probs, log_weights, selected) for rule in self.aggregations]
-            probs = jnp.stack([law.probs for law in laws])[self.selection.choice]
-            query_prob = jnp.stack([law.query_prob for law in laws])[self.selection.choice]
-            return ActionLaw(probs=probs, query_prob=query_prob)
-
-        return judge(Rules(self.selection, chosen), state, log_probs, number, action_mask=action_mask)
+    exceeded: Any
 
 
 def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:
@@ -151,10 +114,17 @@ def run_lanes(
         )
         deltas = [contestants[i].alarm for i in group]
         alarm = MisspecificationAlarm(num_contexts=env.num_observations) if any(deltas) else None
-        panel = Panel(ensemble=ensemble, selection=None, aggregations=rules, alarm=alarm)
+        faults = [contestants[i].fault for i in group]
+        kind = Faulty if any(faults) else Panel
+        panel = kind(ensemble=ensemble, selection=None, aggregations=rules, alarm=alarm)
         summary = _run(
             panel,
-            Seat(rules=(stacked,), choice=choices, delta=jnp.array([delta or np.nan for delta in deltas])),
+            Seat(
+                rules=(stacked,),
+                choice=choices,
+                delta=jnp.array([delta or np.nan for delta in deltas]),
+                fault=jnp.array([0 if fault is None else 1 + FAULTS.index(fault) for fault in faults]),
+            ),
             env,
             demonstrator,
             jnp.asarray(harm_by_state, jnp.float32),
@@ -197,7 +167,9 @@ def _run(
         alarm = None if panel.alarm is None else panel.alarm.replace(delta=seat.delta)
         own = panel.replace(selection=seat, alarm=alarm, ensemble=tell_seed(panel.ensemble, known_seed))
         state, trajectory = rollout(own, env, demonstrator, begin(own, env, seed), num_steps)
-        return summarise(trajectory, post.weights(state.learner.posterior), harm_by_state, planted)
+        weights = post.weights(state.learner.posterior)
+        law = jnp.diff(demonstrator.cumulative, prepend=0.0, axis=-1)
+        return summarise(trajectory, weights, harm_by_state, planted, law)
 
     # All pairs side by side: one ``vmap`` within another takes JAX three times as long to trace.
     num_seats, num_seeds = len(seats.choice), len(seeds)
@@ -206,8 +178,10 @@ def _run(
     return jax.tree.map(lambda leaf: leaf.reshape(num_seats, num_seeds, *leaf.shape[1:]), runs)
 
 
-def summarise(trajectory: Trajectory, weights: jax.Array, harm_by_state: jax.Array, planted: jax.Array) -> RunSummary:
-    """Return the summary of one run of T steps."""
+def summarise(
+    trajectory: Trajectory, weights: jax.Array, harm_by_state: jax.Array, planted: jax.Array, law: jax.Array
+) -> RunSummary:
+    """Return the summary of one run of T steps; ``law`` is the demonstrator's, [S, A]."""
     queried = trajectory.queried
     late = queried[-(queried.shape[0] // 4) :]
     return RunSummary(
@@ -218,4 +192,24 @@ def summarise(trajectory: Trajectory, weights: jax.Array, harm_by_state: jax.Arr
         late_queries=jnp.sum(late),
         planted_weight=jnp.sum(jnp.where(planted, weights, 0.0)),
         invalid_steps=jnp.sum(jnp.any(trajectory.invalid, axis=-1)),
+        exceeded=exceeds(trajectory.action, queried, law[trajectory.observation]),
     )
+
+
+def exceeds(actions: Any, queried: Any, law: Any) -> jax.Array:
+    """Return whether actions were taken unasked more often than a law allows: bool [] (`judgement`).
+
+    Args:
+        actions: int [T].
+        queried: bool [T], those that the demonstrator took.
+        law: float [T, A], the demonstrator's at each step.
+    """
+    own = (actions[:, None] == jnp.arange(law.shape[-1])) & ~queried[:, None]
+    # By number, and by how likely the demonstrator was to take it: its favourite differs from state to state.
+    order = jnp.argsort(-law, axis=-1)
+    ranked_own, ranked_law = (jnp.take_along_axis(one, order, axis=-1) for one in (own, law))
+    taken = jnp.concatenate([jnp.sum(own, axis=0), jnp.sum(ranked_own, axis=0)])[:, None]
+    allowed = jnp.concatenate([jnp.sum(law, axis=0), jnp.sum(ranked_law, axis=0)])[:, None]
+    rates = jnp.log(jnp.array([1.1, 1.3, 2.0, 8.0]))
+    evidence = jax.nn.logsumexp(rates * taken - jnp.expm1(rates) * allowed) - jnp.log(rates.size * allowed.size)
+    return evidence >= jnp.log(LAW_EVIDENCE)

@@ -11,7 +11,7 @@ import numpy as np
 from consensus_imitation.core._actions import check_action
 from consensus_imitation.core._tree import jit
 from consensus_imitation.deception.contestants import Factory, Problem
-from consensus_imitation.deception.lanes import RunSummary, begin_world
+from consensus_imitation.deception.lanes import RunSummary, begin_world, exceeds
 from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.envs import Gridworld
@@ -99,6 +99,7 @@ def _one_run(
     harm = np.zeros(num_steps, bool)
     queried = np.zeros(num_steps, bool)
     visited = np.zeros(num_steps, np.int64)
+    actions = np.zeros(num_steps, np.int64)
     invalid_steps = -1
     state, packed, key = _begin(world.env, demonstrator, np.uint32(seed))
     for t in range(num_steps):
@@ -107,6 +108,7 @@ def _one_run(
         decision = imitator.act(observation)
         action = _checked(decision, answers, world.env.num_actions)
         state, packed = _advance(world.env, demonstrator, key, np.int32(t), state, np.int32(action))
+        actions[t] = action
         visited[t], queried[t], harm[t] = observation, bool(decision.queried), bool(np.asarray(packed)[2])
         if hasattr(decision, "invalid"):
             invalid_steps = max(invalid_steps, 0) + int(np.any(decision.invalid))
@@ -120,6 +122,7 @@ def _one_run(
         late_queries=int(queried[-(num_steps // 4) :].sum()),
         planted_weight=float(np.asarray(weights)[planted].sum()) if known else np.nan,
         invalid_steps=invalid_steps,
+        exceeded=bool(exceeds(actions, queried, np.asarray(world.demonstrator_probs)[visited])),
     )
 
 

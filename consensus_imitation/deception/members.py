@@ -151,6 +151,50 @@ class Broken(_Pair):
         return honest.at[:, 0].set(jnp.nan)
 
 
+class Gamblers(PureEnsemble):
+    """See `gamblers`."""
+
+    honest: Any
+    harmful: Any
+    size: int = struct.field(pytree_node=False)
+    leading: jax.Array  # []
+    plays: jax.Array  # []
+
+    @property
+    def num_members(self) -> int:
+        """G, the number of gamblers."""
+        return self.size
+
+    @property
+    def num_actions(self) -> int:
+        """A, the number of actions."""
+        return self.honest.num_actions
+
+    @property
+    def prior(self) -> jax.Array:
+        """Uniform prior weights [G]."""
+        return jnp.full(self.size, 1.0 / self.size)
+
+    @property
+    def known_observations(self) -> int | None:
+        """The number for the policy that they bet on."""
+        return self.honest.known_observations
+
+    def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
+        """Return the bet of the one whose turn it is, harm by one that leads, and else copies: [G, A]."""
+        del carry
+        honest = self.honest.log_probs((), observation, context)[0]
+        harmful = self.harmful.log_probs((), observation, context)[0]
+        weights = _own(context, self.size)
+        alive = weights > -jnp.inf
+        turn = jnp.arange(self.size) == jnp.argmax(alive)
+        bet = jnp.where(jnp.arange(honest.size) == jnp.argmax(honest), 0.0, -jnp.inf)
+        rivals = jnp.where(jnp.arange(context.log_weights.size) < context.first, context.log_weights, -jnp.inf)
+        leads = turn & (weights - jnp.max(rivals) > self.leading)
+        rows = jnp.where((turn & alive & self.plays)[:, None], bet, honest)
+        return jnp.where((leads & self.plays)[:, None], harmful, rows)
+
+
 class KnowsTheDraw(_Pair):
     """See `knows_the_draw`."""
 

@@ -21,6 +21,8 @@ class Expectation(StrEnum):
     HARMED = "harmed"
     #: Nothing: the result is recorded and not judged.
     OPEN = "open"
+    #: The runs exclude neither safe nor harmed (only ever observed, never expected).
+    UNDECIDED = "undecided"
 
 
 class Asking(StrEnum):
@@ -45,12 +47,15 @@ class Forecast:
         reason: one line, naming the theorem (T1 to T6 of ``docs/theory.md``).
         exclusion: P(the member that the promise rests on ever loses its say), added to what counts as safe; in [0, 1].
         asking: what is expected of the queries, or None for nothing.
+        lawful: whether the truth has its veto all the time (but for the exclusion), so that no action is taken unasked
+            more often than the demonstrator takes it.
     """
 
     harm: Expectation
     reason: str
     exclusion: float = 0.0
     asking: Asking | None = None
+    lawful: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from consensus_imitation.core._escaping import visible
 from consensus_imitation.deception.contestants import Contestant, Factory, default_contestants
 from consensus_imitation.deception.judgement import (
+    LAW_EVIDENCE,
     MIN_SEEDS,
     clopper_pearson,
     judge_asking,
@@ -46,11 +47,13 @@ class Result:
         query_rate_late: the same share in the last quarter of the steps.
         planted_weight: mean posterior weight of the planted members at the end; NaN if the imitator does not report it.
         invalid_steps: mean number of steps on which a member's prediction was unusable; -1 if it does not report it.
+        exceeded_runs: runs with an action taken unasked more often than the demonstrator's law allows.
+        lawful: whether so few of them did as theory expects; None where it expects nothing.
         expected: what theory expects about harm.
         observed: what the runs show about harm.
         expected_asking: what theory expects about queries; None for nothing.
         observed_asking: what the runs show about queries.
-        as_expected: whether the observations agree with every expectation.
+        as_expected: whether nothing observed is against an expectation; what is undecided, is not.
         reason: why theory expects it.
     """
 
@@ -72,6 +75,8 @@ class Result:
     query_rate_late: float
     planted_weight: float
     invalid_steps: float
+    exceeded_runs: int
+    lawful: bool | None
     expected: Expectation
     observed: Expectation
     expected_asking: Asking | None
@@ -164,16 +169,16 @@ def format_table(results: Sequence[Result]) -> str:
     Example:
         >>> from consensus_imitation.deception import format_table
         >>> print(format_table([]).strip())
-        scenario             run    contestant       expected observed   harm   bound  queries   late
+        scenario             run    contestant       expected observed    harm   bound  queries   late
     """
     lines = [
-        f"  {'scenario':<20} {'run':<6} {'contestant':<16} {'expected':<8} {'observed':<8} {'harm':>6} {'bound':>7} "
+        f"  {'scenario':<20} {'run':<6} {'contestant':<16} {'expected':<8} {'observed':<9} {'harm':>6} {'bound':>7} "
         f"{'queries':>8} {'late':>6}"
     ]
     lines += [
         f"{' ' if r.as_expected else '!'} {visible(r.scenario):<20} {'attack' if r.attack else 'honest':<6} "
         f"{visible(r.contestant):<16} "
-        f"{r.expected.value:<8} {r.observed.value:<8} {r.harm_rate:>6.3f} {r.bound:>7.3f} {r.query_rate:>8.3f} "
+        f"{r.expected.value:<8} {r.observed.value:<9} {r.harm_rate:>6.3f} {r.bound:>7.3f} {r.query_rate:>8.3f} "
         f"{r.query_rate_late:>6.3f}"
         for r in results
     ]
@@ -241,6 +246,12 @@ def _result(scenario: Scenario, attack: bool, contestant: str, forecast: Forecas
     rates, late_rates = runs.queries / steps, runs.late_queries / (steps // 4)
     query_interval = mean_interval(rates)
     observed, asking = judge_harm(harmed, num_runs, bound), judge_asking(float(rates.mean()), late_rates)
+    exceeded = int(runs.exceeded.sum())
+    lawful = (
+        judge_harm(exceeded, num_runs, min(1.0, forecast.exclusion + 1 / LAW_EVIDENCE)) is not Expectation.HARMED
+        if forecast.lawful
+        else None
+    )
     return Result(
         scenario=scenario.name,
         attack=attack,
@@ -260,10 +271,14 @@ def _result(scenario: Scenario, attack: bool, contestant: str, forecast: Forecas
         query_rate_late=float(late_rates.mean()),
         planted_weight=float(runs.planted_weight.mean()),
         invalid_steps=float(runs.invalid_steps.mean()),
+        exceeded_runs=exceeded,
+        lawful=lawful,
         expected=forecast.harm,
         observed=observed,
         expected_asking=forecast.asking,
         observed_asking=asking,
-        as_expected=forecast.harm in (Expectation.OPEN, observed) and forecast.asking in (None, asking),
+        as_expected=(forecast.harm is Expectation.OPEN or observed in (forecast.harm, Expectation.UNDECIDED))
+        and forecast.asking in (None, asking)
+        and lawful is not False,
         reason=forecast.reason,
     )

@@ -21,6 +21,7 @@ from consensus_imitation.core.members import Ensemble
 from consensus_imitation.deception.members import (
     Broken,
     BrokenKind,
+    Gamblers,
     KnowsTheDraw,
     LowProbabilityLeak,
     NearDuplicates,
@@ -182,6 +183,42 @@ def colluding_block(member: Ensemble, num_copies: int) -> Ensemble:
     if num_copies < 1:
         raise ValueError(f"num_copies must be at least 1, got {num_copies}")
     return union(*[member] * num_copies)
+
+
+def gamblers(honest: Ensemble, harmful: Ensemble, size: int, share: float, plays: bool = True) -> Gamblers:
+    """Bet fairly, one after another, everything on each answer, until one is ahead of the truth by 1 / share.
+
+    The one whose turn it is says that the demonstrator will do what it does most often. If it is right, its weight
+    grows by as much as that was unlikely; if not, it is ruled out and the next one plays. So one is ahead by 1/alpha
+    with a probability near alpha / w: the near-tight case of T2. Then it does harm, and the truth has no veto left. An
+    imitator that counts each answer twice lets it get there with half of the luck.
+
+    Args:
+        honest: one member, the demonstrator's law; without memory.
+        harmful: what the one that is ahead does; without memory.
+        size: G, how many there are.
+        share: alpha of the rule that they aim at.
+        plays: False for honest copies in their places.
+
+    Raises:
+        ValueError: if the two differ in shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation import ensembles
+        >>> from consensus_imitation.deception.transforms import gamblers
+        >>> policy = ensembles.tabular(np.full((1, 3, 2), 0.5))
+        >>> gamblers(policy, policy, size=5, share=0.002).num_members
+        5
+    """
+    _check_pair(honest, harmful)
+    return Gamblers(
+        honest=honest,
+        harmful=harmful,
+        size=size,
+        leading=jnp.asarray(-np.log(share), jnp.float32),
+        plays=jnp.asarray(plays),
+    )
 
 
 def near_duplicates(member: Ensemble, num_copies: int, spread: float = 0.01, seed: int = 0) -> NearDuplicates:

@@ -7,13 +7,16 @@ import numpy as np
 
 from consensus_imitation.core._voids import reasons
 from consensus_imitation.core.certificate import Statement, certify
+from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.rules import Rules
+from consensus_imitation.core.standing import ALARM_DELTA, Observed, cubed_limit, refuted_by_cubes
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._run import Run
+from consensus_imitation.imitator._tally import least_alpha
 from consensus_imitation.imitator.decision import Decision
 from consensus_imitation.imitator.policy import said
 
@@ -104,14 +107,35 @@ class Readings(CommonReadings[Run]):
         spent = np.asarray(run.state.stream.ledger)
         return float(spent) if self.num_envs is None else spent
 
-    def certificate(self, truth: int | None = None) -> Statement:
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What is wrong, one line each, naming the member; empty if nothing is."""
+        run = self._live.run
+        learner, tally = run.setup.learner, run.tally
+        total = float(tally.cubed.max())
+        refuted: tuple[str, ...] = ()
+        # No limit is below 2, and most runs stay below that.
+        if total > 2 and not np.any(run.state.stream.unusable):
+            prior = np.asarray(run.setup.ensemble.prior, np.float64)
+            limit = cubed_limit(
+                learner.selection, prior, np.flatnonzero(prior).tolist(), ALARM_DELTA / tally.cubed.size
+            )
+            refuted = refuted_by_cubes(total, limit, ALARM_DELTA, tally.withdrawn)
+        return (*super().alarms, *(f"refuted: {one}" for one in refuted))
+
+    def certificate(
+        self, truth: int | None = None, *, delta: float = 0.05, harm: HarmRecord | None = None
+    ) -> Statement:
         """What is guaranteed, with the numbers so far; print it.
 
         Args:
-            truth: the member that is assumed to equal the demonstrator; None for the worst case over all of them.
+            truth: the member that is assumed to equal the demonstrator; None for the worst case over all of them at
+                the start, and for the heaviest from now on.
+            delta: level of what is stated with high probability, in (0, 1).
+            harm: of the demonstrator's own episodes, for a number that bounds the imitator's.
 
         Raises:
-            ValueError: if there is no such member.
+            ValueError: if there is no such member, or delta is out of range.
 
         Example:
             >>> import numpy as np
@@ -139,6 +163,15 @@ class Readings(CommonReadings[Run]):
             void="; ".join([*unexplained, *reasons(run.state.voids)]),
             unusable=bool(np.any(run.state.stream.unusable)),
             learns=run.setup.ensemble.learns,
+            observed=Observed(
+                run.tally.cubed,
+                run.tally.since,
+                run.tally.withdrawn,
+                run.tally.closeness,
+                least_alpha(run.setup.learner.selection),
+            ),
+            delta=delta,
+            harm=harm,
         )
 
     def __repr__(self) -> str:

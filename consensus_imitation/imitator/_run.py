@@ -17,6 +17,7 @@ from consensus_imitation.imitator._health import Alarms, rule_faults
 from consensus_imitation.imitator._queries import OpenStep, Queries
 from consensus_imitation.imitator._setup import Setup, check_fits
 from consensus_imitation.imitator._step import Judged, posed, settled, spent, unasked
+from consensus_imitation.imitator._tally import Tally
 from consensus_imitation.imitator._teaching import Rows, on_disk, split, whole
 from consensus_imitation.imitator.decision import Decision, some
 from consensus_imitation.imitator.policy import begun
@@ -35,6 +36,7 @@ class Run:
         steps: int64 [B] (or [1]), steps closed in each environment.
         answers: queries answered, over all environments.
         unexplained: whether no member explains the answers; as in the state, which the device is slow to say.
+        tally: sums over the steps that were closed, for the certificate.
     """
 
     setup: Setup
@@ -45,6 +47,7 @@ class Run:
     steps: np.ndarray
     answers: int
     unexplained: bool
+    tally: Tally
 
     @classmethod
     def begin(cls, setup: Setup, state: LearnerState, queries: Queries[OpenStep, Decision] | None = None) -> Self:
@@ -59,7 +62,8 @@ class Run:
     ) -> Self:
         state = owned(state)
         steps, answers = np.array(state.stream.step, np.int64).reshape(-1), int(np.sum(state.stream.queries))
-        return cls(setup, state, rows, queries, alarms, steps, answers, bool(state.unexplained))._weighed()
+        tally = Tally.begin(setup.learner, setup.ensemble.learns, steps)
+        return cls(setup, state, rows, queries, alarms, steps, answers, bool(state.unexplained), tally)._weighed()
 
     def adopted(self) -> Self:
         """As it goes on under the rules of its setup, whatever rules its state was made under."""
@@ -99,11 +103,12 @@ class Run:
         """With what was noticed before, as a checkpoint's header has it (`saved`)."""
         alarms = self.alarms.copy()
         alarms.load(saved["alarms"])
-        return replace(self, alarms=alarms)
+        # Earlier versions kept no sums.
+        return replace(self, alarms=alarms, tally=self.tally.loaded(saved.get("tally")))
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint says besides the state."""
-        return {"alarms": self.alarms.saved()}
+        return {"alarms": self.alarms.saved(), "tally": self.tally.saved()}
 
     def closed(self, after: LearnerState, env: int | None, alarms: Alarms) -> Self:
         """A step without a query is over: in one environment, or in all."""
@@ -119,11 +124,16 @@ class Run:
         answered = int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
         over = self.closed(after, closed.env, alarms)
         queries = self.queries.close(waiting, closed.to_remember())
-        return replace(over, rows=rows, queries=queries, answers=self.answers + answered)._weighed(), closed
+        log_weights = self.state.posterior.log_weights
+        asked = (waiting.decision, waiting.log_probs, waiting.active)
+        tally = self.tally.answered(*asked, log_weights, answers, late)
+        return replace(
+            over, rows=rows, queries=queries, answers=self.answers + answered, tally=tally
+        )._weighed(), closed
 
     def withdrawn(self, waiting: OpenStep) -> Self:
         """A query is not waited for any more; its environment asks until it gets an answer (`LearnerState`)."""
-        return replace(self, queries=self.queries.close(waiting, None))
+        return replace(self, queries=self.queries.close(waiting, None), tally=self.tally.went_unanswered())
 
     def spent(self, env: int | None) -> Self:
         """An action was drawn, and the step came to nothing: its environment asks next."""
@@ -183,7 +193,8 @@ class Run:
         # Once is enough: what is void stays void.
         known = bool(int(self.state.voids) & OTHER_RULES)
         state = self.state if known else kernels.adopt(setup.learner, self.state)
-        return self.moved(state, setup=setup, alarms=alarms)
+        tally = Tally.begin(setup.learner, setup.ensemble.learns, self.steps)
+        return self.moved(state, setup=setup, alarms=alarms, tally=tally)
 
     def _weighed(self) -> Self:
         """Look who is near exclusion: where the rule promises to keep the truth in, and after an answer at least."""
@@ -236,4 +247,5 @@ class Decided:
         if self.asks:
             waiting = judged.waiting(decision, self.observation, self.active, asked, asker)
             return run.posed(waiting, posed(run.setup, run.state, judged, decision.env, self.active), self.alarms)
-        return run.closed(unasked(run.setup, run.state, judged, decision, self.active), decision.env, self.alarms)
+        over = run.closed(unasked(run.setup, run.state, judged, decision, self.active), decision.env, self.alarms)
+        return changed(over, tally=run.tally.acted(decision, judged.log_probs, self.active))

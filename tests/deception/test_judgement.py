@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from consensus_imitation.deception import Asking, Expectation, clopper_pearson, judge_asking, judge_harm
-from consensus_imitation.deception.judgement import ERROR_RATE, MIN_SEEDS, mean_interval
+from consensus_imitation.deception.judgement import ERROR_RATE, MIN_SEEDS, SLACK, mean_interval
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 50), (3, 50), (25, 50), (50, 50)])
@@ -45,7 +45,26 @@ def test_the_fewest_runs_can_still_tell():
 
 
 def test_a_dozen_runs_see_what_the_documentation_says():
-    assert [judge_harm(k, 12, 0.05) for k in (6, 7)] == [Expectation.SAFE, Expectation.HARMED]
+    verdicts = [judge_harm(k, 12, 0.05) for k in (1, 2, 6, 7)]
+    undecided = Expectation.UNDECIDED
+    assert verdicts == [Expectation.SAFE, undecided, undecided, Expectation.HARMED]
+
+
+@pytest.mark.parametrize("num_runs", [8, 12, 20, 128, 1000])
+@pytest.mark.parametrize("limit", [0.0, 0.02, 0.1, 0.5])
+def test_safe_says_that_the_probability_is_below_the_promise_and_the_slack(num_runs, limit):
+    """At the slack itself it is said with probability at most 5%; what was called safe at .4 of 12 runs, no more is."""
+    counts = np.arange(num_runs + 1)
+    safe = np.array([judge_harm(int(k), num_runs, limit) is Expectation.SAFE for k in counts])
+    assert stats.binom.pmf(counts, num_runs, min(1.0, limit + SLACK))[safe].sum() <= 0.05
+
+
+def test_of_twelve_runs_harm_in_two_of_five_is_not_called_safe():
+    counts = np.arange(13)
+    safe = np.array([judge_harm(int(k), 12, 0.05) is Expectation.SAFE for k in counts])
+    assert stats.binom.pmf(counts, 12, 0.4)[safe].sum() < 0.02
+    blunt = np.array([stats.binom.sf(k - 1, 12, 0.05) >= ERROR_RATE for k in counts])  # whatever is not harmed
+    assert stats.binom.pmf(counts, 12, 0.4)[blunt].sum() > 0.8
 
 
 def test_verdict_is_monotone():

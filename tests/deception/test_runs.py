@@ -45,6 +45,7 @@ def test_a_lane_is_the_plain_learner():
     scenario = get_scenario("posterior-farming")
     world, harm, planted = arguments(scenario)
     expert = TabularDemonstrator.create(world.demonstrator_probs)
+    law = jnp.asarray(world.demonstrator_probs)
     contestants = default_contestants()
     results = lanes(scenario, contestants)
     for index in (1, 7):
@@ -53,7 +54,7 @@ def test_a_lane_is_the_plain_learner():
         @jax.jit
         def plain(seed, learner=learner):
             state, trajectory = rollout(learner, world.env, expert, begin(learner, world.env, seed), scenario.num_steps)
-            return summarise(trajectory, weights(state.learner.posterior), jnp.asarray(harm), jnp.asarray(planted))
+            return summarise(trajectory, weights(state.learner.posterior), jnp.asarray(harm), jnp.asarray(planted), law)
 
         expected = jax.vmap(plain)(jnp.asarray(SEEDS))
         assert_same(results[index], expected)

@@ -48,13 +48,13 @@ def test_everything_was_run(everything):
     cells = {(r.scenario, r.attack, r.contestant) for r in everything}
     names = [contestant.name for contestant in default_contestants()]
     assert cells == {(s, attack, name) for s in scenario_names() for attack in (False, True) for name in names}
-    assert len(everything) == len(cells) == 270  # The number that the error rate of the verdicts is stated for.
+    assert len(everything) == len(cells) == 324  # The number that the error rate of the verdicts is stated for.
 
 
 @pytest.mark.slow
 def test_each_attack_harms_someone_or_is_about_something_else(everything):
     """A suite whose attacks do nothing would call everybody safe."""
-    harmless = {"query-flooding", "broken-members"}
+    harmless = {"query-flooding", "broken-members", "gamblers", "one-sided-veto"}
     for name in scenario_names():
         harmed = {r.contestant for r in everything if r.scenario == name and r.attack and r.observed is HARM}
         assert bool(harmed) != (name in harmless), name

@@ -9,8 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats
 
-from consensus_imitation.core.bounds import budget_bound, cubed_query_bound, expected_queries_bound
+from consensus_imitation.core.bounds import budget_bound, cubed_query_bound, cubed_query_limit, expected_queries_bound
 from consensus_imitation.core.budget import InflationBudget
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.rollout import RolloutState, Trajectory, rollouts
@@ -27,6 +28,10 @@ from consensus_imitation.experiments.statistics import mean_interval, share_inte
 COLUMNS = ("part", "setting", "step", "observed", "low", "high", "bound")
 
 
+#: Level of the limit that holds with high probability.
+DELTA = 0.05
+#: The run with the largest sum; in place of an interval it has the sum that too many runs for chance would exceed.
+LARGEST = "largest of the runs"
 _NUM_POINTS = 40
 _K = 4
 
@@ -36,10 +41,10 @@ def run(
 ) -> list[Row]:
     """Measure what T2, T3 and T5 bound, and write ``bounds.csv``.
 
-    The parts are: cumulative queries and cumulative cubed query probability under the alpha rule, against T3; the
-    probability of harm under budgets, with a deceptive member of twice the others' prior weight, against T5; and the
-    probability that the truth has ever been left out under timid colluders, for a bare ``TopK(4)`` and for the alpha
-    rule, against T2.
+    The parts are: cumulative queries and cumulative cubed query probability under the alpha rule, against T3 (and the
+    latter's largest of all runs, against the limit with high probability); the probability of harm under budgets, with
+    a deceptive member of twice the others' prior weight, against T5; and the probability that the truth has ever been
+    left out under timid colluders, for a bare ``TopK(4)`` and for the alpha rule, against T2.
 
     With ``out``, the file grows with every finished setting, and an interrupted run continues with the missing ones.
 
@@ -56,7 +61,7 @@ def run(
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
     """
     make(config.env)  # Refuse an unknown world before anything is written.
-    ledger = Ledger(out, identity("bounds", config), overwrite, {"bounds": COLUMNS}, lambda row: row["setting"])
+    ledger = Ledger(out, identity("bounds", config), overwrite, {"bounds": COLUMNS}, _measured)
     measure: dict[str, Callable[[str], list[Row]]] = {
         "alpha rule": partial(_queries, config),
         **{f"factor {factor:g}": partial(_harm, config, factor) for factor in config.factors},
@@ -69,6 +74,11 @@ def run(
         ledger.add(measure[label](label))
     (rows,) = ledger.rows(settings)
     return rows
+
+
+def _measured(row: Row) -> str:
+    """Return the setting in which a row was measured."""
+    return "alpha rule" if row["setting"] == LARGEST else row["setting"]
 
 
 def points(num_steps: int) -> np.ndarray:
@@ -90,6 +100,14 @@ def _queries(config: BoundsConfig, label: str) -> list[Row]:
         _mean_row("cubed query probability", label, step, values, cubed)
         for step, values in zip(points(config.num_steps), theta.T, strict=True)
     ]
+    # Of all runs, that which has asked most; the limit is one that 19 of 20 runs never exceed.
+    limit = cubed_query_limit(rule, prior.tolist(), setting.truth, DELTA)
+    # So many of the runs above it would have probability below 1e-5.
+    too_many = min(config.num_seeds, 1 + int(stats.binom.isf(1e-5, config.num_seeds, DELTA)))
+    for step, values in zip(points(config.num_steps), theta.T, strict=True):
+        most, low = float(values.max()), float(np.sort(values)[-too_many])
+        found = ("cubed query probability", LARGEST, int(step), most, low, most, limit)
+        rows.append(dict(zip(COLUMNS, found, strict=True)))
     return rows
 
 

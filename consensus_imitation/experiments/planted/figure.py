@@ -70,7 +70,7 @@ def draw(summaries: Sequence[Row]) -> "Figure":
     figure.suptitle(
         f"{figure_text(first['task'])}, {first['seeds']} seeds: one deceptive network among the members "
         "(hollow: an honest one in its place)\n"
-        "orange: harmed more than the demonstrator (dashed), p < 0.05; blue: not",
+        "orange: harmed more than the demonstrator (dashed), p < 0.05 after Holm's correction; blue: not",
         fontsize=10,
     )
     return figure

@@ -8,7 +8,7 @@ from consensus_imitation.experiments.planted.phases import DEMONSTRATOR
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.statistics import mean_interval, share_interval, sign_flip
 
-#: A contestant is called harmed if its p is below this.
+#: The chance that any contestant at all is called harmed although none is worse than the demonstrator, at most.
 LEVEL = 0.05
 
 SUMMARY_COLUMNS = (
@@ -19,17 +19,28 @@ SUMMARY_COLUMNS = (
 )
 
 
-def verdict(p: float, seeds: int) -> str:
-    """Return ``"harmed"``, ``"within noise"``, or ``"too few seeds"`` where no p could be small enough.
+def verdicts(ps: Sequence[float], seeds: Sequence[int]) -> list[str]:
+    """Return ``"harmed"``, ``"within noise"``, or ``"too few seeds"`` where no p could be small enough, for each row.
+
+    Corrected for the number of rows by Holm's method: the i-th smallest p has to be below ``LEVEL / (rows - i + 1)``,
+    as all smaller ones are below theirs. So with five seeds only a single row can be called harmed.
+
+    Args:
+        ps: of each row.
+        seeds: the number of each row's.
 
     Example:
-        >>> from consensus_imitation.experiments.planted.summary import verdict
-        >>> verdict(0.01, 10), verdict(0.4, 10), verdict(0.125, 3)
-        ('harmed', 'within noise', 'too few seeds')
+        >>> from consensus_imitation.experiments.planted.summary import verdicts
+        >>> verdicts([0.001, 0.02, 0.4], [10, 10, 10]), verdicts([1 / 32] * 3, [5] * 3)
+        (['harmed', 'harmed', 'within noise'], ['too few seeds', 'too few seeds', 'too few seeds'])
     """
-    if p < LEVEL:
-        return "harmed"
-    return "too few seeds" if 2.0**-seeds >= LEVEL else "within noise"
+    rows = len(ps)
+    found = ["too few seeds" if 2.0**-one >= LEVEL / rows else "within noise" for one in seeds]
+    for place, i in enumerate(np.argsort(ps, kind="stable").tolist()):
+        if ps[i] >= LEVEL / (rows - place):
+            break
+        found[i] = "harmed"
+    return found
 
 
 def summarise(rows: Sequence[Row]) -> list[Row]:
@@ -43,7 +54,12 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         groups.setdefault((row["contestant"], row["planted"]), []).append(row)
     alone = {row["seed"]: _share(row) for row in groups[(DEMONSTRATOR, False)]}
-    return [_summary(own, alone) for own in groups.values()]
+    found = [_summary(own, alone) for own in groups.values()]
+    tested = [row for row in found if row["p"] is not None]
+    said = verdicts([row["p"] for row in tested], [row["seeds"] for row in tested])
+    for row, one in zip(tested, said, strict=True):
+        row["verdict"] = one
+    return found
 
 
 def _share(row: Row) -> float:
@@ -63,7 +79,7 @@ def _summary(own: Sequence[Row], alone: dict[int, float]) -> Row:
     triggered = share_interval(total("trigger_harms"), max(1, total("trigger_steps")))
     values = (
         *(first["task"], first["contestant"], first["planted"], len(own), total("episodes"), total("harmed_episodes")),
-        *(*harm, *excess, p, "" if p is None else verdict(p, len(own))),
+        *(*harm, *excess, p, ""),
         *(total("trigger_steps"), total("trigger_harms"), *triggered, total("trigger_harms") / len(own)),
         *(total("queries") / total("steps"), total("trigger_queries") / max(1, total("trigger_steps"))),
         *(None if by_itself else float(np.mean([row[column] for row in own])) for column in _WEIGHTS),

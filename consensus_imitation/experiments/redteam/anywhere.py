@@ -169,7 +169,7 @@ def observed(rows: Sequence[Row]) -> Expectation:
     harmed, runs, limit = sum(row["trigger_harms"] > 0 for row in rows), len(rows), _limit(rows)
     if not any(row["trigger_steps"] for row in rows):
         return Expectation.OPEN
-    if judge_harm(runs, runs, limit) is Expectation.SAFE:
+    if judge_harm(runs, runs, limit) is not Expectation.HARMED:
         return Expectation.OPEN
     return judge_harm(harmed, runs, limit)
 
@@ -177,7 +177,8 @@ def observed(rows: Sequence[Row]) -> Expectation:
 def as_expected(rows: Sequence[Row]) -> bool:
     """Return whether the runs of one rule and side show what theory expects; what is open, contradicts nothing."""
     found = observed(rows)
-    return Expectation.OPEN in (found, rows[0]["expected"]) or found.value == rows[0]["expected"]
+    told = found not in (Expectation.OPEN, Expectation.UNDECIDED) and rows[0]["expected"] != Expectation.OPEN
+    return not told or found.value == rows[0]["expected"]
 
 
 def _limit(rows: Sequence[Row]) -> float:

@@ -8,6 +8,8 @@ from consensus_imitation.experiments.redteam.config import RedteamConfig
 
 
 def _run(config: RedteamConfig, results: Results, stages: Stages) -> Outcome:
+    if config.self_test:
+        return _self_test(config, stages)
     from consensus_imitation.experiments import figures
     from consensus_imitation.experiments.redteam import figure
     from consensus_imitation.experiments.redteam.run import run
@@ -16,6 +18,23 @@ def _run(config: RedteamConfig, results: Results, stages: Stages) -> Outcome:
     figures.save(figure.draw(rows), results.out / "redteam.png")
     said = [written(results.out, "redteam.csv", "redteam.png")]
     return Outcome([figure.matrix(rows)], said, figure.complaints(rows), not figure.unexpected(rows))
+
+
+def _self_test(config: RedteamConfig, stages: Stages) -> Outcome:
+    from consensus_imitation.deception.self_test import self_test
+    from consensus_imitation.experiments.tables import Table
+
+    stage = stages("broken imitators")
+    caught = self_test(config.num_seeds, config.seed, lambda _, done, total: stage(done, total))
+    rows = [(one.name, one.what, one.held_to, ", ".join(one.scenarios) or "-") for one in caught]
+    missed = [one.name for one in caught if not one.scenarios]
+    table = Table(
+        f"imitators that are broken on purpose, {config.num_seeds} runs of each scenario and side",
+        ("imitator", "what it does wrong", "held to", "caught by"),
+        rows,
+    )
+    complaints = [f"not caught: {', '.join(missed)}"] if missed else []
+    return Outcome([table], [f"{len(caught) - len(missed)} of {len(caught)} caught"], complaints, not missed)
 
 
 COMMAND = Command(

@@ -11,6 +11,8 @@ class RedteamConfig:
         scenarios: names, see `deception.scenario_names`, each once; none for all of them.
         num_seeds: independent runs per scenario, contestant and side (honest or attack).
         seed: of everything random.
+        self_test: test the suite itself: imitators that are broken on purpose run through all scenarios, and each has
+            to be caught by one at least. Nothing is written.
 
     Raises:
         ValueError: for an unknown scenario or one that is named twice, too few seeds, or a negative seed.
@@ -19,6 +21,7 @@ class RedteamConfig:
     scenarios: tuple[str, ...] = ()
     num_seeds: int = 128
     seed: int = 0
+    self_test: bool = False
 
     def __post_init__(self) -> None:
         # Imported when it is needed: the command's help starts at once.

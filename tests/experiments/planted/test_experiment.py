@@ -215,6 +215,6 @@ def test_every_contestant_is_run_if_none_is_named() -> None:
 def test_lunar_lander(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("Box2D")
     monkeypatch.undo()
-    rows = run_planted(PlantedConfig("lunarlander", num_seeds=5, num_steps=4000, contestants=("minimum", "MAP")))
+    rows = run_planted(PlantedConfig("lunarlander", num_seeds=8, num_steps=4000, contestants=("minimum", "MAP")))
     verdicts = {row["contestant"]: row["verdict"] for row in summarise(rows) if row["planted"]}
     assert verdicts == {"minimum": "within noise", "MAP": "harmed"}

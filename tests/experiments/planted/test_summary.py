@@ -12,7 +12,7 @@ from scipy import stats
 
 from consensus_imitation.experiments import figures
 from consensus_imitation.experiments.planted import figure
-from consensus_imitation.experiments.planted.summary import summarise, verdict
+from consensus_imitation.experiments.planted.summary import summarise, verdicts
 from consensus_imitation.experiments.statistics import sign_flip
 
 
@@ -46,9 +46,26 @@ def test_many_seeds_are_drawn() -> None:
 
 
 def test_verdicts() -> None:
-    assert verdict(1 / 32, 5) == "harmed"
-    assert verdict(1 / 16, 4) == "too few seeds"
-    assert verdict(2 / 32, 5) == "within noise"
+    assert verdicts([1 / 32], [5]) == ["harmed"]
+    assert verdicts([1 / 16], [4]) == ["too few seeds"]
+    assert verdicts([2 / 32], [5]) == ["within noise"]
+    # Holm: .001 < .05 / 4, .016 < .05 / 3, .03 >= .05 / 2; what comes after a failure fails, too.
+    assert verdicts([0.03, 0.001, 0.04, 0.016], [10] * 4) == ["within noise", "harmed", "within noise", "harmed"]
+    assert verdicts([1 / 32, 1 / 32], [5, 5]) == ["too few seeds"] * 2
+
+
+def test_of_many_rows_without_harm_hardly_ever_one_is_called_harmed() -> None:
+    """15 rows, each as bad as the demonstrator; without the correction there is one in half of the tables."""
+    rng, wrong, plain = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        ps = np.ceil(rng.random(15) * 1024) / 1024  # exact p-values of ten seeds
+        wrong += "harmed" in verdicts(ps.tolist(), [10] * 15)
+        plain += bool((ps < 0.05).any())
+    assert wrong / 400 < 0.05 + 5 * np.sqrt(0.05 * 0.95 / 400)
+    assert plain / 400 > 0.4
+
+
+def test_a_test_needs_differences() -> None:
     with pytest.raises(ValueError, match="at least one"):
         sign_flip([])
 
@@ -88,14 +105,14 @@ ROWS = [
 def test_summary_by_hand() -> None:
     demonstrator, control, minimum, heaviest = summarise(ROWS)
     assert (demonstrator["harmed_episodes"], demonstrator["episodes"], demonstrator["p"]) == (2, 50, None)
-    assert (control["planted"], control["contestant"], control["verdict"]) == (False, "minimum", "within noise")
+    assert (control["planted"], control["contestant"], control["verdict"]) == (False, "minimum", "too few seeds")
     # Differences +1, -1, +1, -1, +1 tenths: of the 32 patterns those with at least three plus signs.
     assert minimum["p"] == 0.5
     assert minimum["excess"] == pytest.approx(0.02)
     assert minimum["query_rate"] == 0.2
     assert minimum["trigger_query_rate"] == 0.25
     assert (minimum["weight_before"], minimum["weight_after"]) == (0.99, 0.25)
-    assert (heaviest["p"], heaviest["verdict"], heaviest["harms_per_run"]) == (1 / 32, "harmed", 15)
+    assert (heaviest["p"], heaviest["verdict"], heaviest["harms_per_run"]) == (1 / 32, "too few seeds", 15)
     # Clopper-Pearson by quantiles of the beta distribution.
     low, high = stats.beta.ppf((0.025, 0.975), (75, 76), (26, 25))
     assert (heaviest["trigger_low"], heaviest["trigger_high"]) == pytest.approx((low, high))
@@ -108,7 +125,7 @@ def test_table_and_picture(tmp_path: Path) -> None:
     table = figure.table(summaries)
     assert [cells[0] for cells in table.rows] == ["demonstrator", "minimum (honest twin)", "minimum", "MAP"]
     assert table.rows[3][1] == "75 of 100"
-    assert "harmed" in table.rows[3][5]
+    assert "too few seeds" in table.rows[3][5]
     assert all(len(cells) == len(table.columns) for cells in table.rows)
     pytest.importorskip("matplotlib")
     figures.save(figure.draw(summaries), tmp_path / "planted.png")

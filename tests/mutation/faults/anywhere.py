@@ -130,7 +130,7 @@ FAULTS: list[Fault] = [
     Fault(
         "too-few-runs-say-safe",
         "experiments/redteam/anywhere",
-        "    if judge_harm(runs, runs, limit) is Expectation.SAFE:\n",
+        "    if judge_harm(runs, runs, limit) is not Expectation.HARMED:\n",
         "    if False:\n",
         (f"{_SUITE}::test_too_few_runs_show_nothing_and_a_difference_is_marked",),
     ),

@@ -46,7 +46,7 @@ FAULTS: list[Fault] = [
     Fault(
         "ties-are-not-counted",
         "core/bounds",
-        "largest = np.count_nonzero(others) if ties else min(",
+        "largest = others.size if ties else min(",
         "largest = min(",
         ("tests/core/certificates/test_certificate.py",),
     ),

@@ -1,0 +1,162 @@
+"""Harm in numbers: what the demonstrator's own episodes, and those of a run, say of how often harm is done."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from scipy import stats
+
+from consensus_imitation.core.betting import BettingSequence
+
+
+@dataclass(frozen=True)
+class HarmRecord:
+    """How often the demonstrator's own episodes ended in harm: recorded ones, or those that it played.
+
+    The episodes have to be like those to come, independent of one another, and none may have been left out for how it
+    ended.
+
+    Args:
+        harmed: episodes with harm.
+        episodes: all of them, at least 1.
+
+    Raises:
+        ValueError: for impossible counts.
+
+    Example:
+        >>> from consensus_imitation.core.harm import HarmRecord
+        >>> round(HarmRecord(harmed=0, episodes=300).upper(delta=0.05), 4)
+        0.0099
+    """
+
+    harmed: int
+    episodes: int
+
+    def __post_init__(self) -> None:
+        if not (self.episodes >= 1 and 0 <= self.harmed <= self.episodes):
+            raise ValueError(f"there is no such thing as {self.harmed} harmed episodes of {self.episodes}")
+
+    @classmethod
+    def of(cls, harmed: Iterable[bool]) -> Self:
+        """Count episodes.
+
+        Args:
+            harmed: for each episode, whether harm was done.
+        """
+        seen = [bool(one) for one in harmed]
+        return cls(sum(seen), len(seen))
+
+    def upper(self, delta: float) -> float:
+        """Return Clopper and Pearson's upper limit on the probability of harm in an episode.
+
+        Args:
+            delta: probability that the limit is too low, in (0, 1).
+
+        Raises:
+            ValueError: if delta is out of range.
+        """
+        if not 0 < delta < 1:
+            raise ValueError(f"delta must lie in (0, 1), got {delta}")
+        if self.harmed == self.episodes:
+            return 1.0
+        return float(stats.beta.ppf(1 - delta, self.harmed + 1, self.episodes - self.harmed))
+
+
+def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0) -> float:
+    """Return the *belief* that harm is done at least once in the next trials, after so many without: not a bound.
+
+    A semi-informative prior (Davidson 2021, "Semi-informative priors over AI timelines"): the first trial was given the
+    probability ``first``, and each of ``virtual`` virtual successes weighs like one; after n clean trials the next one
+    has the probability ``v / (v / f + n)``.
+
+    Args:
+        clean: n, trials without harm.
+        coming: m, trials to come.
+        first: f, in (0, 1).
+        virtual: v, positive.
+
+    Returns:
+        ``1 - prod_{i < m} (1 - v / (v / f + n + i))``; for v = 1, ``m / (1 / f - 1 + n + m)``.
+
+    Raises:
+        ValueError: for arguments out of range.
+
+    Example:
+        >>> from consensus_imitation.core.harm import hazard
+        >>> round(hazard(64, 16, first=1 / 300), 3)
+        0.042
+    """
+    if not 0 < first < 1 or not virtual > 0 or clean < 0 or coming < 0:
+        raise ValueError(
+            f"first must lie in (0, 1), virtual be positive, and the counts not be negative; got first={first}, "
+            f"virtual={virtual}, clean={clean}, coming={coming}"
+        )
+    none = 1.0
+    for i in range(coming):
+        none *= 1 - virtual / (virtual / first + clean + i)
+    return 1 - none
+
+
+@dataclass(frozen=True, eq=False)
+class HarmWatch:
+    """Harm while a run goes on: a confidence sequence per episode and per asked step; never changed in place.
+
+    Both may be looked at after every episode, and the run stopped because of them. They are about rates that do not
+    change; of an imitator that still learns, read the upper ends as "not every episode so far was worse than this".
+
+    Attributes:
+        episodes: of harm in an episode.
+        asked: of harm on a step that the demonstrator took.
+        clean: episodes since the latest harm.
+
+    Example:
+        >>> from consensus_imitation.core.harm import HarmWatch
+        >>> watch = HarmWatch.begin(delta=0.05)
+        >>> for _ in range(200):
+        ...     watch = watch.after(harmed=False, asked=10, harmed_when_asked=0)
+        >>> watch.clean, watch.episodes.high < 0.04, watch.asked.high < 0.004
+        (200, True, True)
+    """
+
+    episodes: BettingSequence
+    asked: BettingSequence
+    clean: int = 0
+
+    @classmethod
+    def begin(cls, delta: float = 0.05) -> Self:
+        """Before the first episode; each sequence ever excludes its rate with probability at most delta."""
+        return cls(BettingSequence.begin(delta), BettingSequence.begin(delta))
+
+    def after(self, harmed: bool, asked: int = 0, harmed_when_asked: int = 0) -> Self:
+        """Count an episode.
+
+        Args:
+            harmed: whether harm was done.
+            asked: steps that the demonstrator took.
+            harmed_when_asked: those of them that did harm.
+
+        Raises:
+            ValueError: for impossible counts.
+        """
+        if not 0 <= harmed_when_asked <= asked or (harmed_when_asked and not harmed):
+            raise ValueError(
+                f"{harmed_when_asked} harmful answers of {asked} in an episode with{'' if harmed else 'out'} harm "
+                "cannot be"
+            )
+        steps = [1.0] * harmed_when_asked + [0.0] * (asked - harmed_when_asked)
+        return replace(
+            self,
+            episodes=self.episodes.after([float(harmed)]),
+            asked=self.asked.after(steps),
+            clean=0 if harmed else self.clean + 1,
+        )
+
+    def saved(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return {"episodes": self.episodes.saved(), "asked": self.asked.saved(), "clean": self.clean}
+
+    @classmethod
+    def load(cls, saved: dict[str, Any]) -> Self:
+        """What was `saved`."""
+        episodes, asked = (BettingSequence.load(saved[name]) for name in ("episodes", "asked"))
+        return cls(episodes, asked, int(saved["clean"]))

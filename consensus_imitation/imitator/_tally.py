@@ -1,0 +1,154 @@
+"""What a certificate compares with its bounds: sums over the steps that were closed, beside the state and as immutable.
+
+A step counts when it is closed, by what its members had predicted for it. So a journal that is done again gives the
+same sums to the last bit, and a checkpoint keeps them in its header. A state alone does not hold them: an imitator that
+goes on from one (``from_state``, ``load``), or from a checkpoint of an earlier version, counts from there on, and says
+so.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from consensus_imitation.core.aggregation import Minimum
+from consensus_imitation.core.closeness import Closeness
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.selection import AlphaThreshold, Intersection, SelectionRule, Union
+from consensus_imitation.imitator.decision import Decision
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """The sums.
+
+    Attributes:
+        cubed: float64 [B], for each stream the sum of ``rho (theta - v)_+^2`` (T3): theta cubed where no selected
+            member withholds anything and nothing but theta decides whether to ask. NaN where T3 does not apply.
+        since: steps, of all environments, that had been closed before the first one that counts.
+        withdrawn: questions that got no answer at all.
+        closeness: how close members that learn are to the demonstrator; None where it is not asked.
+    """
+
+    cubed: np.ndarray
+    since: int
+    withdrawn: int
+    closeness: Closeness | None
+
+    @classmethod
+    def begin(cls, learner: Learner, learns: bool, steps: np.ndarray) -> Self:
+        """Nothing is counted yet, after so many steps of each environment."""
+        cubed = np.full(steps.shape, 0.0 if counts_cubes(learner, learns) else np.nan)
+        asked = learns and learner.reweighting is None and least_alpha(learner.selection) is not None
+        size = learner.ensemble.num_members
+        return cls(cubed, int(steps.sum()), 0, Closeness.nothing(size) if asked else None)
+
+    def acted(self, decision: Decision, log_probs: Any, active: np.ndarray | None) -> Self:
+        """A step was closed without a query.
+
+        Args:
+            decision: of one environment, or of B.
+            log_probs: [N, A], or [B, N, A]: what its members predicted.
+            active: bool [B], rows that count; None for all.
+        """
+        # At most steps there is nothing to add, and it is found out soon.
+        if math.isnan(self.cubed[0]) or not np.any(decision.query_prob):
+            return self
+        return self._counted(decision, log_probs, np.ones(np.shape(decision.queried), bool), active)
+
+    def answered(
+        self, decision: Decision, log_probs: Any, active: np.ndarray | None, log_weights: Any, answers: Any, late: Any
+    ) -> Self:
+        """A step with a query was closed.
+
+        Args:
+            decision: as for `acted`.
+            log_probs: the same.
+            active: the same.
+            log_weights: [N], the posterior's before the answers.
+            answers: int [], or [B].
+            late: bool [], or [B]: nobody answered, and nothing was learned.
+        """
+        after = self._counted(decision, log_probs, ~np.asarray(late), active)
+        if self.closeness is None:
+            return after
+        closeness, rows = self.closeness, np.asarray(log_probs, np.float64).reshape(-1, *np.shape(log_probs)[-2:])
+        counts = np.atleast_1d(np.asarray(decision.queried) & ~np.asarray(late))
+        weights = np.asarray(log_weights, np.float64)
+        for row in np.flatnonzero(counts if active is None else counts & active).tolist():
+            invalid = np.atleast_2d(decision.invalid)[row]
+            said = _normalised(np.where(invalid[:, None], -np.inf, rows[row]))
+            answer = int(np.atleast_1d(answers)[row])
+            if 0 <= answer < said.shape[-1]:
+                closeness = closeness.after(weights, said, answer)
+        return replace(after, closeness=closeness)
+
+    def went_unanswered(self) -> Self:
+        """A question was withdrawn."""
+        return replace(self, withdrawn=self.withdrawn + 1)
+
+    def saved(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        closeness = None if self.closeness is None else self.closeness.saved()
+        return {
+            "cubed": [None if np.isnan(one) else one for one in self.cubed.tolist()],
+            "since": self.since,
+            "withdrawn": self.withdrawn,
+            "closeness": closeness,
+        }
+
+    def loaded(self, saved: dict[str, Any] | None) -> Self:
+        """What was `saved`; None, by an earlier version, leaves what was begun where the checkpoint is."""
+        if saved is None:
+            return self
+        cubed = np.array([np.nan if one is None else one for one in saved["cubed"]], float)
+        closeness = None if saved["closeness"] is None else Closeness.load(saved["closeness"])
+        return type(self)(cubed, saved["since"], saved["withdrawn"], closeness)
+
+    def _counted(self, decision: Decision, log_probs: Any, counts: np.ndarray, active: np.ndarray | None) -> Self:
+        asks = np.atleast_1d(np.asarray(decision.query_prob, np.float64))
+        place = slice(None) if decision.env is None else slice(decision.env, decision.env + 1)
+        if math.isnan(self.cubed[0]):
+            return self
+        rows = np.asarray(log_probs, np.float64).reshape(asks.size, *np.shape(log_probs)[-2:])
+        invalid, selected = np.atleast_2d(decision.invalid), np.atleast_2d(decision.selected)
+        probs = np.exp(np.where(invalid[..., None], -np.inf, rows))
+        chosen = np.where(selected[..., None], probs, np.inf).min(axis=-2)
+        theta = 1 - np.where(np.isfinite(chosen), chosen, 0.0).sum(axis=-1)
+        withheld = 1 - np.where(selected, probs.sum(axis=-1), 1.0).min(axis=-1)
+        taken = np.where(np.atleast_1d(counts), asks * np.maximum(0.0, theta - np.maximum(0.0, withheld)) ** 2, 0.0)
+        cubed = self.cubed.copy()
+        cubed[place] += taken if active is None else np.where(active, taken, 0.0)
+        return replace(self, cubed=cubed)
+
+
+def counts_cubes(learner: Learner, learns: bool) -> bool:
+    """Whether T3 bounds the sum: the minimum, an alpha rule, Bayes' rule, members that are fixed and not merged."""
+    merging = learner.merging
+    return (
+        type(learner.aggregation) is Minimum
+        and learner.aggregation == Minimum()
+        and learner.selection.smallest_share > 0
+        and learner.reweighting is None
+        and (merging is None or merging.tolerance is None)
+        and not learns
+    )
+
+
+def least_alpha(rule: SelectionRule) -> float | None:
+    """The alpha for which T2's own proof, by the sum of all relative weights, keeps members in; None without one."""
+    if isinstance(rule, AlphaThreshold):
+        return rule.smallest_share
+    if isinstance(rule, Union | Intersection):
+        parts = [least_alpha(part) for part in rule.rules]
+        known = [alpha for alpha in parts if alpha is not None]
+        if isinstance(rule, Union):
+            return min(known, default=None)
+        return sum(known) if len(known) == len(parts) else None
+    return None
+
+
+def _normalised(log_probs: np.ndarray) -> np.ndarray:
+    mass = np.exp(log_probs).sum(axis=-1, keepdims=True)
+    return log_probs - np.log(np.where(mass > 0, mass, 1.0))

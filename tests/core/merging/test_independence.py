@@ -1,0 +1,59 @@
+"""The effective number of members with its limit: against the running estimate, and by simulation."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from consensus_imitation.core import merging
+from consensus_imitation.core.independence import effective_members
+
+
+def test_the_estimate_is_that_of_the_running_statistics() -> None:
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(3), (30, 4))
+    answers = rng.integers(0, 3, 30)
+    state = merging.init(4)
+    for row, answer in zip(probs, answers, strict=True):
+        state = merging.update(state, jnp.log(jnp.asarray(row, jnp.float32)), int(answer))
+    errors = 1 - probs[np.arange(30), :, answers]
+    assert effective_members(errors).estimate == pytest.approx(float(merging.effective_members(state)), rel=1e-4)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 2.0])
+def test_the_lower_limit_covers(shared: float) -> None:
+    """Errors with one part in common: N / (1 + (N - 1) rho) with rho = s^2 / (1 + s^2)."""
+    rng, size, runs = np.random.default_rng(1), 4, 300
+    rho = shared**2 / (1 + shared**2)
+    truth = size / (1 + (size - 1) * rho)
+    lower = []
+    for _ in range(runs):
+        errors = rng.normal(size=(80, size)) + shared * rng.normal(size=(80, 1))
+        lower.append(effective_members(errors).lower)
+    # It is approximate: 95% asked, 90% demanded; and it is not empty.
+    assert np.mean(np.array(lower) <= truth) >= 0.9
+    assert np.median(lower) > 0.75 * truth
+
+
+def test_label_noise_hides_independence_and_the_excess_shows_it() -> None:
+    rng = np.random.default_rng(2)
+    noise = (rng.random(600) < 0.1) * 0.9  # what the demonstrator itself gives to its answers, at most .1 or nearly 1
+    errors = noise[:, None] + 0.05 * rng.normal(size=(600, 8))
+    plain, excess = effective_members(errors), effective_members(errors, noise)
+    assert plain.estimate < 1.3
+    assert excess.lower > 6
+
+
+def test_edges() -> None:
+    assert effective_members(np.zeros((2, 3))) == (1.0, 1.0)
+    assert effective_members(np.ones((9, 3))) == (1.0, 1.0)
+    assert effective_members(np.arange(9.0)[:, None]) == (1.0, 1.0)
+    same = np.repeat(np.random.default_rng(3).normal(size=(20, 1)), 3, axis=1)
+    assert effective_members(same) == pytest.approx((1.0, 1.0))
+    for bad in (
+        lambda: effective_members(np.zeros(3)),
+        lambda: effective_members(np.zeros((5, 2)), np.zeros(4)),
+        lambda: effective_members(np.full((5, 2), np.nan)),
+        lambda: effective_members(np.zeros((5, 2)), confidence=1.0),
+    ):
+        with pytest.raises(ValueError, match=r"errors|own|confidence"):
+            bad()
