@@ -14,14 +14,14 @@ import jax.numpy as jnp
 _BLOCKS = 8
 
 
-def where_asked(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def where_asked(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function of one stream run where it is asked for only, under ``vmap`` too; elsewhere it gives zeros.
 
     Args:
-        function: ``(*arrays) -> array``, pure.
+        function: ``(*trees of arrays) -> tree of arrays``, pure.
 
     Returns:
-        ``(asked, *arrays) -> array`` with ``asked`` bool [].
+        ``(asked, *trees) -> tree`` with ``asked`` bool [].
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -31,35 +31,69 @@ def where_asked(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         [2, 0, 6]
     """
 
-    @jax.custom_batching.custom_vmap
-    def run(asked: jax.Array, *arrays: jax.Array) -> jax.Array:
-        shape = jax.eval_shape(function, *arrays)
-        return jax.lax.cond(asked, function, lambda *_: jnp.zeros(shape.shape, shape.dtype), *arrays)
-
-    @run.def_vmap
-    def run_batch(size: int, batched: Any, asked: jax.Array, *arrays: jax.Array) -> tuple[jax.Array, bool]:
-        asked = asked if batched[0] else jnp.full((size,), asked)
-        axes = tuple(0 if each else None for each in batched[1:])
-        return _in_blocks(function, axes, asked, arrays), True
+    def run(asked: jax.Array | bool, *trees: Any) -> Any:
+        # As arrays: JAX would make trees of what is no array, and some of ours are checked as they are made.
+        arrays, structure = jax.tree.flatten(trees)
+        return _where_asked(lambda *arrays: function(*jax.tree.unflatten(structure, arrays)))(asked, *arrays)
 
     return run
 
 
-def _in_blocks(function: Callable[..., jax.Array], axes: Any, asked: jax.Array, arrays: Any) -> jax.Array:
+def _where_asked(function: Callable[..., Any]) -> Callable[..., Any]:
+    @jax.custom_batching.custom_vmap
+    def run(asked: jax.Array, *arrays: jax.Array) -> Any:
+        return jax.lax.cond(asked, function, lambda *arrays: _zeros(jax.eval_shape(function, *arrays)), *arrays)
+
+    @run.def_vmap
+    def run_batch(size: int, batched: Any, asked: jax.Array, *arrays: jax.Array) -> tuple[Any, Any]:
+        asked = asked if batched[0] else jnp.full((size,), asked)
+        axes = tuple(0 if each else None for each in batched[1:])
+        results = _of_rows(function, axes)(asked, *arrays)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return run
+
+
+def _of_rows(function: Callable[..., Any], axes: Any) -> Callable[..., Any]:
+    """The same for rows [B]. Rows of rows, from one ``vmap`` within another, are taken for as many rows."""
+
+    @jax.custom_batching.custom_vmap
+    def run(asked: jax.Array, *arrays: jax.Array) -> Any:
+        return _in_blocks(function, axes, asked, arrays)
+
+    @run.def_vmap
+    def run_batch(size: int, batched: Any, asked: jax.Array, *arrays: jax.Array) -> tuple[Any, Any]:
+        inner = asked.shape[-1]
+
+        def in_one(array: jax.Array, outer: bool, axis: int | None) -> jax.Array:
+            array = array if outer else array[None]
+            array = array if axis == 0 else array[:, None]
+            return jnp.broadcast_to(array, (size, inner, *array.shape[2:])).reshape(size * inner, *array.shape[2:])
+
+        new_axes = tuple(0 if outer or axis == 0 else None for outer, axis in zip(batched[1:], axes, strict=True))
+        parts = zip(arrays, batched[1:], axes, strict=True)
+        flat = [in_one(*part) if new == 0 else part[0] for part, new in zip(parts, new_axes, strict=True)]
+        results = _of_rows(function, new_axes)(in_one(asked, batched[0], 0), *flat)
+        results = jax.tree.map(lambda result: result.reshape(size, inner, *result.shape[1:]), results)
+        return results, jax.tree.map(lambda _: True, results)
+
+    return run
+
+
+def _in_blocks(function: Callable[..., Any], axes: Any, asked: jax.Array, arrays: Any) -> Any:
     size = asked.shape[0]
-    whole = jax.eval_shape(jax.vmap(function, in_axes=axes, axis_size=size), *arrays)
-    results = jnp.zeros(whole.shape, whole.dtype)
+    results = _zeros(jax.eval_shape(jax.vmap(function, in_axes=axes, axis_size=size), *arrays))
     if size == 0:
         return results
     block = -(-size // _BLOCKS)
     # Their numbers first, then numbers of rows that are not there: those are read as the last one, and not written.
     rows = jnp.nonzero(asked, size=-(-size // block) * block, fill_value=size)[0]
     count = jnp.sum(asked)
-    nothing = jnp.zeros((block, *whole.shape[1:]), whole.dtype)
+    nothing = jax.tree.map(lambda result: jnp.zeros((block, *result.shape[1:]), result.dtype), results)
     # Its size is said: where nothing but ``asked`` is batched, no array says it.
     each = jax.vmap(function, in_axes=axes, axis_size=block)
 
-    def of(chosen: jax.Array) -> jax.Array:
+    def of(chosen: jax.Array) -> Any:
         return each(
             *(
                 jnp.take(array, chosen, axis=0, mode="clip") if axis == 0 else array
@@ -70,5 +104,9 @@ def _in_blocks(function: Callable[..., jax.Array], axes: Any, asked: jax.Array, 
     for begin in range(0, len(rows), block):
         chosen = rows[begin : begin + block]
         found = jax.lax.cond(begin < count, lambda chosen, _: of(chosen), lambda _, zeros: zeros, chosen, nothing)
-        results = results.at[chosen].set(found, mode="drop")
+        results = jax.tree.map(lambda all_, some, chosen=chosen: all_.at[chosen].set(some, mode="drop"), results, found)
     return results
+
+
+def _zeros(shapes: Any) -> Any:
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)

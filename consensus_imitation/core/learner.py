@@ -17,6 +17,7 @@ from consensus_imitation.core import _studied as studied
 from consensus_imitation.core import aggregation as agg
 from consensus_imitation.core import merging as div
 from consensus_imitation.core import posterior as post
+from consensus_imitation.core._asked_rows import where_asked
 from consensus_imitation.core._fingerprint import fingerprint
 from consensus_imitation.core._rule_checks import examined_law_of, mask_of
 from consensus_imitation.core._tree import PyTree
@@ -313,15 +314,27 @@ class Learner(PyTree, guests=True):
                 decision.queried & legal, self.ensemble.learn, lambda learned, *_: learned, *operands
             )
             after = after.replace(learned=learned)
-        if self.merging is not None and state.diversity is not None:
-            seen = div.update(state.diversity, decision.usable, info.action)
-            kept = jax.tree.map(lambda new, old: jnp.where(counts, new, old), seen, state.diversity)
-            after = after.replace(diversity=kept)
-        if self.alarm is None or state.alarm is None:
+        alarm = None if state.alarm is None else self.alarm
+        diversity = None if self.merging is None else state.diversity
+        if alarm is None and diversity is None:
             return after, info
-        settled = self.alarm.update(state.alarm, observation, decision.usable, info.action, decision.invalid)
-        settled = jax.tree.map(lambda new, old: jnp.where(counts, new, old), settled, state.alarm)
-        raised = self.alarm.raised(settled, jnp.log(self.ensemble.prior))
+
+        def learned_from(before: Any, observation: Any, decision: PureDecision, answer: jax.Array) -> Any:
+            bets, seen = before
+            if seen is not None:
+                seen = div.update(seen, decision.usable, answer)
+            if alarm is not None:
+                bets = alarm.update(bets, observation, decision.usable, answer, decision.invalid)
+            return bets, seen
+
+        # Of many streams, only for those that asked.
+        before = (None if alarm is None else state.alarm), diversity
+        found = where_asked(learned_from)(counts, before, observation, decision, info.action)
+        settled, diversity = jax.tree.map(lambda new, old: jnp.where(counts, new, old), found, before)
+        after = after.replace(diversity=state.diversity if diversity is None else diversity)
+        if alarm is None:
+            return after, info
+        raised = alarm.raised(settled, jnp.log(self.ensemble.prior))
         return after.replace(alarm=settled, unexplained=unexplained | raised), info
 
 
@@ -358,11 +371,12 @@ def judge(
     """
     selection, merging, budget = rules.selection, rules.merging, rules.budget
     excess = _first_numbers(log_probs) if normalised else excesses(log_probs)
-    if merging is None or merging.tolerance is None or state.diversity is None:
-        selected = mask_of(selection, state.posterior.log_weights)
-    else:
-        duplicates = div.near_duplicates(state.diversity, merging.tolerance, merging.min_answers)
-        selected = merged(selection, state.posterior.log_weights, duplicates)
+    selected = mask_of(selection, state.posterior.log_weights)
+    if merging is not None and merging.tolerance is not None and state.diversity is not None:
+        # Where no two members are alike, which is usual after some answers, there is nothing to merge.
+        alike = div.any_alike(state.diversity, merging.tolerance, merging.min_answers)
+        grown = where_asked(_merged)(alike, selection, merging, state.posterior.log_weights, state.diversity)
+        selected = jnp.where(alike, grown, selected)
     law, sound = examined_law_of(rules.aggregation, log_probs, state.posterior.log_weights, selected, excess)
     if action_mask is not None:
         # No member gives such an action anything, but a rule may.
@@ -397,6 +411,11 @@ def judge(
         # A law of nobody is nobody's fault but that of who selected nobody.
         rule_fault=jnp.where(nobody, SELECTION_FAULT, rule_fault).astype(jnp.int32),
     )
+
+
+def _merged(selection: Any, merging: Merging, log_weights: jax.Array, diversity: div.DiversityState) -> jax.Array:
+    assert merging.tolerance is not None
+    return merged(selection, log_weights, div.near_duplicates(diversity, merging.tolerance, merging.min_answers))
 
 
 def _first_numbers(log_probs: jax.Array) -> jax.Array:

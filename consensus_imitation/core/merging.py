@@ -201,13 +201,23 @@ def near_duplicates(state: DiversityState, tolerance: ArrayLike, min_answers: Ar
         >>> merging.near_duplicates(state, tolerance=0.02)[0].tolist()
         [True, True, False]
     """
-    size = state.mean.size
-    same = (state.distance <= jnp.asarray(tolerance)) & (state.count >= jnp.asarray(min_answers))
-    reached = (same | jnp.eye(size, dtype=bool)).astype(jnp.float32)
+    same, size = _alike(state, tolerance, min_answers), state.mean.size
+    reached = same.astype(jnp.float32)
     # Each squaring doubles the length of the chains; none needs more than N - 1 links.
     for _ in range((size - 1).bit_length()):
         reached = (reached @ reached > 0).astype(jnp.float32)
     return reached > 0
+
+
+def any_alike(state: DiversityState, tolerance: ArrayLike, min_answers: ArrayLike = 0) -> jax.Array:
+    """Return whether `near_duplicates` joins any two members: bool []."""
+    return jnp.sum(_alike(state, tolerance, min_answers)) > state.mean.size
+
+
+def _alike(state: DiversityState, tolerance: ArrayLike, min_answers: ArrayLike) -> jax.Array:
+    """Return which pairs of members have never differed by more: bool [N, N], true on the diagonal."""
+    same = (state.distance <= jnp.asarray(tolerance)) & (state.count >= jnp.asarray(min_answers))
+    return same | jnp.eye(state.mean.size, dtype=bool)
 
 
 def _total_variation(probs: jax.Array) -> jax.Array:

@@ -34,6 +34,10 @@ _LEAST_TRUST = 1e-3
 #: Averages go over one in so many of the updates so far at most: the first parameters are random and soon forgotten.
 _AVERAGED_SHARE = 10
 
+#: Minibatches of more numbers than this (2 MB of float32) are worked on in parts, and member by member: what
+#: convolutions make of a picture on the way takes several times its memory.
+_NUMBERS_AT_ONCE = 2**19
+
 #: A temperature stays within a factor of this of 1.
 _LARGEST_TEMPERATURE = 10.0
 
@@ -313,13 +317,18 @@ def updated(
     optimizer = training.make_optimizer()
 
     def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
-        value, gradient = jax.value_and_grad(
-            lambda params: loss(training, apply, params, prior_params, inputs, answers, counts)
-        )(params)
+        value, gradient = _slope(training, apply, params, prior_params, inputs, answers, counts)
         updates, state = optimizer.update(gradient, state, params, value=value)
         return optax.apply_updates(params, updates), state
 
-    members = jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))
+    def members(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+        if _num_parts(inputs) == 1:
+            return jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))(
+                params, prior_params, state, inputs, answers, counts
+            )
+        one_by_one = (params, prior_params, state, counts.T)
+        return jax.lax.map(lambda own: member(*own[:3], inputs, answers, own[3]), one_by_one)
+
     done = (learned.replay.stored // training.every - 1) * training.updates
 
     def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
@@ -332,6 +341,32 @@ def updated(
 
     number = len(jax.tree.leaves(drawn)[0])
     return jax.lax.scan(update, fitted, (first + jnp.arange(number), drawn))[0]
+
+
+def _slope(
+    training: Training, apply: Apply, params: Any, prior_params: Any, inputs: Any, answers: jax.Array, counts: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Compute one member's `loss` on a minibatch, and its gradient; of large inputs part by part, to save memory."""
+
+    def of(part: tuple[Any, jax.Array, jax.Array]) -> tuple[jax.Array, Any]:
+        return jax.value_and_grad(lambda params: loss(training, apply, params, prior_params, *part))(params)
+
+    whole, num_parts = (inputs, answers, counts), _num_parts(inputs)
+    if num_parts == 1:
+        return of(whole)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(num_parts, -1, *leaf.shape[1:]), whole)
+    none = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of, whole))
+    total, _ = jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, of(part)), None), none, parts)
+    # Parts are of equal size, so the mean of their means is that of the minibatch.
+    return jax.tree.map(lambda leaf: leaf / num_parts, total)
+
+
+def _num_parts(inputs: Any) -> int:
+    """Return in how many equal parts a minibatch (leaves [M, ...]) is worked on: 1 unless its inputs are large."""
+    leaves = jax.tree.leaves(inputs)
+    size, numbers = leaves[0].shape[0], sum(leaf.size for leaf in leaves)
+    wanted = -(-numbers // _NUMBERS_AT_ONCE)
+    return next(parts for parts in range(1, size + 1) if size % parts == 0 and (parts >= wanted or parts == size))
 
 
 def without_broken(fitted: tuple[Any, Any, Any], before: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:

@@ -19,6 +19,7 @@ from consensus_imitation.experiments.tasks.outcome import EpisodeOutcome, Episod
 from consensus_imitation.experiments.tasks.records import STEP_COLUMNS, Records, open_records, open_writer
 from consensus_imitation.experiments.tasks.task import Task
 from consensus_imitation.imitator import ConsensusImitator, Decision
+from consensus_imitation.imitator._teaching import on_disk
 from consensus_imitation.journal.checkpoint import save_checkpoint
 
 #: Number of steps for the displayed query rate.
@@ -266,7 +267,7 @@ class _Run:
         self._records.flush()
         if self._records.checkpoint is not None:
             header = {"step": self.done.steps, "episodes": self._next_episode}
-            save_checkpoint(self._records.checkpoint, self._imitator.state, header)
+            save_checkpoint(self._records.checkpoint, on_disk(self._imitator.state), header)
 
     def _number(self) -> int:
         self._next_episode += 1

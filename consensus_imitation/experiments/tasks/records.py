@@ -8,6 +8,7 @@ from typing import Any
 from consensus_imitation.experiments.ledger import claim_directory
 from consensus_imitation.experiments.results import CsvLog, Row, whole
 from consensus_imitation.imitator import ConsensusImitator
+from consensus_imitation.imitator._teaching import from_disk, in_rows
 from consensus_imitation.journal.checkpoint import load_checkpoint
 
 STEP_COLUMNS = (
@@ -84,8 +85,8 @@ def open_records(
     else:
         records.checkpoint = out / "checkpoint.msgpack"
     if resume and records.checkpoint is not None and records.checkpoint.exists():
-        saved = load_checkpoint(records.checkpoint, like=imitator.state)
-        imitator.restore(saved.state)
+        saved = load_checkpoint(records.checkpoint, like=from_disk(imitator.state))
+        imitator.restore(in_rows(saved.state))
         records.step, records.episodes = int(saved.header["step"]), int(saved.header["episodes"])
 
     def before(row: Row) -> bool:
