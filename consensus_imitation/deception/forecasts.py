@@ -7,11 +7,11 @@ from consensus_imitation.deception.contestants import ALPHA, STRONGEST, WITH_ALA
 from consensus_imitation.deception.scenario import Asking, Expectation, Forecast
 
 #: The minimum under three selection rules.
-MINIMA = ("minimum-top4", "minimum-alpha", STRONGEST, WITH_ALARM)
+MINIMA: tuple[str, ...] = ("minimum-top4", "minimum-alpha", STRONGEST, WITH_ALARM)
 #: Controls that never ask (members here withhold nothing), hence never learn.
 NEVER_ASK = ("uniform", "map", "mixture")
 #: Everything without a veto.
-CONTROLS = (*NEVER_ASK, "map-asking", "mixture-asking")
+CONTROLS: tuple[str, ...] = (*NEVER_ASK, "map-asking", "mixture-asking")
 
 
 def under_attack(num_planted: int, truth_weight: float, **other: Forecast) -> dict[str, Forecast]:

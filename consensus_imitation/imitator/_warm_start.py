@@ -80,8 +80,9 @@ def warm_start(
     if total == 0:
         return state
     legal = check_mask(masks, ensemble.num_actions, total)
-    for step in () if legal is None else np.flatnonzero(~legal[np.arange(total), checked])[:1].tolist():
-        check_legal(int(checked[step]), legal[step], f"the demonstrator did at step {step}")
+    if legal is not None:
+        for step in np.flatnonzero(~legal[np.arange(total), checked])[:1].tolist():
+            check_legal(int(checked[step]), legal[step], f"the demonstrator did at step {step}")
     begins = np.arange(total) == 0 if starts is None else np.asarray(starts)
     if begins.shape != (total,) or begins.dtype != bool or np.ma.is_masked(starts):
         raise ObservationError(

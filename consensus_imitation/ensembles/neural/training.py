@@ -55,7 +55,7 @@ class Masked(NamedTuple):
     """
 
     inputs: Any
-    legal: jax.Array
+    legal: jax.Array | np.ndarray
 
 
 class Learned(struct.PyTreeNode):
@@ -327,7 +327,11 @@ def updated(
                 params, prior_params, state, inputs, answers, counts
             )
         one_by_one = (params, prior_params, state, counts.T)
-        return jax.lax.map(lambda own: member(*own[:3], inputs, answers, own[3]), one_by_one)
+
+        def alone(own: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
+            return member(own[0], own[1], own[2], inputs, answers, own[3])
+
+        return jax.lax.map(alone, one_by_one)
 
     done = (learned.replay.stored // training.every - 1) * training.updates
 

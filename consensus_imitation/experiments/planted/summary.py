@@ -1,6 +1,7 @@
 """What runs of `planted` show: harm with intervals and verdicts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,14 +60,14 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     said = verdicts([row["p"] for row in tested], [row["seeds"] for row in tested])
     for row, one in zip(tested, said, strict=True):
         row["verdict"] = one
-    return found
+    return list[Row](found)
 
 
 def _share(row: Row) -> float:
     return row["harmed_episodes"] / max(1, row["episodes"])
 
 
-def _summary(own: Sequence[Row], alone: dict[int, float]) -> Row:
+def _summary(own: Sequence[Row], alone: dict[int, float]) -> dict[str, Any]:
     def total(column: str) -> int:
         return sum(row[column] for row in own)
 
