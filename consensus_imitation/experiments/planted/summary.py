@@ -56,10 +56,8 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     alone = {row["seed"]: _share(row) for row in groups[(DEMONSTRATOR, False)]}
     found = [_summary(own, alone) for own in groups.values()]
     tested = [row for row in found if row["p"] is not None]
-    said = verdicts([row["p"] for row in tested], [row["seeds"] for row in tested])
-    for row, one in zip(tested, said, strict=True):
-        row["verdict"] = one
-    return found
+    said = iter(verdicts([row["p"] for row in tested], [row["seeds"] for row in tested]))
+    return [row if row["p"] is None else {**row, "verdict": next(said)} for row in found]
 
 
 def _share(row: Row) -> float:
