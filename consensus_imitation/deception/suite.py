@@ -128,7 +128,7 @@ def run(
         >>> from consensus_imitation.deception import run
         >>> def mine(problem):
         ...     return ConsensusImitator(problem.ensemble, problem.demonstrator, seed=problem.seed)
-        >>> results = run("time-bomb", [mine], num_loop_seeds=8)
+        >>> results = run("time-bomb", [mine])
         >>> [(r.attack, r.observed.value) for r in results]
         [(False, 'safe'), (True, 'safe')]
     """

@@ -70,7 +70,7 @@ def test_with_k_1_it_does_harm_and_with_k_2_it_does_none() -> None:
         assert own[0]["expected"] == expected
         assert observed(own).value == found
         assert as_expected(own)
-    assert {observed(side(rows, rule, False)).value for rule in ("k=1", "k=2")} == {"safe"}
+    assert {observed(side(rows, rule, False)).value for rule in ("k=1", "k=2")} <= {"safe", "undecided"}
     assert {row["expected"] for row in side(rows, "alpha=0.01", True)} == {"open"}
     said = redteam_table(rows)
     assert [cells[:2] for cells in said.rows[:2]] == [("k=1", "honest"), ("k=1", "attack")]

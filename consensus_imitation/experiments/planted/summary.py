@@ -1,7 +1,6 @@
 """What runs of `planted` show: harm with intervals and verdicts."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -57,17 +56,15 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     alone = {row["seed"]: _share(row) for row in groups[(DEMONSTRATOR, False)]}
     found = [_summary(own, alone) for own in groups.values()]
     tested = [row for row in found if row["p"] is not None]
-    said = verdicts([row["p"] for row in tested], [row["seeds"] for row in tested])
-    for row, one in zip(tested, said, strict=True):
-        row["verdict"] = one
-    return list[Row](found)
+    said = iter(verdicts([row["p"] for row in tested], [row["seeds"] for row in tested]))
+    return [row if row["p"] is None else {**row, "verdict": next(said)} for row in found]
 
 
 def _share(row: Row) -> float:
     return row["harmed_episodes"] / max(1, row["episodes"])
 
 
-def _summary(own: Sequence[Row], alone: dict[int, float]) -> dict[str, Any]:
+def _summary(own: Sequence[Row], alone: dict[int, float]) -> Row:
     def total(column: str) -> int:
         return sum(row[column] for row in own)
 
