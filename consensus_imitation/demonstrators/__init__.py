@@ -4,6 +4,7 @@ from consensus_imitation.core.pure_demonstrator import PureDemonstrator, Tabular
 from consensus_imitation.demonstrators._base import Demonstrator, Panel, as_demonstrator
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.demonstrators.people.terminal import terminal
+from consensus_imitation.demonstrators.people.web.page import web
 from consensus_imitation.demonstrators.question import Question
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "TabularDemonstrator",
     "as_demonstrator",
     "terminal",
+    "web",
 ]

@@ -54,6 +54,7 @@ class Command:
         run: called with the settings, the results, and a function that gives each stage its progress callback.
         results: the defaults of its `Results`; None if it has none.
         parts: what it saves as soon as it is finished; None if it begins anew each time.
+        pictures: whether it draws pictures and pages of its results, so that it needs the extra ``plot``.
     """
 
     text: str
@@ -61,6 +62,7 @@ class Command:
     run: Callable[[Any, Any, Stages], Outcome]
     results: Results | None = None
     parts: str | None = None
+    pictures: bool = True
 
 
 def find_commands() -> dict[str, Command]:
