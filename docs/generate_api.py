@@ -52,7 +52,17 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation.ensembles.any_action": ("Members for any action space", ("",)),
     "consensus_imitation.demonstrators": (
         "Demonstrators (`demonstrators`)",
-        ("", ".recordings", ".bots.babyai", ".bots.controllers", ".bots.planning"),
+        (
+            "",
+            ".recordings",
+            ".people.keys",
+            ".people.views",
+            ".people.terminal",
+            ".people.web.page",
+            ".bots.babyai",
+            ".bots.controllers",
+            ".bots.planning",
+        ),
     ),
     "consensus_imitation.imitator": ("Imitators", ("",)),
     "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),

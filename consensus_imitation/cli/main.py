@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, NoReturn
 
 from consensus_imitation.cli.arguments import Arguments, parse
-from consensus_imitation.cli.commands import bench, envs, journal, tasks
+from consensus_imitation.cli.commands import bench, envs, journal, play, tasks
 from consensus_imitation.core._escaping import visible
 from consensus_imitation.errors import ConsensusImitationError
 from consensus_imitation.experiments.command import Command, find_commands
@@ -76,13 +76,13 @@ def main(argv: Sequence[str] | None = None, interrupts: "Interrupts | None" = No
 
 def all_commands() -> dict[str, Command]:
     """Return the experiments' commands, and the others."""
-    others = {"journal": journal, "bench": bench, "envs": envs, "tasks": tasks}
+    others = {"play": play, "journal": journal, "bench": bench, "envs": envs, "tasks": tasks}
     return find_commands() | {name: module.COMMAND for name, module in others.items()}
 
 
 def _run(command: Command, arguments: Arguments) -> int:
     settings = arguments.make_settings()
-    if command.results is not None:
+    if command.results is not None and command.pictures:
         _require_pictures()
     with show_progress(command.outlook) as stages:
         outcome = command.run(settings, arguments.results, stages)

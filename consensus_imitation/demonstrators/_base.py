@@ -9,11 +9,16 @@ import numpy as np
 
 from consensus_imitation.core._validation import check_instance
 from consensus_imitation.demonstrators._asking import Asker
+from consensus_imitation.demonstrators._attention import attention
 from consensus_imitation.demonstrators.patience import Patience
+from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError, NoDemonstratorError
 
 #: Who chose the action of a step. The safe action is taken when the demonstrator was asked, and nobody answered.
 Who = Literal["imitator", "demonstrator", "safe action"]
+
+#: The methods that make a demonstrator one of a single environment.
+_REMEMBERING = ("reset", "observe", "consider")
 
 
 class Demonstrator:
@@ -25,7 +30,13 @@ class Demonstrator:
     ``__call__`` may be ``async def``, for ``act_async``. The other methods may not; they run in the imitator's own
     thread, so they must be quick. The imitator never calls them while ``__call__`` runs. If it still runs after its
     query was given up, they are called later, in order, before the next question.
+
+    Attributes:
+        is_person: whether somebody reads the screen, so that progress bars make way at once. For others they do, too,
+            unless they always answer at once.
     """
+
+    is_person = False
 
     def __call__(self, observation: Any) -> Any:
         """Return the action in this situation: an integer in ``0 .. A-1``.
@@ -36,6 +47,10 @@ class Demonstrator:
 
     def reset(self) -> None:
         """Begin an episode."""
+
+    def consider(self, question: Question) -> None:
+        """Read why the next call asks: what each member would do, who objects, and how sure the imitator is."""
+        del question
 
     def observe(self, action: int, who: Who) -> None:
         """Observe the decision of a step: ``action`` will be taken next, and ``who`` chose it."""
@@ -55,7 +70,7 @@ class _Function(_Adapted):
 
 
 class _Partial(_Adapted):
-    """An object with ``__call__`` and one or both of ``reset`` and ``observe``."""
+    """An object with ``__call__`` and some of ``reset``, ``observe`` and ``consider``."""
 
     def reset(self) -> None:
         if hasattr(self.answering, "reset"):
@@ -64,6 +79,10 @@ class _Partial(_Adapted):
     def observe(self, action: int, who: Who) -> None:
         if hasattr(self.answering, "observe"):
             self.answering.observe(action, who)
+
+    def consider(self, question: Question) -> None:
+        if hasattr(self.answering, "consider"):
+            self.answering.consider(question)
 
 
 class _Predicting(Demonstrator):
@@ -98,8 +117,9 @@ def as_demonstrator(answering: Any) -> Demonstrator:
 
     Args:
         answering: a function ``observation -> action``, which may be ``async def``; a callable object that may have
-            ``reset()`` and ``observe(action, who)``; or an object with ``predict(observation) -> (action, state)``.
-            A function or object that takes ``action_mask`` (a policy: ``action_masks``) is shown what is legal.
+            ``reset()``, ``observe(action, who)`` and ``consider(question)``; or an object with
+            ``predict(observation) -> (action, state)``. A function or object that takes ``action_mask`` (a policy:
+            ``action_masks``) is shown what is legal.
 
     Raises:
         TypeError: if it is none of these, or a method other than ``__call__`` is ``async def``.
@@ -109,7 +129,7 @@ def as_demonstrator(answering: Any) -> Demonstrator:
         >>> as_demonstrator(lambda observation: 1 if observation > 0 else 0)(0.3)
         1
     """
-    for name in ("predict", "reset", "observe"):
+    for name in ("predict", *_REMEMBERING):
         if inspect.iscoroutinefunction(getattr(answering, name, None)):
             raise TypeError(
                 f"{name} of {answering!r} is async def, and nobody would wait for it: of a demonstrator only __call__ "
@@ -124,7 +144,7 @@ def as_demonstrator(answering: Any) -> Demonstrator:
             f"a demonstrator is a function observation -> action, an object that is called like one, or an object with "
             f"predict(observation) -> (action, state); got {answering!r}"
         )
-    remembers = hasattr(answering, "reset") or hasattr(answering, "observe")
+    remembers = any(hasattr(answering, name) for name in _REMEMBERING)
     return _Partial(answering) if remembers else _Function(answering)
 
 
@@ -143,6 +163,7 @@ class Panel:
     Attributes:
         patience: as given.
         listens: whether any demonstrator observes steps.
+        considers: whether any demonstrator is to be told why it is asked.
         num_told: how often one was told of a step.
 
     Raises:
@@ -162,6 +183,7 @@ class Panel:
         self._members = [] if answering is None else _seated(answering, num_envs)
         self.num_told = 0
         self.listens = any(type(one).observe is not Demonstrator.observe for one in self._members)
+        self.considers = any(_considers(one) for one in self._members)
         self._askers = [
             Asker(
                 one,
@@ -173,8 +195,8 @@ class Panel:
             for env, one in enumerate(self._members)
         ]
 
-    def ask(self, observation: Any, env: int = 0, mask: Any = None) -> Any:
-        """Return the answer for one environment, as the demonstrator gave it.
+    def ask(self, observation: Any, env: int = 0, mask: Any = None, question: Question | None = None) -> Any:
+        """Return the answer for one environment, as the demonstrator gave it; tell it the ``question`` first.
 
         A ``mask``, bool [A], is shown to a demonstrator that takes ``action_mask``.
 
@@ -186,9 +208,13 @@ class Panel:
             DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
             ConfigurationError: if the demonstrator is ``async def``, or there is no such environment.
         """
-        return self._asker(env).ask(observation, mask)
+        asker = self._told(env, question)
+        with attention(self._members[env].is_person):
+            return asker.ask(observation, mask)
 
-    async def ask_async(self, observation: Any, env: int = 0, mask: Any = None) -> Any:
+    async def ask_async(
+        self, observation: Any, env: int = 0, mask: Any = None, question: Question | None = None
+    ) -> Any:
         """`ask`, without blocking the event loop.
 
         Raises:
@@ -196,7 +222,9 @@ class Panel:
             DemonstratorTimeoutError: if patience is over, whether there is a safe action or not.
             ConfigurationError: if there is no such environment.
         """
-        return await self._asker(env).ask_async(observation, mask)
+        asker = self._told(env, question)
+        with attention(self._members[env].is_person):
+            return await asker.ask_async(observation, mask)
 
     def observe(self, actions: Any, queried: Any, active: Any = None, safe: Any = None) -> None:
         """Tell all demonstrators what will be done next in their environment, and who chose it: [] or [B] each.
@@ -217,6 +245,8 @@ class Panel:
 
     def tell(self, action: Any, who: Who, env: int = 0) -> None:
         """Tell the demonstrator of one environment what will be done there next, and who chose it."""
+        if not self._members:
+            return
         member = self._members[env]
         if type(member).observe is not Demonstrator.observe:
             # First: whoever is interrupted may know all the same.
@@ -228,6 +258,12 @@ class Panel:
         for b, (member, asker) in enumerate(zip(self._members, self._askers, strict=True)):
             if env in (None, b) and type(member).reset is not Demonstrator.reset:
                 asker.tell(member.reset)
+
+    def _told(self, env: int, question: Question | None) -> Asker:
+        asker = self._asker(env)
+        if question is not None and _considers(self._members[env]):
+            asker.tell(partial(self._members[env].consider, question))
+        return asker
 
     def _asker(self, env: int) -> Asker:
         if not self._askers:
@@ -251,10 +287,16 @@ def _seated(answering: Any, num_envs: int | None) -> list[Demonstrator]:
     following = [id(one.answering if isinstance(one, _Adapted) else one) for one in members if _follows(one)]
     if len(set(following)) < len(following):
         raise ConfigurationError(
-            "a demonstrator with its own memory (reset, observe) follows one environment: pass a sequence of "
+            "a demonstrator with its own memory (reset, observe, consider) follows one environment: pass a sequence of "
             f"{size} different ones, one per environment"
         )
     return members
+
+
+def _considers(one: Demonstrator) -> bool:
+    if isinstance(one, _Partial):
+        return hasattr(one.answering, "consider")
+    return type(one).consider is not Demonstrator.consider
 
 
 def _follows(one: Demonstrator) -> bool:

@@ -55,6 +55,7 @@ class Command:
         results: the defaults of its `Results`; None if it has none.
         parts: what it saves as soon as it is finished; None if it begins anew each time.
         outlook: what it is about to do and how long that takes, said before it begins.
+        pictures: whether it draws pictures and pages of its results, so that it needs the extra ``plot``.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Command:
     results: Results | None = None
     parts: str | None = None
     outlook: str = ""
+    pictures: bool = True
 
 
 def find_commands() -> dict[str, Command]:

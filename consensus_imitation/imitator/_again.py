@@ -15,12 +15,12 @@ from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries
 from consensus_imitation.imitator._records import about, digest_in, digest_of, from_records, mask_of, open_step, rows_of
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._setup import Setup
-from consensus_imitation.imitator._step import Judged, judge
+from consensus_imitation.imitator._step import UNDRAWN, Judged, judge
 from consensus_imitation.imitator._teaching import from_disk
 from consensus_imitation.imitator.decision import Decision
 from consensus_imitation.imitator.kernels import Closed
 from consensus_imitation.imitator.policy import encoded
-from consensus_imitation.journal.record import Entry
+from consensus_imitation.journal.record import LEARNED, Entry
 
 
 def like(setup: Setup) -> LearnerState:
@@ -85,6 +85,24 @@ def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None
             now, then = (kernels.without_dissent(one, setup.ensemble.num_actions) for one in (now, then))
         compare(call, "decision", now, then)
     return judged
+
+
+def took_over(run: Run, call: list[Entry], observation: Any) -> Run:
+    """After a call on which the demonstrator acted unasked."""
+    record, setup = call[0].record, run.setup
+    if setup.ensemble.pure:
+        judged = judge(
+            setup, setup.taken(run.state, record.env), observation, UNDRAWN, record.env, None, record.action_mask
+        )
+        compare(call, "predictions", np.asarray(judged.log_probs), record.log_probs)
+        packed = (
+            kernels.without_dissent(np.asarray(one), setup.ensemble.num_actions)
+            for one in (judged.on_host, record.packed)
+        )
+        compare(call, "decision", *packed)
+    else:
+        judged = from_records(setup, call, encoded(setup.ensemble, observation, None), None)
+    return run.taken_over(judged, int(record.action or 0), record.note == LEARNED, record.env)
 
 
 def still(run: Run, call: list[Entry], observation: Any) -> OpenStep:

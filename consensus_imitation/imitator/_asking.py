@@ -9,9 +9,12 @@ from consensus_imitation.core._actions import check_action
 from consensus_imitation.core.legal import check_legal
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
+from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import DemonstratorTimeoutError, InvalidAnswerError
 from consensus_imitation.imitator._host_members import raw_row
 from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._question import question_of
+from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator.decision import Decision
 
@@ -49,8 +52,9 @@ def tell(panel: Panel, setup: Setup, decision: Decision, active: np.ndarray | No
 class _Answers:
     """What came in so far: int [] and bool [], or [B] each for a batch in lockstep."""
 
-    def __init__(self, setup: Setup, waiting: OpenStep) -> None:
-        decision = waiting.decision
+    def __init__(self, run: Run, waiting: OpenStep, explain: bool) -> None:
+        decision, setup = waiting.decision, run.setup
+        self._run, self._explain = run, explain
         self._whole = setup.rows(decision.env) is not None
         self._waiting, self._num_actions = waiting, setup.ensemble.num_actions
         self.actions = np.array(decision.action if self._whole else -1)
@@ -60,11 +64,12 @@ class _Answers:
             self.actions[row if self._whole else ()] = action
         self.asked = [row for row in np.flatnonzero(decision.queried).tolist() if row not in waiting.given]
 
-    def shown(self, row: int) -> tuple[Any, int, np.ndarray | None]:
-        """What is shown to the demonstrator, of which environment, and what is legal there."""
+    def shown(self, row: int) -> tuple[Any, int, np.ndarray | None, Question | None]:
+        """What is shown to the demonstrator, of which environment, what is legal, and why it is asked, if it is told."""
+        question = question_of(self._run, self._waiting, row if self._whole else None) if self._explain else None
         if not self._whole:
-            return self._waiting.raw, self._waiting.decision.env or 0, self._legal(row)
-        return raw_row(self._waiting.raw, row), row, self._legal(row)
+            return self._waiting.raw, self._waiting.decision.env or 0, self._legal(row), question
+        return raw_row(self._waiting.raw, row), row, self._legal(row), question
 
     def _legal(self, row: int) -> np.ndarray | None:
         mask = self._waiting.decision.action_mask
@@ -90,8 +95,13 @@ class _Answers:
         return check_legal(check_action(answer, self._num_actions), self._legal(row))
 
 
-def ask(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
+def ask(panel: Panel, run: Run, waiting: OpenStep) -> tuple[Any, Any]:
     """Ask whoever has to be asked.
+
+    Args:
+        panel: who answers.
+        run: in which the step waits.
+        waiting: the step.
 
     Returns:
         Actions, int [] or [B], the imitator's own where nobody was asked; and where nobody answered, bool likewise: the
@@ -101,7 +111,7 @@ def ask(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
         DemonstratorTimeoutError: if nobody answers, and no safe action is named.
         InvalidAnswerError: if an answer is no action, or not a legal one.
     """
-    answers = _Answers(setup, waiting)
+    answers = _Answers(run, waiting, panel.considers)
     for row in answers.asked:
         try:
             answers.take(row, panel.ask(*answers.shown(row)))
@@ -110,9 +120,9 @@ def ask(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
     return answers.actions, answers.late
 
 
-async def ask_async(panel: Panel, setup: Setup, waiting: OpenStep) -> tuple[Any, Any]:
+async def ask_async(panel: Panel, run: Run, waiting: OpenStep) -> tuple[Any, Any]:
     """`ask`, all at the same time, letting others work meanwhile."""
-    answers = _Answers(setup, waiting)
+    answers = _Answers(run, waiting, panel.considers)
 
     async def one(row: int) -> None:
         try:

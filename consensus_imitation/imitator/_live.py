@@ -8,17 +8,22 @@ from typing import Any, Generic, NamedTuple, Protocol
 
 import jax
 
+from consensus_imitation.core._actions import check_action
 from consensus_imitation.core.aggregation import Aggregation
+from consensus_imitation.core.legal import check_legal, check_mask
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators._base import Panel
-from consensus_imitation.errors import JournalError
+from consensus_imitation.errors import ConfigurationError, JournalError
 from consensus_imitation.imitator._arguments import check_env
 from consensus_imitation.imitator._queries import OpenStep
 from consensus_imitation.imitator._recorder import Notation, R, Recorder
+from consensus_imitation.imitator._records import took_over
 from consensus_imitation.imitator._resume import Again, resume
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._sampling_run import OpenSample
+from consensus_imitation.imitator._step import UNDRAWN, judge
 from consensus_imitation.imitator._warm_start import pretrained
+from consensus_imitation.imitator.decision import Decision
 
 
 class Acting(Protocol):
@@ -234,6 +239,31 @@ class Live(Generic[R]):
         with self.recorder.together():
             self.recorder.event("begin", env)
             self.run = after
+
+    def take_over(
+        self: "Live[Run]", observation: Any, action: Any, learn: bool, env: int | None, mask: Any
+    ) -> Decision:
+        """The demonstrator acts unasked."""
+        setup = self.run.setup
+        env = check_env(env, setup.num_envs)
+        if setup.rows(env) is not None:
+            raise ConfigurationError("a demonstrator takes over one environment of a batch: name it by env=")
+        legal = check_mask(mask, setup.ensemble.num_actions)
+        action = check_legal(check_action(action, setup.ensemble.num_actions), legal, "the demonstrator took")
+        observation = self.recorder.own(observation)
+        self.make_way(env)
+        run = self.run
+        self.recorder.checkpoint_if_due(run)
+        judged = judge(setup, setup.taken(run.state, env), observation, UNDRAWN, env, None, legal)
+        decision = judged.decision(setup, int(run.steps[env or 0]), env)
+        decision = replace(decision, action=action, queried=False)
+        packed = self.recorder.packed(observation, needed=False)
+        after = run.taken_over(judged, action, learn, env)
+        self.panel.tell(action, "demonstrator", env or 0)
+        with self.recorder.together():
+            self.recorder.step(partial(took_over, judged, decision, learn, packed or b""), run, packed)
+            self.run = after
+        return decision
 
     def pretrain(self: "Live[Run]", observations: Any, actions: Any, starts: Any, masks: Any) -> None:
         """Learn from recorded demonstrations."""

@@ -11,13 +11,15 @@ from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.standing import ALARM_DELTA, Observed, cubed_limit, refuted_by_cubes
 from consensus_imitation.core.state import LearnerState
+from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
+from consensus_imitation.imitator._question import question_of
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._tally import least_alpha
-from consensus_imitation.imitator.decision import Decision
+from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import said
 
 
@@ -77,6 +79,24 @@ class Readings(CommonReadings[Run]):
         if len(waiting) != 1:
             raise ValueError(f"{len(waiting) or 'no'} query waits for an answer: predictions are of the step that does")
         return np.exp(np.asarray(waiting[0].log_probs))
+
+    def question(self, decision: Decision | Query) -> Question:
+        """Why a query that waits is asked: what each member would do, who objects, and how sure the imitator is.
+
+        Args:
+            decision: that waits for an answer, of a single environment or of one of a batch; or its query.
+
+        Raises:
+            ValueError: if it does not wait, or is of a whole batch in lockstep.
+        """
+        run = self._live.run
+        query = decision.query if isinstance(decision, Decision) else decision
+        waiting = next((step for step in run.queries.waiting() if step.query == query), None)
+        if waiting is None:
+            raise ValueError("this query does not wait for an answer: nothing is known of it any more")
+        if np.ndim(waiting.decision.queried):
+            raise ValueError("the query is about a whole batch: ask about one environment at a time, with env=")
+        return question_of(run, waiting)
 
     @property
     def weights(self) -> np.ndarray:

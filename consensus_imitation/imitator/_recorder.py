@@ -6,7 +6,7 @@ own `Notation` says.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +208,11 @@ class Recorder:
         if self.directory is not None:
             said, now_said = self._posterior_words(before), self._posterior_words(after)
             self._append(self.directory, self._notation.answered(waiting, closed, said, now_said, time.time()))
+
+    def step(self, record_of: Callable[[np.ndarray, float], Record], run: Run, observation: bytes | None) -> None:
+        """A step that is over at once; ``record_of`` makes its record of the posterior's `words` and the time."""
+        if self.directory is not None:
+            self._append(self.directory, [record_of(self._posterior_words(run.state), time.time())], observation)
 
     def studied(self, run: Run, after: Run) -> None:
         """What was studied is not kept: the checkpoint of what it taught comes first, and the record says it counts."""

@@ -17,7 +17,7 @@ from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged
 from consensus_imitation.imitator.decision import Decision, Query, from_packed
 from consensus_imitation.imitator.kernels import unpack, without_dissent
-from consensus_imitation.journal.record import LOCKSTEP, Entry, Record
+from consensus_imitation.journal.record import LEARNED, LOCKSTEP, Entry, Record
 from consensus_imitation.journal.store import Store
 
 #: What resumes a run that is written so; and what is said of the run as a whole.
@@ -111,6 +111,31 @@ def answered(step: OpenStep, closed: Decision, before: np.ndarray, after: np.nda
         return [record(closed.env, closed.action, closed.unanswered, "")]
     late = np.broadcast_to(closed.unanswered, closed.queried.shape)
     return [record(b, closed.action[b], late[b], LOCKSTEP) for b in np.flatnonzero(closed.queried).tolist()]
+
+
+def took_over(
+    judged: Judged, decision: Decision, learn: bool, observation: bytes, posterior: np.ndarray, now: float
+) -> Record:
+    """The record of a step on which the demonstrator acted unasked; what the members would have done is in it."""
+    fields = unpack(judged.on_host, judged.log_probs.shape[-1])
+    return Record(
+        kind="takeover",
+        env=decision.env,
+        step=decision.step,
+        observation=digest(observation),
+        action_mask=judged.mask,
+        log_probs=np.asarray(judged.log_probs),
+        selected=fields.selected > 0,
+        min_probs=fields.min_probs,
+        query_prob=float(fields.query_prob),
+        packed=judged.on_host,
+        who="demonstrator",
+        action=int(decision.action),
+        before=posterior,
+        after=posterior,
+        note=LEARNED if learn else "",
+        time=now,
+    )
 
 
 def digest_of(log_probs: np.ndarray, packed: np.ndarray) -> str:

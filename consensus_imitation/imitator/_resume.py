@@ -50,6 +50,10 @@ class Again(Protocol):
         """A query that waits since before the checkpoint, from the record alone: its state is gone."""
         ...
 
+    def took_over(self, run: Any, call: list[Entry], observation: Any) -> Any:
+        """After a call on which the demonstrator acted unasked."""
+        ...
+
     def between(self, run: Any, call: list[Entry]) -> Any:
         """After a call that is none of the above, and that not both shells have."""
         ...
@@ -134,6 +138,8 @@ def _call_again(run: Any, directory: RunDirectory, call: list[Entry], again: Aga
             return again.decided(run, call, unpack(kept(directory, call)))
         case "answer" | "safe":
             return again.settled(run, call, _waiting(run, call))
+        case "takeover":
+            return again.took_over(run, call, unpack(kept(directory, call)))
         case "withdraw" if record.query is None:
             return run.spent(record.env)
         case "withdraw":

@@ -16,7 +16,7 @@ from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._health import Alarms, rule_faults
 from consensus_imitation.imitator._queries import OpenStep, Queries
 from consensus_imitation.imitator._setup import Setup, check_fits
-from consensus_imitation.imitator._step import Judged, posed, settled, spent, unasked
+from consensus_imitation.imitator._step import Judged, posed, settled, spent, taken_over, unasked
 from consensus_imitation.imitator._tally import Tally
 from consensus_imitation.imitator._teaching import Rows, on_disk, split, whole
 from consensus_imitation.imitator.decision import Decision, some
@@ -130,6 +130,11 @@ class Run:
         return replace(
             over, rows=rows, queries=queries, answers=self.answers + answered, tally=tally
         )._weighed(), closed
+
+    def taken_over(self, judged: Judged, action: int, learn: bool, env: int | None) -> Self:
+        """A step is over on which the demonstrator acted unasked. The arguments are `_step.taken_over`'s."""
+        after, rows = taken_over(self.setup, self.state, self.rows, judged, action, learn, env)
+        return replace(self.closed(after, env, self.alarms), rows=rows)
 
     def withdrawn(self, waiting: OpenStep) -> Self:
         """A query is not waited for any more; its environment asks until it gets an answer (`LearnerState`)."""

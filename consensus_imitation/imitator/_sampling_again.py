@@ -79,6 +79,16 @@ def still(run: SamplingRun, call: list[Entry], observation: Any) -> OpenSample:
     return OpenSample(decision, pure, observation, record.time, RESTORED)
 
 
+def took_over(run: SamplingRun, call: list[Entry], observation: Any) -> SamplingRun:
+    """There is nothing of that kind in such a run.
+
+    Raises:
+        ReplayError: always.
+    """
+    del observation
+    return between(run, call)
+
+
 def between(run: SamplingRun, call: list[Entry]) -> SamplingRun:
     """There is nothing of that kind in such a run.
 

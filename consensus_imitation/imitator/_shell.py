@@ -366,6 +366,53 @@ class ConsensusImitator(Readings):
         with self._turn:
             return self._live.answer(decision, action)
 
+    def take_over(
+        self,
+        observation: Any,
+        action: Any,
+        *,
+        learn: bool = False,
+        env: int | None = None,
+        action_mask: Any = None,
+    ) -> Decision:
+        """Record a step on which the demonstrator acted unasked: a person who takes the controls for a while.
+
+        The step counts, members with a memory remember it, and the journal says who acted, and what the members would
+        have done. The posterior does not move: somebody who chooses when to act chooses what is seen of him, and such
+        evidence is selected. Nothing is drawn, asked, or entered into the inflation budget's ledger.
+
+        Args:
+            observation: as for `decide`.
+            action: what the demonstrator did, an integer in ``0 .. A-1``.
+            learn: whether members that learn are to learn from it. What they learn then leans to the situations in
+                which somebody took over; their predictions are scored on asked steps only, as before.
+            env: which environment of a batch; None for a single one.
+            action_mask: as for `decide`.
+
+        Returns:
+            The decision, with the action; ``queried`` is False.
+
+        Raises:
+            PendingQueryError: if a query of that environment is unanswered: answer it, or withdraw it.
+            InvalidAnswerError: if the action is no action, or not legal here.
+            ObservationError: if the observation or the mask does not fit.
+            ConfigurationError: for a whole batch in lockstep.
+            JournalWriteError: if the step could not be written down: nothing was done.
+
+        Example:
+            >>> import numpy as np
+            >>> from consensus_imitation import ConsensusImitator, TopK, ensembles
+            >>> members = ensembles.tabular(np.array([[[0.9, 0.1]], [[0.2, 0.8]]]))
+            >>> imitator = ConsensusImitator(members, selection=TopK(2), seed=0)
+            >>> imitator.take_over(0, 1).action, imitator.num_steps, imitator.num_queries
+            (1, 1, 0)
+            >>> imitator.weights.tolist()
+            [0.5, 0.5]
+        """
+        self._turn.refuse_reentrance()
+        with self._turn:
+            return self._live.take_over(observation, action, bool(learn), env, action_mask)
+
     def withdraw(self, decision: Decision | Query) -> None:
         """Give up a query that nobody will answer; its step counts for nothing, and its environment asks next.
 
@@ -410,7 +457,7 @@ class ConsensusImitator(Readings):
             waiting = self._pose(observation, active, env, action_mask, asker)
             if isinstance(waiting, Decision):
                 return waiting
-            return self._settle(waiting, *ask(self._live.panel, self._live.run.setup, waiting))
+            return self._settle(waiting, *ask(self._live.panel, self._live.run, waiting))
         except BaseException:
             self._give_up(asker)
             raise
@@ -446,7 +493,7 @@ class ConsensusImitator(Readings):
             waiting = self._pose(observation, active, env, action_mask, asker)
             if isinstance(waiting, Decision):
                 return waiting
-            return self._settle(waiting, *await ask_async(self._live.panel, self._live.run.setup, waiting))
+            return self._settle(waiting, *await ask_async(self._live.panel, self._live.run, waiting))
         except BaseException:
             self._give_up(asker)
             raise

@@ -22,6 +22,9 @@ from consensus_imitation.imitator.decision import Decision, from_packed, set_asi
 from consensus_imitation.imitator.kernels import Closed
 from consensus_imitation.imitator.policy import encoded
 
+#: In the place of a step's random number, where nothing is drawn.
+UNDRAWN = np.zeros(2, np.uint32)
+
 
 class Judged(NamedTuple):
     """What the core says of an observation.
@@ -172,6 +175,36 @@ def settled(
     after = _surrounded(setup, own, after, step.observation, closed, answered, step.active)
     learned, rows = taught(setup.ensemble, own, rows, step.observation, step.log_probs, answers, answered)
     return setup.put(state, after.replace(learned=learned), env), rows, closed
+
+
+def taken_over(
+    setup: Setup, state: LearnerState, rows: Rows, judged: Judged, action: int, learn: bool, env: int | None
+) -> tuple[LearnerState, Rows]:
+    """The whole state after a step on which the demonstrator acted unasked, with its rows.
+
+    What it did where it chose to act is selected evidence: the posterior stays as it is, and nothing is
+    entered into the ledger.
+
+    Args:
+        setup: of the run.
+        state: the whole, before.
+        rows: of that state.
+        judged: what members had said.
+        action: the demonstrator's.
+        learn: whether members that learn do.
+        env: as for `Setup`; no batch in lockstep.
+    """
+    own = setup.taken(state, env)
+    packed = with_actions(judged.on_host, np.asarray(True), action)
+    after = kernels.observe(setup.learner, own, judged.core, packed, judged.log_probs, np.int32(action))
+    after = after.replace(learned=own.learned)
+    closed = from_packed(packed, setup.ensemble.num_actions, 0, env)
+    after = _surrounded(setup, own, after, judged.seen, closed, closed.queried, None)
+    if learn:
+        told = (judged.seen, judged.log_probs, np.int32(action), np.asarray(True))
+        learned, rows = taught(setup.ensemble, own, rows, *told)
+        after = after.replace(learned=learned)
+    return setup.put(state, after, env), rows
 
 
 def _surrounded(

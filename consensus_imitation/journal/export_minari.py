@@ -123,9 +123,9 @@ def _taken(reader: Reader, call: list[Entry], now: dict[int | None, _Episode]) -
                     yield over
             continue
         episode = now.setdefault(record.env, _Episode())
-        if record.kind in ("act", "ask"):
+        if record.kind in ("act", "ask", "takeover"):
             observation = _observation(reader, call, record)
-            if record.kind == "act":
+            if record.kind != "ask":
                 episode.add(observation, record)
             else:
                 episode.asked[record.query] = observation, record

@@ -14,7 +14,7 @@ import numpy as np
 from consensus_imitation.core.legal import as_text, from_text
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 
-Kind = Literal["act", "ask", "answer", "safe", "withdraw", "begin", "idle", "study", "clear", "open"]
+Kind = Literal["act", "ask", "answer", "safe", "takeover", "withdraw", "begin", "idle", "study", "clear", "open"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 #: SQLite's limit for a value, in bytes: no array of a record can be larger.
@@ -22,6 +22,9 @@ LARGEST_VALUE = 10**9
 
 #: Who may have chosen an action.
 WHO = ("imitator", "demonstrator", "safe action")
+
+#: The note of a step of the demonstrator's, unasked, that members learned from.
+LEARNED = "learned"
 
 #: Begins the note of the records of a step that a whole batch took in lockstep.
 LOCKSTEP = "lockstep"
@@ -39,9 +42,9 @@ class Record:
 
     Attributes:
         kind: ``act`` (the imitator's own step), ``ask`` (a step that waits for the demonstrator), ``answer``, ``safe``
-            (nobody answered, and the safe action was taken), ``withdraw``, ``begin`` (of an episode), ``idle`` (a step
-            of a batch in which every environment was set aside), ``study``, ``clear`` (of the alarm) or
-            ``open`` (of the run, for the first time or again).
+            (nobody answered, and the safe action was taken), ``takeover`` (the demonstrator acted unasked),
+            ``withdraw``, ``begin`` (of an episode), ``idle`` (a step of a batch in which every environment was set
+            aside), ``study``, ``clear`` (of the alarm) or ``open`` (of the run, for the first time or again).
         env: environment of a batch, None for the only one or for all.
         step: of that environment, from 0.
         query: number of the query; consecutive over the run.

@@ -49,6 +49,7 @@ def summary(path: Path) -> list[tuple[str, str]]:
             ("asked", str(counts.get("ask", 0))),
             ("answered", str(counts.get("answer", 0))),
             ("safe action", str(counts.get("safe", 0))),
+            ("taken over", str(counts.get("takeover", 0))),
             ("withdrawn", str(counts.get("withdraw", 0))),
             ("queries that wait", _few(waiting)),
             ("observations kept", str(head.observations)),
@@ -78,7 +79,7 @@ def last_calls(path: Path, count: int = 20) -> tuple[list[tuple[str, ...]], list
 
 
 def _cells(record: Record) -> tuple[str, ...]:
-    of_step = record.kind in ("act", "ask", "answer", "safe")
+    of_step = record.kind in ("act", "ask", "answer", "safe", "takeover")
     return (
         _text(record.env),
         _text(record.step) if of_step else "",

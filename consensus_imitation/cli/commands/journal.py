@@ -1,4 +1,4 @@
-"""The command ``consensus-imitation journal``: look at a run's journal, verify it, export it, cut off a torn end."""
+"""The command ``consensus-imitation journal``: show a run, verify, export, report on it, cut off a torn end."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,21 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Write a page for people: who acted, when and why it asked, weights, alarms, certificate.
+
+    One file that needs nothing else. It needs Jinja2, which the extra plot brings.
+
+    Attributes:
+        run_dir: the run's directory, or its journal.sqlite.
+        out: the page.
+    """
+
+    run_dir: Positional[Path]
+    out: Path
+
+
+@dataclass(frozen=True)
 class Mend:
     """Cut a torn end back to the last whole call.
 
@@ -71,7 +86,7 @@ class Mend:
     lose: int | None = None
 
 
-def _run(action: Show | Verify | Export | Mend, _: None, stages: Stages) -> Outcome:
+def _run(action: Show | Verify | Export | Report | Mend, _: None, stages: Stages) -> Outcome:
     del stages
     match action:
         case Show():
@@ -82,6 +97,10 @@ def _run(action: Show | Verify | Export | Mend, _: None, stages: Stages) -> Outc
             from consensus_imitation.journal.export import export
 
             return Outcome(lines=[f"written: {export(action.run_dir, action.out, action.format)}"])
+        case Report():
+            from consensus_imitation.experiments import journal_report
+
+            return Outcome(lines=[f"written: {journal_report.write(action.run_dir, action.out)}"])
         case Mend():
             return _mend(action)
 
@@ -135,4 +154,6 @@ def _file(path: Path) -> Path:
     return path / "journal.sqlite" if path.is_dir() else path
 
 
-COMMAND = Command("what a run wrote down: show, verify, export, mend", Show | Verify | Export | Mend, _run)
+COMMAND = Command(
+    "what a run wrote down: show, verify, export, report, mend", Show | Verify | Export | Report | Mend, _run
+)
