@@ -93,6 +93,7 @@ class _Playing:
 
     def run(self, num_steps: int | None, max_answers: int | None, on_step: Callable[[], object] | None) -> None:
         self._take_up()
+        self._board.is_ready = True
         while not self._is_over(num_steps, max_answers):
             moved = [self._advance(lane) for lane in self._lanes]
             if on_step is not None:

@@ -121,7 +121,14 @@ def _page(make: Any, envs: Any, settings: Play, out: Path, title: str, run: str,
 
     file = out / "page.json"
     known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    told = {"title": title, "run": run, "offers": offers, "host": settings.host, "token": known.get("token")}
+    told = {
+        "title": title,
+        "run": run,
+        "offers": offers,
+        "host": settings.host,
+        "token": known.get("token"),
+        "ready": False,
+    }
     try:
         page = make(envs, port=settings.port or known.get("port", 0), **told)
     except ConfigurationError:

@@ -34,10 +34,15 @@ class Board:
     Args:
         about: what does not change: title, names and keys of actions, what the run offers besides answers.
         num_seats: environments.
+
+    Attributes:
+        is_ready: whether windows are shown anything. A run that is taken up first poses the question again that waits:
+            what a window says of it once more would be refused before.
     """
 
     def __init__(self, about: Mapping[str, Any], num_seats: int) -> None:
         self._news = threading.Condition()
+        self.is_ready = True
         self._about = dict(about)
         self._run: dict[str, Any] = {"answers": 0, "steps": 0, "weights": [], "alarms": [], "certificate": ""}
         self._seats: list[dict[str, Any]] = [{"env": b, "status": "begins"} for b in range(num_seats)]
@@ -243,6 +248,8 @@ class Board:
     def _acted(self, said: dict[str, Any], env: int, seat: dict[str, Any]) -> str:
         if seat.get("driver") != "person":
             return "take over first"
+        if seat.get("question") is not None:
+            return "answer the question first"
         if self._flags["paused"]:
             return "paused: go on first"
         if said.get("turn") != seat.get("turn") or env in self._acts:

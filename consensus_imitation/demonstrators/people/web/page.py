@@ -35,6 +35,7 @@ class Page:
         host: see `Server`.
         port: likewise.
         token: likewise.
+        ready: whether windows may be shown anything yet, see `Board.is_ready`.
 
     Attributes:
         board: what is shown, and what was said.
@@ -54,6 +55,7 @@ class Page:
         host: str = "127.0.0.1",
         port: int = 0,
         token: str | None = None,
+        ready: bool = True,
     ) -> None:
         self.actions: Actions = actions_of(envs[0], keys, names)
         about = {
@@ -64,6 +66,7 @@ class Page:
             "offers": list(offers),
         }
         self.board = Board(about, len(envs))
+        self.board.is_ready = ready
         self.server = Server(self.board, host, port, token)
         self.url = self.server.url
 

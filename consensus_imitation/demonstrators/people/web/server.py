@@ -243,6 +243,8 @@ def _app(board: Board) -> Any:
     async def window(scope: Any, receive: Any, send: Any) -> None:
         """One window, from its connection to its end."""
         websocket = WebSocket(scope, receive, send)
+        while not board.is_ready:
+            await asyncio.sleep(PAUSE)
         await websocket.accept()
         if len(windows) >= WINDOWS:
             await websocket.close(1013, "too many windows are open")
