@@ -65,7 +65,7 @@ class _Answers:
         self.asked = [row for row in np.flatnonzero(decision.queried).tolist() if row not in waiting.given]
 
     def shown(self, row: int) -> tuple[Any, int, np.ndarray | None, Question | None]:
-        """What is shown to the demonstrator, of which environment, what is legal, and why it is asked, if it is told."""
+        """What is shown to the demonstrator, of which environment, what is legal, and why it is asked if it is told."""
         question = question_of(self._run, self._waiting, row if self._whole else None) if self._explain else None
         if not self._whole:
             return self._waiting.raw, self._waiting.decision.env or 0, self._legal(row), question

@@ -11,7 +11,7 @@ import pytest
 from consensus_imitation import ConsensusImitator, InflationBudget, TopK, ensembles
 from consensus_imitation.demonstrators import Demonstrator
 from consensus_imitation.ensembles import Training
-from consensus_imitation.errors import ConfigurationError, InvalidAnswerError, PendingQueryError
+from consensus_imitation.errors import ConfigurationError, InvalidAnswerError, ObservationError, PendingQueryError
 from consensus_imitation.journal.audit import replay
 from consensus_imitation.journal.export import export
 from consensus_imitation.journal.reader import reading
@@ -138,3 +138,29 @@ def test_a_run_with_take_overs_resumes_bit_for_bit(tmp_path: Path, learn: bool) 
     assert all(one.log_probs is not None and np.array_equal(one.before, one.after) for one in records)
     assert replay(tmp_path / "run").exact
     assert "takeover" in Path(export(tmp_path / "run", tmp_path / "run.csv", "csv")).read_text(encoding="utf-8")
+
+
+def test_who_takes_over_does_what_is_legal_and_a_resumed_run_knows_what_was(tmp_path: Path) -> None:
+    mask = np.array([True, False, True])
+    with tables(journal=tmp_path / "run") as imitator:
+        with pytest.raises(InvalidAnswerError, match="legal are 0, 2"):
+            imitator.take_over(1, 1, action_mask=mask)
+        with pytest.raises(ObservationError, match="leaves no action"):
+            imitator.take_over(1, 2, action_mask=np.zeros(3, bool))
+        assert imitator.num_steps == 0
+        decision = imitator.take_over(1, 2, action_mask=mask)
+        np.testing.assert_array_equal(decision.action_mask, mask)
+        assert decision.min_probs[1] == 0
+        before = fingerprint(imitator)
+    with reading(tmp_path / "run") as reader:
+        (record,) = [entry.record for entry in reader.entries() if entry.record.kind == "takeover"]
+        np.testing.assert_array_equal(record.action_mask, mask)
+    with ConsensusImitator.resume(tmp_path / "run", ensembles.tabular(PROBS), selection=TopK(2)) as again:
+        assert fingerprint(again) == before
+
+
+def test_a_question_says_what_is_legal() -> None:
+    mask = np.array([False, True, True])
+    imitator = ConsensusImitator(ensembles.tabular(np.eye(3)[[1, 2], None]), selection=TopK(2), seed=5)
+    decision = imitator.decide(0, action_mask=mask)
+    np.testing.assert_array_equal(imitator.question(decision).allowed, mask)

@@ -127,4 +127,25 @@ FAULTS: list[Fault] = [
         "check_action(teacher(given(observation), **shown), num_actions)",
         (f"{_LOOPS}test_recordings_keep_masks_and_refuse_what_they_forbid",),
     ),
+    Fault(
+        "who-takes-over-need-not-obey",
+        "imitator/_live",
+        'check_legal(check_action(action, setup.ensemble.num_actions), legal, "the demonstrator took")',
+        "check_action(action, setup.ensemble.num_actions)",
+        ("tests/imitator/test_take_over.py",),
+    ),
+    Fault(
+        "what-was-legal-when-somebody-took-over-is-forgotten",
+        "imitator/_again",
+        "UNDRAWN, record.env, None, record.action_mask)",
+        "UNDRAWN, record.env, None)",
+        ("tests/imitator/test_take_over.py",),
+    ),
+    Fault(
+        "question-does-not-say-what-is-legal",
+        "imitator/_question",
+        "allowed=None if decision.action_mask is None else own(decision.action_mask)",
+        "allowed=None",
+        ("tests/imitator/test_take_over.py",),
+    ),
 ]
