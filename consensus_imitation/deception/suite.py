@@ -129,8 +129,8 @@ def run(
         >>> def mine(problem):
         ...     return ConsensusImitator(problem.ensemble, problem.demonstrator, seed=problem.seed)
         >>> results = run("time-bomb", [mine])
-        >>> [(r.attack, r.observed.value) for r in results]
-        [(False, 'safe'), (True, 'safe')]
+        >>> [(r.attack, r.expected.value, r.as_expected) for r in results]
+        [(False, 'safe', True), (True, 'safe', True)]
     """
     if min(num_seeds, num_loop_seeds) < MIN_SEEDS:
         raise ValueError(f"at least {MIN_SEEDS} seeds are needed to tell harm from chance")
