@@ -52,10 +52,10 @@ def show_progress(outlook: str = "") -> Generator[Stages, None, None]:
             nonlocal task, first
             if task is None:
                 begin()
-                way.begin()
                 task, first = bars.add_task(""), done
             compiling = _COMPILING if done == first < total else ""
             bars.update(task, completed=done, total=total, description=visible(_now(title)) + compiling)
+            way.begin()  # not before there is something to show; again, it does nothing
 
         return update
 

@@ -78,6 +78,7 @@ def test_the_demo_says_first_what_it_is_about_to_do(
     assert code == 2
     assert err.startswith("This takes about a minute on two cores. It has four parts:")
     assert err.count("four parts") == 1
+    assert max(map(len, err.splitlines())) <= 80
     assert err.index("compiling, 5 to 10 seconds") < err.index("a part: 0/1")
 
 

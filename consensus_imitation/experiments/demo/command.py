@@ -36,7 +36,7 @@ COMMAND = Command(
     _run,
     Results(Path("demo")),
     "parts",
-    "This takes about a minute on two cores. It has four parts: a sweep over k and alpha; five scenarios of the\n"
-    "deceptive-model suite; one run, watched closely; the page. Most of the time goes into compiling, 5 to 10 seconds "
-    "each.",
+    "This takes about a minute on two cores. It has four parts: a sweep over k and\n"
+    "alpha; five scenarios of the deceptive-model suite; one run, watched closely;\n"
+    "the page. Most of the time goes into compiling, 5 to 10 seconds each.",
 )
