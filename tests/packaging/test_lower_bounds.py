@@ -118,8 +118,23 @@ def minari(tmp_path: Path) -> None:
     assert len(episode.actions) == 20
 
 
+def web(tmp_path: Path) -> None:
+    import gymnasium
+    from websockets.sync.client import connect
+
+    from consensus_imitation import demonstrators
+
+    page = demonstrators.web(gymnasium.make("CartPole-v1"), announce=len).page
+    place = f"127.0.0.1:{page.server.port}"
+    cookie = {"Cookie": f"consensus-imitation-{page.server.port}={page.server.token}"}
+    with connect(f"ws://{place}/socket", origin=f"http://{place}", additional_headers=cookie, proxy=None) as window:  # type: ignore[arg-type]
+        assert '"left"' in str(window.recv(timeout=30))
+    page.close()
+
+
 EXTRAS: dict[str, Callable[[Path], None]] = {
     "plot": plot, "gym": gym, "tasks": real_tasks, "tensorboard": tensorboard, "parquet": parquet, "minari": minari,
+    "web": web,
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-LONG = 40.0
+LONG = 60.0
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -68,10 +68,10 @@ class Run:
 
     def start(self) -> None:
         # Another path than that of the package's tests: what users type.
-        log = (self.out.parent / "play.log").open("w+", encoding="utf-8")
         command = [sys.executable, "-m", "consensus_imitation", "play", "--out", str(self.out), *self._words]
         env = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=env)
+        with (self.out.parent / "play.log").open("w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env=env)
 
         def address() -> str:
             text = (self.out.parent / "play.log").read_text(encoding="utf-8")

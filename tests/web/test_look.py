@@ -128,6 +128,8 @@ def test_everything_is_reached_by_the_keyboard_and_has_a_name(drivers: Any, page
     for _ in range(30):
         window.press("\ue004")
         reached.append(window.driver.execute_script("const a = document.activeElement; return a.id || a.textContent"))
+        if reached[-1] == "title" or "skip" in reached[-1].lower():
+            break  # once around: the situation comes next, in which Tab takes over
     for wanted in ("unknown", "pause", "takeover", "next", "confirm", "learn"):
         assert wanted in reached
     assert any("forward" in one for one in reached)

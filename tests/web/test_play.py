@@ -43,7 +43,7 @@ def records(run_dir: Path) -> list[Any]:
 
 
 def test_a_level_is_played_by_key_and_button_with_undo_takeover_lost_connections_and_a_killed_process(
-    driver: Any, tmp_path: Path, record_property: Any
+    driver: Any, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "run", "--task", "gotoredballgrey", "--speed", "50")
     try:
@@ -135,7 +135,8 @@ def test_a_level_is_played_by_key_and_button_with_undo_takeover_lost_connections
             given.append(action)
             if ms is not None:
                 took.append(ms)
-        record_property("median milliseconds from key to picture", round(statistics.median(took)))
+        figure = f"key to next picture: median {statistics.median(took):.0f} ms of {len(took)}"
+        (tmp_path / "soon.txt").write_text(figure, encoding="utf-8")
         assert statistics.median(took) < 10 * SOON
         window.asked()
     finally:

@@ -87,7 +87,7 @@ def _text(env: Any, observation: Any) -> str:
     world = getattr(getattr(env, "unwrapped", env), "world", None)
     if world is not None and hasattr(world, "render_text") and np.ndim(observation) == 0:
         return str(world.render_text(int(observation)))
-    if isinstance(observation, Mapping) and np.ndim(observation.get("image")) == 3:
+    if isinstance(observation, Mapping) and np.ndim(observation.get("image", 0)) == 3:
         tiles = np.asarray(observation["image"])
         if tiles.shape[0] == tiles.shape[1] and tiles.shape[2] == 3 and tiles[..., 0].max() < len(_OBJECTS):
             return minigrid_text(tiles)

@@ -66,7 +66,13 @@ FAULTS: list[Fault] = [
         ATTACKS,
     ),
     Fault("messages-without-limit", f"{PEOPLE}/web/server", "        if left < 0:\n", "        if False:\n", ATTACKS),
-    Fault("silent-connections-stay", f"{PEOPLE}/web/server", "if self.cycle is None:", "if False:", ATTACKS),
+    Fault(
+        "silent-connections-stay",
+        f"{PEOPLE}/web/server",
+        'if getattr(self, "cycle", None) is None:',
+        "if False:",
+        ATTACKS,
+    ),
     Fault(
         "a-second-answer-counts",
         f"{PEOPLE}/web/board",

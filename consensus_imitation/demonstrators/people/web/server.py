@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs
@@ -60,7 +61,8 @@ class Server:
     def __init__(self, board: Board, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> None:
         try:
             import uvicorn
-            import websockets  # noqa: F401 - uvicorn imports it when somebody connects
+
+            import_module("websockets")  # uvicorn imports it when somebody connects
         except ImportError as error:
             raise ImportError(_MISSING) from error
         self._socket = _listening(host, port)
@@ -230,7 +232,7 @@ def _cookies(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _static(name: str) -> str:
-    return files(__package__).joinpath("static", name).read_text(encoding="utf-8")
+    return files(__package__ or "").joinpath("static", name).read_text(encoding="utf-8")
 
 
 def _app(board: Board) -> Any:
@@ -342,7 +344,7 @@ def _bounded() -> Any:
 
         def _give_up(self, transport: Any) -> None:
             # A request that was answered has the limit of connections that are kept open.
-            if self.cycle is None:
+            if getattr(self, "cycle", None) is None:
                 transport.abort()
 
     return Bounded

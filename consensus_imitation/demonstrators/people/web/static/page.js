@@ -134,6 +134,8 @@ function drawStage() {
   const one = seat(), picture = $("picture");
   if (picture.getAttribute("src") !== (one.picture || null)) {
     if (one.picture) picture.src = one.picture; else picture.removeAttribute("src");
+    // Beside a picture the words would push the buttons off a phone; whoever opened them keeps them open.
+    if (picture.hidden && one.picture) $("words").open = false;
     picture.hidden = !one.picture;
   }
   $("mission").textContent = one.mission ? `Mission: ${one.mission}` : "";
