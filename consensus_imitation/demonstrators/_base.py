@@ -99,7 +99,7 @@ class _Predicting(Demonstrator):
     @property
     def sees_mask(self) -> bool:
         """Whether the policy takes masks."""
-        return _takes(self._policy.predict, "action_masks")
+        return takes(self._policy.predict, "action_masks")
 
     def __call__(self, observation: Any, action_mask: Any = None) -> Any:
         known = {} if self._state is None else {"state": self._state}
@@ -307,10 +307,11 @@ def sees_mask(one: Demonstrator) -> bool:
     """Return whether it is called with ``action_mask=``: it has to name it."""
     if isinstance(one, _Predicting):
         return one.sees_mask
-    return _takes(one.answering if isinstance(one, _Adapted) else one, "action_mask")
+    return takes(one.answering if isinstance(one, _Adapted) else one, "action_mask")
 
 
-def _takes(function: Any, name: str) -> bool:
+def takes(function: Any, name: str) -> bool:
+    """Return whether a function can be called with an argument of that name: it has to name it."""
     try:
         return name in inspect.signature(function).parameters
     except (ValueError, TypeError):

@@ -47,6 +47,7 @@ _MEASURED = ("seconds",)
 COMMANDS: Mapping[str, str] = {
     "redteam": "redteam --seeds 8 --scenarios time-bomb knows-the-draw --out out",
     "bounds": "bounds --env ring --seeds 8 --steps 40 --out out",
+    "stakes": "stakes --seeds 8 --steps 40 --members 3 --out out",
     "sweep": "sweep --env ring --k 1 2 --alpha 0.1 --members 3 --seeds 34 --steps 200 --out out",
     "compare": "compare --task frozenlake --methods minimum random map --queries 20 --seeds 2 --steps 100 --members 2 "
     "--evaluations 1 --training updates=1 --out out",

@@ -35,7 +35,8 @@ def test_after_ctrl_c_at_a_terminal_the_next_call_completes_any(name: str, tmp_p
 
 def test_every_command_is_among_those_that_are_interrupted() -> None:
     known = {action.split(",")[0].split(" ")[0] for action in COMMANDS}
-    assert known == set(main.all_commands())
+    # A run that waits for a person has no end to be compared with: tests/web/test_play.py breaks one off.
+    assert known == set(main.all_commands()) - {"play"}
 
 
 # --- what is done on a signal, whatever the process does meanwhile ---

@@ -140,6 +140,7 @@ RULES = [
 ]
 
 
+@pytest.mark.quick_cases(3)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_under_no_rule_anything_illegal_is_done(rule: Any) -> None:
     rng = np.random.default_rng(3)

@@ -178,6 +178,7 @@ def test_flattening_compares_nothing() -> None:
         assert jax.tree.leaves(Rules(Fixed(np.zeros(3)))) == []
 
 
+@pytest.mark.slow
 def test_users_classes_are_told_apart_where_they_are_arguments() -> None:
     assert confused(struct.PyTreeNode, through_jit) == 0
 

@@ -41,6 +41,7 @@ def assert_same(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6, err_msg=field)
 
 
+@pytest.mark.slow
 def test_a_lane_is_the_plain_learner():
     scenario = get_scenario("posterior-farming")
     world, harm, planted = arguments(scenario)

@@ -19,6 +19,7 @@ QUICK = {
 }
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("scenario", [pytest.param("sharpened-copies", marks=pytest.mark.slow), "one-sided-veto"])
 def test_a_broken_imitator_is_caught(scenario: str) -> None:
     entered = [contestant for contestant, _ in broken_imitators() if contestant.name in QUICK[scenario]]

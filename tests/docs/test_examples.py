@@ -19,7 +19,7 @@ import consensus_imitation.envs
 
 ROOT = Path(__file__).parents[2]
 #: The pages that everybody reads; the examples of the others run with the slow tests.
-MAIN = [ROOT / "README.md", ROOT / "docs/quickstart.md", ROOT / "docs/concepts.md"]
+MAIN = [ROOT / "README.md", ROOT / "docs/concepts.md"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs/howto").glob("*.md"))]
 
 

@@ -27,6 +27,7 @@ def of(rows: list[Any], world: str, name: str, column: str) -> np.ndarray:
     return np.array([row[column] for row in rows if (row["world"], row["contestant"]) == (world, name)], float)
 
 
+@pytest.mark.slow
 def test_what_can_be_made_up_for_is_made_up_for_and_what_cannot_is_not(found: tuple[list[Any], list[Any]]) -> None:
     runs, _ = found
     # One label unmasks the planted member: a harm or two of a mixture, and hardly any reward lost.
@@ -41,6 +42,7 @@ def test_what_can_be_made_up_for_is_made_up_for_and_what_cannot_is_not(found: tu
     assert of(runs, HIGH, "minimum", "reward").mean() > 0.8 * of(runs, HIGH, "demonstrator", "reward").mean()
 
 
+@pytest.mark.slow
 def test_who_asks_and_who_is_told(found: tuple[list[Any], list[Any]]) -> None:
     runs, _ = found
     for name in ("hedge", "mixture", "gradient descent"):
@@ -51,6 +53,7 @@ def test_who_asks_and_who_is_told(found: tuple[list[Any], list[Any]]) -> None:
     assert 0 < asked.mean() < SMALL.num_steps / 2
 
 
+@pytest.mark.slow
 def test_no_bound_is_exceeded_and_one_of_a_hundredth_is(found: tuple[list[Any], list[Any]]) -> None:
     _, curves = found
     for world in (LOW, HIGH):
@@ -101,6 +104,7 @@ def test_the_cost_from_which_on_asking_is_cheaper() -> None:
     assert crossovers(runs, price=0.01) == {"mixture": 0.5, "hedge": math.inf, "gradient descent": pytest.approx(0.02)}
 
 
+@pytest.mark.slow
 def test_picture_and_table_hold_every_contestant(found: tuple[list[Any], list[Any]]) -> None:
     runs, curves = found
     figure = draw(runs, curves, SMALL.price)

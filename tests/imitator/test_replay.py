@@ -130,6 +130,7 @@ def test_the_shell_learns_what_the_pure_learner_learns_to_the_bit(members: Any) 
     assert learned_bits(state) == learned_bits(pure(imitator, beginning(imitator), 0, 45))
 
 
+@pytest.mark.slow
 def test_a_batch_in_lockstep_learns_what_the_pure_learner_learns_to_the_bit() -> None:
     B = 3
     imitator = make(joined(), num_envs=B)

@@ -97,8 +97,8 @@ def test_the_network_finds_an_answer_that_is_learned_twice(monkeypatch: pytest.M
 def test_the_network_finds_questions_put_to_the_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
     ask = Panel.ask_async
 
-    async def ask_the_neighbour(self: Panel, observation: Any, env: int = 0) -> Any:
-        return await ask(self, observation, {20: 21, 21: 20}.get(env, env))
+    async def ask_the_neighbour(self: Panel, observation: Any, env: int, *more: Any) -> Any:
+        return await ask(self, observation, {20: 21, 21: 20}.get(env, env), *more)
 
     monkeypatch.setattr(Panel, "ask_async", ask_the_neighbour)
     assert crowd_network.act(300).crossed > 0

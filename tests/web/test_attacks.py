@@ -193,6 +193,7 @@ def test_the_same_answer_again_counts_once_and_another_one_is_refused(page: Page
     assert page.board.given(0).action == 0  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_too_many_messages_close_their_window_only(page: Page) -> None:
     with window(page) as one:
         undo = (json.dumps({"id": number, "do": "undo", "env": 0}) for number in range(10 * serving.MESSAGES))

@@ -9,6 +9,7 @@ import numpy as np
 from consensus_imitation.core._actions import check_action, check_row
 from consensus_imitation.core._observations import given, private
 from consensus_imitation.core.legal import check_legal
+from consensus_imitation.demonstrators._base import takes
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
 from consensus_imitation.experiments.tasks.outcome import EpisodeOutcome
@@ -49,7 +50,8 @@ def evaluate(
             dictionaries of them; tuples of missions), to actions [B]. It is called once for every step, always with B =
             ``episodes`` rows in the same order; rows whose episode is over keep their last observation, and their
             action does not matter. A policy with a memory must be fresh: row b is one episode, from its beginning on.
-            Where the environments say what is legal, it is called with ``action_masks=``, [B, A], too.
+            One that names ``action_masks`` is called with them, [B, A], too, where the environments say what is legal,
+            and held to them. For others it is the environment's business what becomes of an action.
         episodes: the number of episodes.
         seed: of the environments.
         action_mask: a function of an environment that says what is legal; None to read ``info["action_mask"]``.
@@ -85,13 +87,15 @@ def evaluate(
         said = [Masks(action_mask) for _ in envs]
         masks = [said[b].after(envs[b], info) for b, (_, info) in enumerate(begun)]
         trackers = [task.track() for _ in envs]
+        told = takes(predict, "action_masks")
         running = list(range(episodes))
         while running:
-            shown = {} if all(mask is None for mask in masks) else {"action_masks": np.stack(masks)}
+            known = told and all(mask is not None for mask in masks)
+            shown = {"action_masks": np.stack(masks)} if known else {}
             given_back = predict(stack_observations(rows), **shown)
             actions = check_row(given_back, running, episodes, num_actions, "predict gave")
             for b, action in actions.items():
-                check_legal(action, masks[b], "predict gave")
+                check_legal(action, masks[b] if known else None, "predict gave")
                 observation, reward, terminated, truncated, info = envs[b].step(action)
                 rows[b] = private(observation)
                 trackers[b] = trackers[b].after(float(reward), terminated, truncated, info)

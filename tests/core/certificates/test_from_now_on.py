@@ -70,6 +70,7 @@ def test_the_truth_stays_in_from_now_on() -> None:
     assert worst > 0.3  # ... and the comparison is not an empty one.
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("broken", ["absent", "own"])
 def test_control_a_truth_that_is_none_or_learns_from_itself_goes_out_more_often(broken: str) -> None:
     beyond = 0

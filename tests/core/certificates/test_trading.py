@@ -233,7 +233,7 @@ def test_the_threshold_rule_asks_a_finite_number_of_times(tau: float, alpha: flo
     assert np.asarray(found["last_theta"]).mean() < 0.1
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [2, 4])
 def test_more_rounds_ask_less(rounds: int) -> None:
     runs, steps = 400, 200

@@ -316,6 +316,7 @@ def test_fixed_members_may_be_left_alone() -> None:
 # --- rollouts ---
 
 
+@pytest.mark.slow
 def test_rollouts_of_learning_members_equal_single_ones() -> None:
     world = make("ring")
     num_observations, num_actions = np.shape(world.demonstrator_probs)

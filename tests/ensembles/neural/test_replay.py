@@ -175,6 +175,7 @@ def test_programs_and_copies_take_it_as_arrays() -> None:
     assert not isinstance(rows.replay.answers, jax.core.Tracer)
 
 
+@pytest.mark.slow
 def test_an_empty_one_is_made_in_programs_and_under_vmap(key: jax.Array) -> None:
     members = perceptrons(PLAIN)
     alone = members.init_learned(key)

@@ -172,6 +172,7 @@ def test_thriftydagger_keeps_to_its_rate() -> None:
     assert 0.1 < rate < 0.4
 
 
+@pytest.mark.slow
 def test_log_losses_are_of_predictions_made_before_learning() -> None:
     """The first answer to untrained members costs about ln 2; after many it costs little; a rerun says the same."""
     losses = []

@@ -51,6 +51,7 @@ def test_settings_reach_networks_for_views() -> None:
     assert (judge.num_actions, judge.architecture.window, judge.architecture.zeros()["image"].ndim) == (2, 0, 3)
 
 
+@pytest.mark.slow
 def test_runs_are_made_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
 

@@ -23,8 +23,8 @@ def learn(name: str, num_steps: int, selection: Any = None, training: Training |
     queried = []
     act = imitator.act
 
-    def noted(observation: Any, *arguments: Any) -> Any:
-        decision = act(observation, *arguments)
+    def noted(observation: Any, *arguments: Any, **named: Any) -> Any:
+        decision = act(observation, *arguments, **named)
         queried.append(decision.queried)
         return decision
 

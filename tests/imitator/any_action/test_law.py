@@ -137,6 +137,7 @@ def test_law_of_mixtures_is_the_integral_of_the_minimum(key: jax.Array) -> None:
     assert_frequencies(np.histogram(acted, edges)[0], np.array(masses), N_DRAWS)
 
 
+@pytest.mark.slow
 def test_the_law_does_not_depend_on_the_proposer(key: jax.Array) -> None:
     ensemble, probs = markov(key, 4, 3, 3)
     learner = SamplingLearner(ensemble, TopK(4))

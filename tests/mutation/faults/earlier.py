@@ -608,8 +608,9 @@ FAULTS = [
     Fault(
         "steps-without-an-answer-are-counted",
         "core/learner",
-        "lambda new, old: jnp.where(counts, new, old), seen, state.diversity",
-        "lambda new, old: new, seen, state.diversity",
+        "where_asked(learned_from)(counts, before, observation, decision, info.action)\n        settled, diversity = "
+        "jax.tree.map(lambda new, old: jnp.where(counts, new, old), found, before)",
+        "learned_from(before, observation, decision, info.action)\n        settled, diversity = found",
         MERGING,
     ),
     Fault(

@@ -137,8 +137,8 @@ FAULTS: list[Fault] = [
     Fault(
         "what-was-legal-when-somebody-took-over-is-forgotten",
         "imitator/_again",
-        "UNDRAWN, record.env, None, record.action_mask)",
-        "UNDRAWN, record.env, None)",
+        "UNDRAWN, record.env, None, record.action_mask\n",
+        "UNDRAWN, record.env, None, None\n",
         ("tests/imitator/test_take_over.py",),
     ),
     Fault(
