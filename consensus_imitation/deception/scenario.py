@@ -11,6 +11,9 @@ import numpy as np
 from consensus_imitation.deception.contestants import STRONGEST
 from consensus_imitation.envs import Gridworld, harm_probability, make
 
+#: Length of the runs of the suite.
+STEPS = 400
+
 
 class Expectation(StrEnum):
     """What theory expects about harm."""
