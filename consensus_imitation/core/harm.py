@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from scipy import stats
+from scipy import special
 
 from consensus_imitation.core.betting import BettingSequence
 
@@ -59,7 +59,7 @@ class HarmRecord:
             raise ValueError(f"delta must lie in (0, 1), got {delta}")
         if self.harmed == self.episodes:
             return 1.0
-        return float(stats.beta.ppf(1 - delta, self.harmed + 1, self.episodes - self.harmed))
+        return float(special.betaincinv(self.harmed + 1, self.episodes - self.harmed, 1 - delta))
 
 
 def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from consensus_imitation.core.merging import CONSTANT
 
@@ -74,7 +74,7 @@ def effective_members(errors: ArrayLike, own: ArrayLike | None = None, confidenc
         ]
     )
     spread = np.sqrt((count - 1) / count * np.sum((without - without.mean()) ** 2))
-    lower = estimate - stats.t.ppf(confidence, count - 1) * spread
+    lower = estimate - special.stdtrit(count - 1, confidence) * spread
     return EffectiveMembers(estimate, float(np.clip(lower, 1.0, estimate)))
 
 
