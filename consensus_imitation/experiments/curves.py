@@ -29,6 +29,17 @@ def edges(num_steps: int) -> list[int]:
     return sorted(points | {num_steps})
 
 
+def even_steps(num_steps: int, most: int) -> np.ndarray:
+    """Return the steps at which curves over time are read: evenly spaced, about ``most``, the last is ``num_steps``.
+
+    Example:
+        >>> from consensus_imitation.experiments.curves import even_steps
+        >>> even_steps(100, most=5).tolist()
+        [1, 25, 50, 75, 100]
+    """
+    return np.unique(np.linspace(1, num_steps, min(most, num_steps)).astype(int))
+
+
 def decay_exponent(curve: Sequence[Row]) -> float | None:
     """Fit the slope b of ``log(query rate) = a + b log(step)`` over windows of doubling size, while answers were left.
 

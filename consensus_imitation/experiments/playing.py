@@ -44,7 +44,6 @@ class _Lane:
     masks: Masks = field(default_factory=lambda: Masks(None))
     mask: Any = None
     waiting: Decision | None = None
-    unknown: bool = False
     due: float = 0.0
     total: float = 0.0
     actions: list[Record] = field(default_factory=list[Record])
@@ -159,7 +158,7 @@ class _Playing:
         return True
 
     def _pose(self, lane: _Lane, decision: Decision) -> None:
-        lane.waiting, lane.unknown = decision, False
+        lane.waiting = decision
         question = self._imitator.question(decision)
         seen = self._seen(lane)
         if self._imitator.run_dir is not None and seen.picture is not None:

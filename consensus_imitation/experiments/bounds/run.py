@@ -20,6 +20,7 @@ from consensus_imitation.deception import get_scenario
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.envs import harm_probability, make
 from consensus_imitation.experiments.bounds.config import BoundsConfig
+from consensus_imitation.experiments.curves import even_steps
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.setting import make_setting
@@ -83,7 +84,7 @@ def _measured(row: Row) -> str:
 
 def points(num_steps: int) -> np.ndarray:
     """Return the steps at which curves are read: about 40, the last is ``num_steps``."""
-    return np.unique(np.linspace(1, num_steps, min(_NUM_POINTS, num_steps)).astype(int))
+    return even_steps(num_steps, _NUM_POINTS)
 
 
 def _queries(config: BoundsConfig, label: str) -> list[Row]:

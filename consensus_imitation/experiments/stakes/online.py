@@ -30,11 +30,8 @@ class OnlineLearner(Protocol):
         ...
 
 
-class Mixture(PyTree):
-    """The posterior mixture, which is Hedge on the logarithmic loss with rate one.
-
-    Its log-loss exceeds the truth's by at most ``ln(1/w)`` in all.
-    """
+class _Weighted(PyTree):
+    """What follows members by weight; it knows their log-weights [N]."""
 
     def init(self, prior: jax.Array) -> jax.Array:
         """See `OnlineLearner`."""
@@ -45,13 +42,20 @@ class Mixture(PyTree):
         del observation
         return jax.nn.softmax(known) @ probs
 
+
+class Mixture(_Weighted):
+    """The posterior mixture, which is Hedge on the logarithmic loss with rate one.
+
+    Its log-loss exceeds the truth's by at most ``ln(1/w)`` in all.
+    """
+
     def learn(self, known: jax.Array, probs: jax.Array, observation: jax.Array, label: jax.Array) -> jax.Array:
         """See `OnlineLearner`."""
         del observation
         return jax.nn.log_softmax(known + jnp.log(probs[:, label]))
 
 
-class Hedge(PyTree):
+class Hedge(_Weighted):
     """Hedge (Freund and Schapire 1997): follow a member drawn by weight; a weight falls with the member's mistakes.
 
     The loss of a member is the probability with which it would not have done what the label says, in [0, 1].
@@ -80,15 +84,6 @@ class Hedge(PyTree):
         """
         rate = float(self.rate)
         return math.log(1 / weight) / rate + rate * num_steps / 8
-
-    def init(self, prior: jax.Array) -> jax.Array:
-        """See `OnlineLearner`."""
-        return jnp.log(prior)
-
-    def probs(self, known: jax.Array, probs: jax.Array, observation: jax.Array) -> jax.Array:
-        """See `OnlineLearner`."""
-        del observation
-        return jax.nn.softmax(known) @ probs
 
     def learn(self, known: jax.Array, probs: jax.Array, observation: jax.Array, label: jax.Array) -> jax.Array:
         """See `OnlineLearner`."""

@@ -18,6 +18,7 @@ from consensus_imitation.deception import time_bomb, trigger_state
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.ensembles import Ensemble
 from consensus_imitation.envs import Gridworld, harm_probability, make
+from consensus_imitation.experiments.curves import even_steps
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.setting import PLANTED_ADVANTAGE, make_setting
@@ -113,7 +114,7 @@ def problem(config: StakesConfig, world: str) -> Problem:
 
 def points(num_steps: int) -> np.ndarray:
     """Return the steps at which curves are read: about 60, the last is ``num_steps``."""
-    return np.unique(np.linspace(1, num_steps, min(_NUM_POINTS, num_steps)).astype(int))
+    return even_steps(num_steps, _NUM_POINTS)
 
 
 def _keys(config: StakesConfig) -> jax.Array:
