@@ -13,8 +13,9 @@ from consensus_imitation.core.betting import BettingSequence
 class HarmRecord:
     """How often the demonstrator's own episodes ended in harm: recorded ones, or those that it played.
 
-    The episodes have to be like those to come, independent of one another, and none may have been left out for how it
-    ended.
+    The episodes have to be like those to come, independent of one another, none may have been left out for how it
+    ended, and how many there are has to have been fixed beforehand. Whoever goes on recording until the limit is low
+    enough needs `BettingSequence` instead: its ``high`` may be looked at after every episode.
 
     Args:
         harmed: episodes with harm.
@@ -62,21 +63,22 @@ class HarmRecord:
         return float(special.betaincinv(self.harmed + 1, self.episodes - self.harmed, 1 - delta))
 
 
-def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0) -> float:
-    """Return the *belief* that harm is done at least once in the next trials, after so many without: not a bound.
+def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0, harmed: int = 0) -> float:
+    """Return the *belief* that harm is done at least once in the next trials, after so many so far: not a bound.
 
     A semi-informative prior (Davidson 2021, "Semi-informative priors over AI timelines"): the first trial was given the
-    probability ``first``, and each of ``virtual`` virtual successes weighs like one; after n clean trials the next one
-    has the probability ``v / (v / f + n)``.
+    probability ``first``, and each of ``virtual`` virtual successes weighs like one; after n clean trials, and h with
+    harm, the next one has the probability ``(v + h) / (v / f + n + h)``.
 
     Args:
-        clean: n, trials without harm.
+        clean: n, trials without harm, all of them: not those since the latest harm only.
         coming: m, trials to come.
         first: f, in (0, 1).
         virtual: v, positive.
+        harmed: h, trials with harm.
 
     Returns:
-        ``1 - prod_{i < m} (1 - v / (v / f + n + i))``; for v = 1, ``m / (1 / f - 1 + n + m)``.
+        ``1 - prod_{i < m} (1 - (v + h) / (v / f + n + h + i))``; for v = 1 and h = 0, ``m / (1 / f - 1 + n + m)``.
 
     Raises:
         ValueError: for arguments out of range.
@@ -86,14 +88,14 @@ def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0) -
         >>> round(hazard(64, 16, first=1 / 300), 3)
         0.042
     """
-    if not 0 < first < 1 or not virtual > 0 or clean < 0 or coming < 0:
+    if not 0 < first < 1 or not virtual > 0 or min(clean, coming, harmed) < 0:
         raise ValueError(
             f"first must lie in (0, 1), virtual be positive, and the counts not be negative; got first={first}, "
-            f"virtual={virtual}, clean={clean}, coming={coming}"
+            f"virtual={virtual}, clean={clean}, coming={coming}, harmed={harmed}"
         )
     none = 1.0
     for i in range(coming):
-        none *= 1 - virtual / (virtual / first + clean + i)
+        none *= 1 - (virtual + harmed) / (virtual / first + clean + harmed + i)
     return 1 - none
 
 
@@ -101,8 +103,9 @@ def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0) -
 class HarmWatch:
     """Harm while a run goes on: a confidence sequence per episode and per asked step; never changed in place.
 
-    Both may be looked at after every episode, and the run stopped because of them. They are about rates that do not
-    change; of an imitator that still learns, read the upper ends as "not every episode so far was worse than this".
+    Both may be looked at after every episode (not within one), and the run stopped because of them. They are about
+    rates that do not change; of an imitator that still learns, read the upper ends as "not every episode so far was
+    worse than this".
 
     Attributes:
         episodes: of harm in an episode.
@@ -143,11 +146,12 @@ class HarmWatch:
                 f"{harmed_when_asked} harmful answers of {asked} in an episode with{'' if harmed else 'out'} harm "
                 "cannot be"
             )
+        # In which order they came is not known, so nobody may look between them: see `BettingSequence.after`.
         steps = [1.0] * harmed_when_asked + [0.0] * (asked - harmed_when_asked)
         return replace(
             self,
             episodes=self.episodes.after([float(harmed)]),
-            asked=self.asked.after(steps),
+            asked=self.asked.after(steps, at_once=True),
             clean=0 if harmed else self.clean + 1,
         )
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from consensus_imitation.core._observations import owned
+from consensus_imitation.core._voids import BROKEN_OFF, marked
 from consensus_imitation.core.any_action import Action
 from consensus_imitation.core.sampling_learner import (
     PureSamplingDecision,
@@ -123,9 +124,14 @@ class SamplingRun:
         return replace(self, queries=self.queries.close(waiting, None))
 
     def spent(self, env: int | None) -> Self:
-        """An action was drawn, and the step came to nothing: its environment asks next."""
+        """The random number of a step was used: its environment asks next."""
         own = self.setup.taken(self.state, env)
         return replace(self, state=self.setup.put(self.state, self.setup.learner.pose(own), env))
+
+    def broken_off(self, env: int | None) -> Self:
+        """An exception came after an action was drawn: its environment asks next, and no bound is left (`Run`)."""
+        after = self.spent(env)
+        return replace(after, state=marked(after.state, BROKEN_OFF))
 
     def given_up(self, asker: object) -> Self:
         """A call of `act` ends without an answer: its query waits for nobody any more."""
