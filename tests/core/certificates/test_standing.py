@@ -381,6 +381,25 @@ def test_harm_per_episode_is_a_number_to_act_on() -> None:
             make().certificate(delta=delta)
 
 
+def test_answers_of_one_round_are_weighed_one_after_another() -> None:
+    """Four environments in lockstep and one after another of the same answers: the first round is the same sums."""
+    imitator = ConsensusImitator(counters([1.0, 9.0], 1, 2), selection=AlphaThreshold(0.001), seed=0, num_envs=4)
+    decision = imitator.decide(np.zeros(4, int))
+    while not decision.queried.all():
+        if decision.queried.any():
+            imitator.withdraw(decision)
+        decision = imitator.decide(np.zeros(4, int))
+    said, answers = np.array(imitator._live.run.queries.waiting()[0].log_probs, float), [0, 1, 0, 0]
+    said -= np.logaddexp.reduce(said, axis=-1)[..., None]
+    before, weights = imitator._live.run.tally.closeness, np.log(imitator.weights)
+    imitator.answer(decision, np.array(answers))
+    for row, answer in zip(said, answers, strict=True):
+        before = before.after(weights, row, answer)
+        weights = weights + row[:, answer]
+    np.testing.assert_allclose(imitator._live.run.tally.closeness.total, before.total, rtol=1e-6)
+    np.testing.assert_allclose(np.exp(weights) / np.exp(weights).sum(), imitator.weights, rtol=1e-5)
+
+
 def test_members_that_learn_are_told_how_close_they_are() -> None:
     imitator = ConsensusImitator(
         counters([1.0, 1.0], 1, 2), lambda observation: 0, selection=AlphaThreshold(0.001), seed=0

@@ -623,7 +623,7 @@ FAULTS = [
     Fault(
         "merging-costs-nothing",
         "core/certificate",
-        "        bound += bounds.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)",
+        "        bound += bounds.merging_cost(num_members, tolerance, total_steps, num_streams)",
         "        bound += 0.0 * tolerance",
         MERGING,
     ),
