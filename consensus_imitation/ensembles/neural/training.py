@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from consensus_imitation.core.laws import from_logits
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
@@ -150,7 +151,7 @@ def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -
         logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
     if training.temperature:
         logits *= jnp.exp(-learned.temperature.log)[:, None]
-    return jax.nn.log_softmax(logits) + _log_trust(training, learned.replay.stored)
+    return from_logits(logits) + _log_trust(training, learned.replay.stored)
 
 
 def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
