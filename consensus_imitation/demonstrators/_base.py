@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from consensus_imitation.core._sources import Source, check_source
 from consensus_imitation.core._validation import check_instance
 from consensus_imitation.demonstrators._asking import Asker
 from consensus_imitation.demonstrators._attention import attention
@@ -34,9 +35,14 @@ class Demonstrator:
     Attributes:
         is_person: whether somebody reads the screen, so that progress bars make way at once. For others they do, too,
             unless they always answer at once.
+        source: who answers, a name or an integer of at least 0, for members that divide the answers by it
+            (``Training(bootstrap="partition")``) and for the journal; None for nobody in particular. It is read after
+            each answer, so that it may be a property where several people take turns. Any object that answers may
+            have it.
     """
 
     is_person = False
+    source: Any = None
 
     def __call__(self, observation: Any) -> Any:
         """Return the action in this situation: an integer in ``0 .. A-1``.
@@ -60,6 +66,11 @@ class Demonstrator:
 class _Adapted(Demonstrator):
     def __init__(self, answering: Callable[..., Any]) -> None:
         self.answering: Any = answering
+
+    @property
+    def source(self) -> Any:
+        """The source that whoever answers names."""
+        return getattr(self.answering, "source", None)
 
     def __call__(self, observation: Any, **shown: Any) -> Any:
         return self.answering(observation, **shown)
@@ -95,6 +106,11 @@ class _Predicting(Demonstrator):
     def __init__(self, policy: Any) -> None:
         self._policy = policy
         self._state: Any = None
+
+    @property
+    def source(self) -> Any:
+        """The source that the policy names."""
+        return getattr(self._policy, "source", None)
 
     @property
     def sees_mask(self) -> bool:
@@ -258,6 +274,14 @@ class Panel:
         for b, (member, asker) in enumerate(zip(self._members, self._askers, strict=True)):
             if env in (None, b) and type(member).reset is not Demonstrator.reset:
                 asker.tell(member.reset)
+
+    def source(self, env: int = 0) -> Source | None:
+        """Return the source that the demonstrator of one environment names now; None if it names none.
+
+        Raises:
+            ConfigurationError: if what it names is none.
+        """
+        return check_source(self._members[env].source) if self._members else None
 
     def _told(self, env: int, question: Question | None) -> Asker:
         asker = self._asker(env)
