@@ -212,17 +212,20 @@ def test_the_core_takes_owners() -> None:
     learner = Learner(Book(), TopK(2))
     state = learner.init(jax.random.key(0), num_streams=2)
     seen = jnp.zeros((2, 1))
-    decisions = learner.decide_batch(state, seen)
-    after, _ = learner.observe_batch(state, seen, decisions, jnp.array([1, 0]), owners=jnp.array([3, 4]))
-    assert np.asarray(after.learned)[[3, 4]].tolist() == [1, 1]
-    after, _ = learner.observe_batch(state, seen, decisions, jnp.array([1, 0]))
-    assert int(after.learned[0]) == 2
+
+    @jax.jit
+    def counts(owners: Any) -> Any:
+        decisions = learner.decide_batch(state, seen)
+        return learner.observe_batch(state, seen, decisions, jnp.array([1, 0]), owners=owners)[0].learned
+
+    assert counts(jnp.array([3, 4]))[jnp.array([3, 4])].tolist() == [1, 1]
+    assert int(counts(None)[0]) == 2
 
 
 def story(one: ConsensusImitator) -> None:
     """Something at every entrance."""
     one.act(np.zeros(1))
-    one.answer(one.decide(np.zeros(1)), 0, source='night shift, "B" ü')
+    one.answer(one.decide(np.zeros(1)), 0, source='B "ü')
     one.take_over(np.zeros(1), 1, learn=True, source=12)
     one.act(np.zeros(1))
 
@@ -232,11 +235,12 @@ def test_the_journal_keeps_it_and_a_run_done_again_learns_the_same(tmp_path: Pat
     story(one)
     learned = noted(one)
     one._live.recorder.let_go()  # ends without a checkpoint
-    assert sources_in(tmp_path / "run") == ["x", 'night shift, "B" ü', 12, "xx"]
+    assert sources_in(tmp_path / "run") == ["x", 'B "ü', 12, "xx"]
     with ConsensusImitator.resume(tmp_path / "run", Book(), function, selection=TopK(2)) as again:
-        assert noted(again) == learned == {1: 1, 2: 2, len('night shift, "B" ü'): 1}
+        assert noted(again) == learned == {1: 1, 2: 2, 4: 1}
 
 
+@pytest.mark.slow
 def test_networks_go_on_to_the_bit_from_journal_file_and_state(tmp_path: Path) -> None:
     training = Training(bootstrap="partition", batch_size=2, updates=1, every=2, temperature=True)
     members = ensembles.mlp((1,), 2, num_members=2, hidden=(3,), training=training)
