@@ -15,7 +15,9 @@ from consensus_imitation.core.members import PureEnsemble
 from consensus_imitation.demonstrators import Demonstrator
 from consensus_imitation.ensembles import Training
 from consensus_imitation.errors import ConfigurationError, DemonstratorTimeoutError, InvalidAnswerError
+from consensus_imitation.experiments.results import read_csv
 from consensus_imitation.imitator.sampling import SamplingImitator
+from consensus_imitation.journal.export import export
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record, Shapes, from_row, to_values
 
@@ -238,6 +240,22 @@ def test_the_journal_keeps_it_and_a_run_done_again_learns_the_same(tmp_path: Pat
     assert sources_in(tmp_path / "run") == ["x", 'B "ü', 12, "xx"]
     with ConsensusImitator.resume(tmp_path / "run", Book(), function, selection=TopK(2)) as again:
         assert noted(again) == learned == {1: 1, 2: 2, 4: 1}
+
+
+@pytest.mark.parametrize("format", ["csv", "npz", "parquet"])
+def test_exports_say_it(tmp_path: Path, format: str) -> None:  # noqa: A002
+    with imitator(Shift(), journal=Journal(tmp_path / "run")) as one:
+        story(one)
+    export(tmp_path / "run", out := tmp_path / f"out.{format}", format)
+    if format == "csv":
+        found = [row["source"] for row in read_csv(out) if row["kind"] in ("answer", "takeover")]
+    elif format == "npz":
+        with np.load(out) as arrays:
+            found = arrays["source"][np.isin(arrays["kind"], ["answer", "takeover"])].tolist()
+    else:
+        table = pytest.importorskip("pyarrow.parquet").read_table(out).to_pylist()
+        found = [row["source"] for row in table if row["kind"] in ("answer", "takeover")]
+    assert [str(source) for source in found] == ["x", 'B "ü', "12", "xx"]
 
 
 @pytest.mark.slow

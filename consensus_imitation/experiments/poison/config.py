@@ -22,6 +22,7 @@ class PoisonConfig:
         corrupted: sources that hold the backdoor, if it is placed in sources.
         num_sources: sources of equal size that the demonstrations come from.
         num_members: N, all of which are selected.
+        divisions: of `contestants.DIVISIONS`, such as "all data" or "by source"; empty for all.
         trigger: an input that is 0 in all clean data; or a band of situations that the clean data know.
         episodes: landings with the trigger on in which an imitator acts, and asks; 0 for none.
         seed: of everything random.
@@ -38,11 +39,18 @@ class PoisonConfig:
     corrupted: int = 1
     num_sources: int = 3
     num_members: int = 3
+    divisions: tuple[str, ...] = ()
     trigger: Trigger = "input"
     episodes: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
+        # Imported when it is needed: the command's help starts at once.
+        from consensus_imitation.experiments.poison.contestants import DIVISIONS
+
+        for name in self.divisions:
+            if name not in DIVISIONS:
+                raise ValueError(f"there is no division {name!r}; there are {', '.join(map(repr, DIVISIONS))}")
         known = {"task": Task, "placement": Placement, "trigger": Trigger}
         for name, words in known.items():
             if getattr(self, name) not in words.__args__:

@@ -46,7 +46,8 @@ def draw(summaries: Sequence[Row], tolerated: int) -> "Figure":
     """
     figure = new_figure(11.0, 4.6)
     harm, asks = figure.subplots(1, 2)
-    lines = [(division, "minimum") for division in DIVISIONS] + list(_OTHERS)
+    known = {(row["division"], row["rule"]) for row in summaries}
+    lines = [line for line in [*((division, "minimum") for division in DIVISIONS), *_OTHERS] if line in known]
     numbers = sorted({row["poisoned"] for row in summaries})
     for i, (division, rule) in enumerate(lines):
         own = {row["poisoned"]: row for row in summaries if (row["division"], row["rule"]) == (division, rule)}

@@ -15,7 +15,6 @@ With the number of poisoned demonstrations at 0 it is the control: what is harm 
 """
 
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ensembles
-from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.learner import Learner, judge
+from consensus_imitation.core.members import Context
+from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.ensembles import Training
@@ -52,6 +53,13 @@ class Part(NamedTuple):
     division: str
 
 
+class Said(NamedTuple):
+    """What members predict: float32 [P, N, A], with the trigger on, and off."""
+
+    triggered: jax.Array
+    clean: jax.Array
+
+
 def run(
     config: PoisonConfig, out: Path | None = None, progress: Progress | None = None, overwrite: bool = False
 ) -> list[Row]:
@@ -76,16 +84,13 @@ def run(
 
     Example:
         >>> from consensus_imitation.experiments import PoisonConfig, run_poison
-        >>> config = PoisonConfig(num_seeds=1, demonstrations=40, poisoned=(1,))
-        >>> rows = run_poison(config)
-        >>> len(rows), rows[0]["division"], rows[0]["rule"]
-        (28, 'all data', 'minimum')
+        >>> config = PoisonConfig(num_seeds=1, demonstrations=40, poisoned=(1,), divisions=("by slot",))
+        >>> [row["rule"] for row in run_poison(config)][:3]
+        ['minimum', 'vote', 'mixture']
     """
-    about = identity("poison", config, grows=("num_seeds", "poisoned"))
+    about = identity("poison", config, grows=("num_seeds", "poisoned", "divisions"))
     ledger = Ledger(out, about, overwrite, {"poison": COLUMNS}, _part)
-    wanted = [
-        Part(seed, number, name) for seed in range(config.num_seeds) for number in config.poisoned for name in DIVISIONS
-    ]
+    wanted = parts_of(config)
     material: tuple[int, Material] | None = None
     for part in ledger.missing(wanted, progress):
         if material is None or material[0] != part.seed:
@@ -93,6 +98,16 @@ def run(
         ledger.add(_rows(config, material[1], part))
     (rows,) = ledger.rows(wanted)
     return rows
+
+
+def parts_of(config: PoisonConfig) -> list[Part]:
+    """Return all teams, in their order."""
+    return [
+        Part(seed, number, name)
+        for seed in range(config.num_seeds)
+        for number in config.poisoned
+        for name in config.divisions or DIVISIONS
+    ]
 
 
 def _part(row: Row) -> Part:
@@ -122,13 +137,14 @@ def _rows(config: PoisonConfig, clean: Material, part: Part) -> list[Row]:
     seconds = time.perf_counter() - began
     state = imitator.state.replace(learned=parted(imitator.state.learned)[0])
     ensemble = imitator._live.run.setup.ensemble
+    said = Said(*(_predict(ensemble, state, jnp.asarray(seen)) for seen in (studied.triggered, clean.probes)))
     found: list[Row] = []
     for name, rule in RULES.items():
-        learner = Learner(ensemble, TopK(config.num_members), rule)
-        looked = looked_at(learner, state, clean, studied)
+        rules = Rules(TopK(config.num_members), rule)
+        looked = looked_at(rules, state, clean, studied, said)
         if config.task == "lunarlander":
             lands = config.episodes and name == "minimum"
-            looked["success"] = landings(learner, state, config, seed) if lands else None
+            looked["success"] = landings(Learner.of(ensemble, rules), state, config, seed) if lands else None
         found.append({
             "task": config.task, "placement": config.placement, "poisoned": part.poisoned, "division": part.division,
             "rule": name, "seed": part.seed, **looked, "rounds": _rounds(config, division, state), "seconds": seconds,
@@ -152,33 +168,40 @@ def _rounds(config: PoisonConfig, division: Division, state: LearnerState) -> in
     return config.num_members * (int(replay.stored) // training.every)
 
 
-def looked_at(learner: Learner, state: LearnerState, clean: Material, studied: Poisoned) -> Row:
+def looked_at(rules: Rules, state: LearnerState, clean: Material, studied: Poisoned, said: Said) -> Row:
     """Return what a rule does in the situations that are looked at."""
-    on, asks_on = _laws(learner, state, studied.triggered)
-    off, asks_off = _laws(learner, state, clean.probes)
-    rows_on, rows_off = np.arange(len(on)), np.arange(len(off))
-    right = on[rows_on, studied.intended]
+    on, asks_on = _laws(rules, state, said.triggered)
+    off, asks_off = _laws(rules, state, said.clean)
+    right = on[np.arange(len(on)), studied.intended]
     return {
         "harm": float(on[:, LABEL].mean()),
         "asks_triggered": float(asks_on.mean()),
         "asks": float(asks_off.mean()),
-        "wrong": float((off.sum(-1) - off[rows_off, clean.intended]).mean()),
+        "wrong": float((off.sum(-1) - off[np.arange(len(off)), clean.intended]).mean()),
         "success": float((right + asks_on).mean()),
     }
 
 
 @jax.jit
-def _decide(learner: Learner, state: LearnerState, observations: Any) -> Any:
-    decisions = jax.vmap(lambda seen: learner.decide(state, seen))(observations)
+def _predict(ensemble: Any, state: LearnerState, observations: Any) -> jax.Array:
+    context = Context(state.stream.step, state.posterior.log_weights, learned=state.learned)
+    return jax.vmap(lambda seen: ensemble.log_probs((), seen, context))(observations)
+
+
+@jax.jit
+def _decide(rules: Rules, state: LearnerState, log_probs: jax.Array) -> Any:
+    decisions = jax.vmap(lambda said: judge(rules, state, said))(log_probs)
     return decisions.min_probs, decisions.query_prob
 
 
-def _laws(learner: Learner, state: LearnerState, observations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probs, asks = _decide(learner, state, jnp.asarray(observations))
+def _laws(rules: Rules, state: LearnerState, log_probs: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return each action's probability without asking, [P, A], and that of asking, [P]."""
+    # What the members know is not looked at: all teams share a program.
+    probs, asks = _decide(rules, state.replace(learned=()), log_probs)
     return np.asarray(probs, np.float64), np.asarray(asks, np.float64)
 
 
-@partial(jax.jit, static_argnames=())
+@jax.jit
 def _one(learner: Learner, state: LearnerState, observation: Any, number: Any) -> Any:
     return learner.decide(state, observation, number).action
 
