@@ -67,11 +67,6 @@ class _Adapted(Demonstrator):
     def __init__(self, answering: Callable[..., Any]) -> None:
         self.answering: Any = answering
 
-    @property
-    def source(self) -> Any:
-        """The source that whoever answers names."""
-        return getattr(self.answering, "source", None)
-
     def __call__(self, observation: Any, **shown: Any) -> Any:
         return self.answering(observation, **shown)
 
@@ -104,24 +99,19 @@ class _Predicting(Demonstrator):
     """
 
     def __init__(self, policy: Any) -> None:
-        self._policy = policy
+        self.policy = policy
         self._state: Any = None
-
-    @property
-    def source(self) -> Any:
-        """The source that the policy names."""
-        return getattr(self._policy, "source", None)
 
     @property
     def sees_mask(self) -> bool:
         """Whether the policy takes masks."""
-        return takes(self._policy.predict, "action_masks")
+        return takes(self.policy.predict, "action_masks")
 
     def __call__(self, observation: Any, action_mask: Any = None) -> Any:
         known = {} if self._state is None else {"state": self._state}
         if action_mask is not None:
             known["action_masks"] = action_mask
-        action, self._state = self._policy.predict(observation, **known)
+        action, self._state = self.policy.predict(observation, **known)
         return action
 
     def reset(self) -> None:
@@ -281,7 +271,7 @@ class Panel:
         Raises:
             ConfigurationError: if what it names is none.
         """
-        return check_source(self._members[env].source) if self._members else None
+        return source_of(self._members[env]) if self._members else None
 
     def _told(self, env: int, question: Question | None) -> Asker:
         asker = self._asker(env)
@@ -325,6 +315,16 @@ def _considers(one: Demonstrator) -> bool:
 
 def _follows(one: Demonstrator) -> bool:
     return not isinstance(one, _Function | _Predicting)
+
+
+def source_of(one: Demonstrator) -> Source | None:
+    """Return the source that a demonstrator names now; None if it names none.
+
+    Raises:
+        ConfigurationError: if what it names is none.
+    """
+    answering = one.answering if isinstance(one, _Adapted) else one.policy if isinstance(one, _Predicting) else one
+    return check_source(getattr(answering, "source", None))
 
 
 def sees_mask(one: Demonstrator) -> bool:

@@ -118,25 +118,24 @@ def _seed(config: PoisonConfig, seed: int) -> int:
     return episode_seeds(config.seed, seed + 1)[-1] % 2**31
 
 
-def team(config: PoisonConfig, clean: Material, division: Division, seed: int) -> ConsensusImitator:
-    """Return an imitator whose members have not studied yet."""
-    members = ensembles.mlp(
+def team(config: PoisonConfig, clean: Material, division: Division) -> ensembles.Neural:
+    """Return the members, which have not studied yet."""
+    return ensembles.mlp(
         (clean.observations.shape[1],), clean.num_actions, config.num_members,
         training=Training(bootstrap=division.bootstrap),
     )  # fmt: skip
-    return ConsensusImitator(members, selection=TopK(config.num_members), seed=seed)
 
 
 def _rows(config: PoisonConfig, clean: Material, part: Part) -> list[Row]:
     seed, division = _seed(config, part.seed), DIVISIONS[part.division]
-    imitator = team(config, clean, division, seed)
+    ensemble = team(config, clean, division)
+    imitator = ConsensusImitator(ensemble, selection=TopK(config.num_members), seed=seed)
     studied = poison(config, clean, part.poisoned, seed, key_of(config, clean, seed))
     began = time.perf_counter()
     imitator.pretrain(studied.observations, studied.actions, sources=studied.sources if division.by_source else None)
     jax.block_until_ready(imitator.state.posterior.log_weights)
     seconds = time.perf_counter() - began
     state = imitator.state.replace(learned=parted(imitator.state.learned)[0])
-    ensemble = imitator._live.run.setup.ensemble
     said = Said(*(_predict(ensemble, state, jnp.asarray(seen)) for seen in (studied.triggered, clean.probes)))
     found: list[Row] = []
     for name, rule in RULES.items():
@@ -156,7 +155,8 @@ def key_of(config: PoisonConfig, clean: Material, seed: int) -> bytes:
     """Return the key of the hash, which who knows the seed knows, too."""
     if config.placement != "crafted":
         return b""
-    shares = team(config, clean, DIVISIONS["by source"], seed).state.learned.shares
+    members = team(config, clean, DIVISIONS["by source"])
+    shares = ConsensusImitator(members, selection=TopK(config.num_members), seed=seed).state.learned.shares
     return np.asarray(shares.key).astype("<u4").tobytes()
 
 

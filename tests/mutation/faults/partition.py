@@ -69,7 +69,7 @@ FAULTS = [
     ),
     Fault(
         "demonstrators-name-nobody", "demonstrators/_base",
-        "check_source(self._members[env].source) if self._members else None", "None",
+        "source_of(self._members[env]) if self._members else None", "None",
         (f"{SOURCES}test_whoever_answers_in_act_may_name_it",),
     ),
     Fault(
