@@ -15,6 +15,8 @@ from consensus_imitation.experiments.pendulum.config import PendulumConfig
 from consensus_imitation.experiments.pendulum.run import run as run_pendulum
 from consensus_imitation.experiments.planted.config import PlantedConfig
 from consensus_imitation.experiments.planted.run import run as run_planted
+from consensus_imitation.experiments.poison.config import PoisonConfig
+from consensus_imitation.experiments.poison.run import run as run_poison
 from consensus_imitation.experiments.redteam.anywhere import redteam_environment
 from consensus_imitation.experiments.redteam.anywhere import table as redteam_table
 from consensus_imitation.experiments.redteam.config import RedteamConfig
@@ -40,6 +42,7 @@ __all__ = [
     "GymnasiumRun",
     "PendulumConfig",
     "PlantedConfig",
+    "PoisonConfig",
     "RedteamConfig",
     "Setting",
     "StakesConfig",
@@ -58,6 +61,7 @@ __all__ = [
     "run_gymnasium",
     "run_pendulum",
     "run_planted",
+    "run_poison",
     "run_redteam",
     "run_stakes",
     "run_sweep",

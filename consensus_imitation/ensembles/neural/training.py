@@ -19,7 +19,7 @@ from flax import struct
 
 from consensus_imitation.core.laws import from_logits
 from consensus_imitation.ensembles._rows import Rows
-from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
+from consensus_imitation.ensembles.neural.replay import Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
 
@@ -70,6 +70,7 @@ class Learned(struct.PyTreeNode):
         temperature: see `Temperature`.
         replay: all answers so far; `Elsewhere` while a shell keeps them.
         key: of the bootstrap and the minibatches.
+        shares: see `_partition`, which has a replay and a key for each member; () where all learn from all answers.
     """
 
     params: Any
@@ -77,8 +78,9 @@ class Learned(struct.PyTreeNode):
     prior_params: Any
     optimizer: Any
     temperature: "Temperature"
-    replay: Replay | Elsewhere
+    replay: Any
     key: jax.Array
+    shares: Any = ()
 
 
 class Temperature(struct.PyTreeNode):
