@@ -66,6 +66,11 @@ class Training:
             predict about the same for everything, so without this they would agree, and act, in ignorance. 0 for none.
             All members of one ensemble withhold the same. It costs no weight, also against fixed members in a `union`,
             which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
+        local_caution: share of the mass that members withhold, on average, of inputs that were answered, each by what the
+            others say of it; of an input far from all answered ones they withhold nearly everything (`_local`). So the
+            imitator asks where nothing was answered, however sure the members are. It joins ``caution``: what is left
+            of both is multiplied. 0.03 is a good value, 0 is none. For observations of plain numbers only: between
+            pictures, views, choices, words and windows distance does not say what is alike.
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.
@@ -96,6 +101,7 @@ class Training:
     temperature: bool = False
     plateau: Plateau | None = None
     caution: float = 20.0
+    local_caution: float = 0.0
     averaging: float = 0.0
     masked: bool = False
 
@@ -106,8 +112,8 @@ class Training:
         # As Python's own numbers: sums and products with a small type of the user's would wrap round, or be full.
         for name in ("batch_size", "updates", "every", "capacity"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
-        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "averaging"):
-            most = 1 if name == "label_smoothing" else math.inf
+        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "local_caution", "averaging"):
+            most = 1 if name in ("label_smoothing", "local_caution") else math.inf
             wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
             value = getattr(self, name)
             check_number(name, value, wanted, lambda number, most=most: (number >= 0) & (number < most))
