@@ -89,9 +89,7 @@ class Answered(struct.PyTreeNode):
 
         return self._over_all(count, stored)
 
-    def answered(
-        self, inputs: Any, answer: jax.Array, predicted: jax.Array, stored: jax.Array, budget: float
-    ) -> Self:
+    def answered(self, inputs: Any, answer: jax.Array, predicted: jax.Array, stored: jax.Array, budget: float) -> Self:
         """Return that of one more answer.
 
         Args:

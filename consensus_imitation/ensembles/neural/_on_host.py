@@ -61,9 +61,7 @@ def learned_from(
             f"members that have learned from {stored - 1} answers cannot learn on with {rows.stored} of these answers"
         )
     rows = rows.appended(jax.tree.map(np.asarray, noted.row))
-    light = learned.replace(
-        temperature=noted.temperature, answered=noted.answered, replay=Elsewhere(noted.stored)
-    )
+    light = learned.replace(temperature=noted.temperature, answered=noted.answered, replay=Elsewhere(noted.stored))
     after = _round(members, light, rows) if due else light
     return after.replace(replay=Replay.of(rows, noted.stored))
 
@@ -85,15 +83,17 @@ def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: j
 def _round(members: Any, light: Learned, rows: Rows) -> Learned:
     """Return what they know after a round of minibatches, looked up a few at a time."""
     training = members.training
-    places = np.asarray(_places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=(), answered=())))
+    places = np.asarray(
+        _places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=(), answered=()))
+    )
     together = max(1, _AT_ONCE // (training.batch_size * max(1, rows.kind.row_bytes)))
     fitted = before = (light.params, light.averages, light.optimizer)
     for first in range(0, training.updates, together):
         own = places[first : first + together]
         drawn = jax.tree.map(lambda leaf, own=own: leaf.reshape(*own.shape, *leaf.shape[1:]), rows.at(own.ravel()))
         fitted = _fitted(
-            members, light.replace(params=(), averages=(), optimizer=(), answered=()), fitted, before, np.int32(first), drawn,
-            last=first + together >= training.updates,
+            members, light.replace(params=(), averages=(), optimizer=(), answered=()), fitted, before, np.int32(first),
+            drawn, last=first + together >= training.updates,
         )  # fmt: skip
     params, averages, optimizer = fitted
     return light.replace(params=params, averages=averages, optimizer=optimizer)

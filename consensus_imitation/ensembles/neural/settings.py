@@ -66,11 +66,11 @@ class Training:
             predict about the same for everything, so without this they would agree, and act, in ignorance. 0 for none.
             All members of one ensemble withhold the same. It costs no weight, also against fixed members in a `union`,
             which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
-        local_caution: share of the mass that members withhold, on average, of inputs that were answered, each by what the
-            others say of it; of an input far from all answered ones they withhold nearly everything (`_local`). So the
-            imitator asks where nothing was answered, however sure the members are. It joins ``caution``: what is left
-            of both is multiplied. 0.03 is a good value, 0 is none. For observations of plain numbers only: between
-            pictures, views, choices, words and windows distance does not say what is alike.
+        local_caution: share of their mass, in [0, 1), that members withhold on average where they have answers. Far
+            from all answered inputs they withhold nearly everything, so that the imitator asks there, however sure its
+            members are. What both kinds of caution leave is multiplied. 0.03 is a good value, 0 for none; docs/shift.md
+            has the measurements. For observations that are vectors of floats only: among pictures, views, choices,
+            words and windows distance does not say what is alike.
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.
