@@ -175,14 +175,13 @@ def test_the_imitator_asks_where_nothing_was_answered() -> None:
     asked = {}
     for local in (0.0, 0.03):
         training = Training(local_caution=local)
-        imitator = ConsensusImitator(ensembles.mlp((3,), 4, 3, training=training), selection=TopK(2), seed=0)
-        imitator.pretrain(observations, actions)
-        near, far = imitator.decide(observations[7] + 0.01), None
-        imitator.withdraw(near) if near.queried else None
-        imitator.clear_alarms() if hasattr(imitator, "clear_alarms") else None
-        fresh = ConsensusImitator.from_state(imitator.state, imitator.ensemble, selection=TopK(2))
-        far = fresh.decide(np.full(3, 25.0, np.float32))
-        asked[local] = (near.query_prob, far.query_prob)
+        members = ensembles.mlp((3,), 4, 3, training=training)
+        studied = ConsensusImitator(members, selection=TopK(2), seed=0)
+        studied.pretrain(observations, actions)
+        asked[local] = [
+            ConsensusImitator.from_state(studied.state, members, selection=TopK(2)).decide(seen).query_prob
+            for seen in (observations[7] + np.float32(0.01), np.full(3, 25.0, np.float32))
+        ]
     assert asked[0.0][0] < 0.1
     assert asked[0.0][1] < 0.1
     assert asked[0.03][0] < 0.15
