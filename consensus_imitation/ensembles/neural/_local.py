@@ -27,7 +27,7 @@ from flax import struct
 _FEWEST = 1024
 
 #: Answered inputs from which the constants are fitted, spread evenly over all: enough for a median and a mean.
-_SAMPLE = 64
+_SAMPLE = 128
 
 #: The constants are fitted again when there are so many times as many answers.
 _GROWTH = 1.25
@@ -35,8 +35,8 @@ _GROWTH = 1.25
 #: The shortest bandwidth, in standard deviations: inputs that come again and again are at no distance.
 _SHORTEST = 1e-3
 
-#: Between these c is looked for, by so many halvings of its logarithm.
-_SMALLEST, _LARGEST, _HALVINGS = 1e-6, 1e4, 40
+#: Between these c is looked for, by so many halvings of its logarithm; float32 has no counts much below the smallest.
+_SMALLEST, _LARGEST, _HALVINGS = 1e-30, 1e4, 50
 
 #: Up to so many numbers of an input are added one after another, which runs several times as fast.
 _FEW_NUMBERS = 64
@@ -113,25 +113,25 @@ class Answered(struct.PyTreeNode):
         """Return ``scale``, ``constant`` and ``fitted`` as the answers so far, at least three, want them."""
         size = jnp.minimum(stored, self.points.shape[1])
         places = jnp.arange(_SAMPLE) * size // _SAMPLE
-        sample, own = self.points[:, places].T, self.foreseen[:, places].T
         scale = 1 / deviations(self.points, size)
 
-        def second_nearest(points: jax.Array, _: jax.Array) -> jax.Array:
+        def of(points: jax.Array, foreseen: jax.Array) -> tuple[jax.Array, jax.Array]:
             there = jnp.arange(points.shape[1])
 
-            def of(point: jax.Array, place: jax.Array) -> jax.Array:
+            def to_others(place: jax.Array) -> jax.Array:
                 other = (there < size) & (there != place)
-                squares = jnp.where(other, _squares(points, point, scale), jnp.inf)
-                return jnp.min(jnp.where(there == jnp.argmin(squares), jnp.inf, squares))
+                return jnp.where(other, _squares(points, self.points[:, place], scale), jnp.inf)
 
-            return jax.vmap(of)(sample, places)
+            squares = jax.vmap(to_others)(places)  # [S, room]
+            nearest = jnp.argmin(squares, axis=1, keepdims=True)
+            second = jnp.sqrt(jnp.min(jnp.where(there == nearest, jnp.inf, squares), axis=1))
+            bandwidth = jnp.maximum(jnp.median(second), _SHORTEST)
+            return bandwidth, jnp.exp(-squares / (2 * bandwidth**2)) @ foreseen.T
 
-        bandwidth = jnp.sqrt(jnp.median(self._over_all(second_nearest, stored)))
-        scale /= jnp.maximum(bandwidth, _SHORTEST)
-        near = jax.vmap(self.replace(scale=scale).near, in_axes=(0, None))(sample, stored) - own
-        return scale, constant_of(jnp.maximum(near, 0.0), budget), stored
+        bandwidth, near = self._over_all(of, stored)
+        return scale / bandwidth, constant_of(near, budget), stored
 
-    def _over_all(self, function: Callable[[jax.Array, jax.Array], jax.Array], stored: jax.Array) -> jax.Array:
+    def _over_all(self, function: Callable[[jax.Array, jax.Array], Any], stored: jax.Array) -> Any:
         """Call a function of the first places of ``points`` and ``foreseen``: as few as hold all answers."""
         rooms, capacity = [_FEWEST], self.points.shape[1]
         while rooms[-1] < capacity:

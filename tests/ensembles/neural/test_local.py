@@ -68,13 +68,13 @@ class Oracle:
         self.bandwidth = max(float(np.median(apart)), 1e-3)
         near = np.array([self.kernel(np.delete(then, i, 0), then[i]) @ np.delete(known, i, 0) for i in places])
         self.near_sample = near
-        self.constant = float(brentq(lambda c: np.mean(c / (c + near)) - BUDGET, 1e-12, 1e9, xtol=1e-14))
+        self.constant = float(np.exp(brentq(lambda log: np.mean(1 / (1 + near * np.exp(-log))) - BUDGET, -69, 9)))
 
     def distances(self, points: np.ndarray, point: np.ndarray) -> np.ndarray:
         return np.sqrt((((points - point) / self.deviations) ** 2).sum(axis=1))
 
     def kernel(self, points: np.ndarray, point: np.ndarray) -> np.ndarray:
-        return np.exp(-(self.distances(points, point)) / self.bandwidth)
+        return np.exp(-((self.distances(points, point) / self.bandwidth) ** 2) / 2)
 
     def near(self, point: np.ndarray) -> np.ndarray:
         return self.kernel(self.points, point) @ self.foreseen
