@@ -23,6 +23,8 @@ from consensus_imitation.experiments.redteam.config import RedteamConfig
 from consensus_imitation.experiments.redteam.run import run as run_redteam
 from consensus_imitation.experiments.results import read_csv, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
+from consensus_imitation.experiments.shift.config import ShiftConfig
+from consensus_imitation.experiments.shift.run import run as run_shift
 from consensus_imitation.experiments.stakes.config import StakesConfig
 from consensus_imitation.experiments.stakes.run import run as run_stakes
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
@@ -45,6 +47,7 @@ __all__ = [
     "PoisonConfig",
     "RedteamConfig",
     "Setting",
+    "ShiftConfig",
     "StakesConfig",
     "SweepConfig",
     "exceeded",
@@ -63,6 +66,7 @@ __all__ = [
     "run_planted",
     "run_poison",
     "run_redteam",
+    "run_shift",
     "run_stakes",
     "run_sweep",
     "share_interval",

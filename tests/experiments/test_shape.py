@@ -15,7 +15,19 @@ COMMANDS = find_commands()
 DOCS = Path(__file__).parents[2] / "docs"
 
 #: Those that the library comes with, and that are called from Python, too.
-EXPERIMENTS = {"bounds", "collapse", "compare", "demo", "pendulum", "planted", "poison", "redteam", "stakes", "sweep"}
+EXPERIMENTS = {
+    "bounds",
+    "collapse",
+    "compare",
+    "demo",
+    "pendulum",
+    "planted",
+    "poison",
+    "redteam",
+    "shift",
+    "stakes",
+    "sweep",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -17,7 +17,7 @@ from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.ensembles.neural import _partition, networks
 from consensus_imitation.ensembles.neural import training as train
-from consensus_imitation.ensembles.neural._encoding_parts import GridLeaf
+from consensus_imitation.ensembles.neural._encoding_parts import BoxLeaf, GridLeaf
 from consensus_imitation.ensembles.neural._on_host import learned_from
 from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
@@ -375,6 +375,8 @@ def from_module(
             "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
             f"seen would pass on what others are taught; got a {type(encoder).__name__}"
         )
+    if arch.training.local_caution:
+        _check_distances(encoder, window)
     for path, variable in nnx.to_flat_state(_skeleton(make_module)[1]):
         if not isinstance(variable, nnx.Param):
             name = ".".join(str(key) for key in path)
@@ -437,6 +439,26 @@ class _GRU:
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
         trunk = networks.FlatTrunk(self.encoder) if self.trunk is None else self.trunk(rngs)
         return networks.WindowedGRU(trunk, self.num_actions, self.hidden, rngs)
+
+
+def _check_distances(encoder: Encoder, window: int) -> None:
+    """Refuse local caution where the distance of two inputs does not say whether they are alike.
+
+    Raises:
+        ConfigurationError: naming the part of the observation.
+    """
+    reason = ""
+    if window:
+        reason = "a window of steps is far from every other one as soon as it was reached in another way"
+    for path, leaf in networks.leaves(encoder.root):
+        if not isinstance(leaf, BoxLeaf) or leaf.as_bytes or len(leaf.shape) > 1:
+            kinds = "pictures, views, choices and words, one is about as far from any other as from the next"
+            reason = f"the observation{''.join(f'[{key!r}]' for key in path)} is no vector of floats, and among {kinds}"
+    if reason:
+        raise ConfigurationError(
+            f"local_caution asks where an input is far from all that was answered, and here distance means nothing: "
+            f"{reason}. Leave it at 0, or give members a vector of numbers in which what is alike is near"
+        )
 
 
 def _encoder_of_kind(observation_space: Any, kind: _Kind) -> Encoder:

@@ -78,6 +78,11 @@ class Training:
             predict about the same for everything, so without this they would agree, and act, in ignorance. 0 for none.
             All members of one ensemble withhold the same. It costs no weight, also against fixed members in a `union`,
             which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
+        local_caution: share of their mass, in [0, 1), that members withhold on average where they have answers. Far
+            from all answered inputs they withhold nearly everything, so that the imitator asks there, however sure its
+            members are. What both kinds of caution leave is multiplied. 0.03 is a good value, 0 for none; docs/shift.md
+            has the measurements. For observations that are vectors of floats only: among pictures, views, choices,
+            words and windows distance does not say what is alike.
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.
@@ -109,6 +114,7 @@ class Training:
     temperature: bool = False
     plateau: Plateau | None = None
     caution: float = 20.0
+    local_caution: float = 0.0
     averaging: float = 0.0
     masked: bool = False
 
@@ -119,8 +125,8 @@ class Training:
         # As Python's own numbers: sums and products with a small type of the user's would wrap round, or be full.
         for name in ("batch_size", "updates", "every", "capacity"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
-        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "averaging"):
-            most = 1 if name == "label_smoothing" else math.inf
+        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "local_caution", "averaging"):
+            most = 1 if name in ("label_smoothing", "local_caution") else math.inf
             wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
             value = getattr(self, name)
             check_number(name, value, wanted, lambda number, most=most: (number >= 0) & (number < most))
