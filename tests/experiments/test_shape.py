@@ -11,7 +11,19 @@ from consensus_imitation.experiments.command import find_commands
 COMMANDS = find_commands()
 
 #: Those that the library comes with, and that are called from Python, too.
-EXPERIMENTS = {"bounds", "collapse", "compare", "demo", "online", "pendulum", "planted", "redteam", "stakes", "sweep"}
+EXPERIMENTS = {
+    "bounds",
+    "collapse",
+    "compare",
+    "demo",
+    "noisy",
+    "online",
+    "pendulum",
+    "planted",
+    "redteam",
+    "stakes",
+    "sweep",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

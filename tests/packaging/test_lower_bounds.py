@@ -118,6 +118,12 @@ def minari(tmp_path: Path) -> None:
     assert len(episode.actions) == 20
 
 
+def digits(tmp_path: Path) -> None:
+    from consensus_imitation.experiments.online.digits import draw
+
+    assert draw(100, 3, 0).images.shape == (100, 64)
+
+
 def web(tmp_path: Path) -> None:
     import gymnasium
     from websockets.sync.client import connect
@@ -134,7 +140,7 @@ def web(tmp_path: Path) -> None:
 
 EXTRAS: dict[str, Callable[[Path], None]] = {
     "plot": plot, "gym": gym, "tasks": real_tasks, "tensorboard": tensorboard, "parquet": parquet, "minari": minari,
-    "web": web,
+    "digits": digits, "web": web,
 }  # fmt: skip
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 #: Who acts, and how it is trained; ``agree`` keeps only the gradients that groups of the minibatch agree on.
 CONTESTANTS = (
-    *("loop", "loop, agree", "gated loop", "mixture of 4"),
-    *("top-2", "top-4", "top-4, agree"),
+    *("loop", "loop-agree", "gated-loop", "mixture-4"),
+    *("top-2", "top-4", "top-4-agree"),
 )
 
 

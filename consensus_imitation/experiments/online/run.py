@@ -46,12 +46,12 @@ class Kind(NamedTuple):
 
 KINDS = {
     "loop": Kind(1, False, "always"),
-    "loop, agree": Kind(1, True, "always"),
-    "gated loop": Kind(1, False, "gate"),
-    "mixture of 4": Kind(4, False, "gate"),
+    "loop-agree": Kind(1, True, "always"),
+    "gated-loop": Kind(1, False, "gate"),
+    "mixture-4": Kind(4, False, "gate"),
     "top-2": Kind(2, False, "minimum"),
     "top-4": Kind(4, False, "minimum"),
-    "top-4, agree": Kind(4, True, "minimum"),
+    "top-4-agree": Kind(4, True, "minimum"),
 }
 
 
@@ -61,10 +61,10 @@ def run(
     """Stream digits past a training loop and past replicas of it, then measure all of them at equal asking.
 
     - *loop*: the loop itself, k = 1: it acts on every digit and is told every label afterwards.
-    - *gated loop*: the same, asking instead of acting where its largest probability is below the confidence.
-    - *mixture of 4*: the mean of four replicas, behind the same gate.
+    - *gated-loop*: the same, asking instead of acting where its largest probability is below the confidence.
+    - *mixture-4*: the mean of four replicas, behind the same gate.
     - *top-2*, *top-4*: the minimum of two, or four replicas, which asks by itself.
-    - *agree*: trained on the gradients that groups of a minibatch agree on (AND-mask).
+    - *...-agree*: trained on the gradients that groups of a minibatch agree on (AND-mask).
 
     Afterwards each gets the threshold of doubt at which it asks on the same share of familiar digits. Doubt is what
     is missing from one in the minimum, or in the largest probability.

@@ -130,9 +130,9 @@ def test_it_asks_learns_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     # One in four is right by chance.
     assert np.mean((np.array(actions) == answers)[~queried]) > 0.6
     asked = whole.num_queries
-    with imitator(journal=tmp_path / "run") as first:
-        done = [first.act(seen).action for seen in observations[:70]]
-        crash(first)
+    first = imitator(journal=tmp_path / "run")
+    done = [first.act(seen).action for seen in observations[:70]]
+    crash(first)
     ensemble = loops(replace(SMALL, caution=5.0, updates=8))
     again = ConsensusImitator.resume(tmp_path / "run", ensemble, demonstrator, selection=TopK(3))
     with again:
@@ -142,9 +142,9 @@ def test_it_asks_learns_and_resumes_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_loss_falls_and_a_broken_step_is_not_taken(key: jax.Array) -> None:
-    observations, answers = separable(np.random.default_rng(0), 300)
-    found = losses(prequential(loops(replace(SMALL, capacity=512)), observations, answers, key), answers)
-    assert found[-100:].mean() < 0.6 < 1.2 < found[:5].mean()
+    observations, answers = separable(np.random.default_rng(0), 200)
+    found = losses(prequential(loops(), observations, answers, key), answers)
+    assert found[-50:].mean() < 0.7 < 1.2 < found[:5].mean()
 
     def broken(state: Any, x: jax.Array, y: jax.Array) -> Any:
         params, opt_state, own_key = update(state, x, y)
