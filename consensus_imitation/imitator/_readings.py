@@ -15,12 +15,12 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._card import Card, asked, never_varied
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._question import question_of
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._tally import least_alpha
-from consensus_imitation.imitator.card import Card, asked, never_varied
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import said
 from consensus_imitation.journal.calibration import member_calibration

@@ -9,8 +9,10 @@ import pytest
 from consensus_imitation import ConsensusImitator, Journal, Merging, Minimum, TopK, ensembles
 from consensus_imitation.core.aggregation import MAP
 from consensus_imitation.core.calibration import calibration
+from consensus_imitation.demonstrators import Patience, SafeAction
 from consensus_imitation.ensembles import Training
 from consensus_imitation.errors import ObservationError, PendingQueryError
+from consensus_imitation.imitator import _card
 from consensus_imitation.journal.calibration import member_calibration
 
 from .test_resume import bits
@@ -83,6 +85,15 @@ def test_inputs_that_never_varied_are_named() -> None:
     assert imitator.card().never_varied == ("input[1]", "input[2]", "input[3]")
 
 
+def test_ranges_are_over_all_answers_however_many_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_card, "_AT_ONCE", 3)
+    imitator = networks()
+    seen = np.zeros((7, 4), np.float32)
+    seen[:3, 0], seen[6, 1], seen[:, 2] = 1.0, 1.0, np.arange(7)
+    imitator.pretrain(seen, np.zeros(7, int))
+    assert imitator.card().never_varied == ("input[3]",)
+
+
 def test_masks_and_names_are_no_part_of_the_inputs() -> None:
     from gymnasium import spaces
 
@@ -140,6 +151,19 @@ def test_calibration_is_that_of_what_was_predicted_before_each_answer(tmp_path: 
 def test_a_journal_without_answers_has_no_calibration(tmp_path: Path) -> None:
     with tables(journal=tmp_path / "run"):
         pass
+    assert member_calibration(tmp_path / "run") is None
+
+
+def test_what_nobody_answered_is_not_calibrated(tmp_path: Path) -> None:
+    """Where the safe action was taken instead, nothing was learned of the demonstrator."""
+
+    def nobody(seen: Any) -> int:
+        raise TimeoutError
+
+    members = ensembles.tabular(np.eye(3)[:, None])  # three members that agree about nothing
+    patience = Patience(then=SafeAction(2))
+    with ConsensusImitator(members, nobody, patience=patience, seed=0, journal=tmp_path / "run") as imitator:
+        assert [imitator.act(0).action for _ in range(3)] == [2, 2, 2]
     assert member_calibration(tmp_path / "run") is None
 
 
