@@ -1,4 +1,4 @@
-"""Demonstrators that are truly random: their laws and distances are exact, and the default training copes."""
+"""Demonstrators that are truly random: their laws and distances are exact, and a fitted temperature copes."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from consensus_imitation.experiments.noisy.config import VARIANTS, NoisyConfig
 from consensus_imitation.experiments.noisy.run import COLUMNS, SETTINGS, divergence, run
 from consensus_imitation.experiments.results import Row
 
-SMALL = NoisyConfig(world="softmax", variants=("default", "no-temperature"), num_seeds=1, num_steps=1500, num_members=3)
+SMALL = NoisyConfig(world="softmax", variants=("temperature", "plain"), num_seeds=1, num_steps=1500, num_members=3)
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +20,14 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], Path]:
     return run(SMALL, out), out
 
 
-def test_the_default_does_not_take_noise_for_certainty(kept: tuple[list[Row], Path]) -> None:
+def test_a_fitted_temperature_does_not_take_noise_for_certainty(kept: tuple[list[Row], Path]) -> None:
     """The control: members whose logits are not tempered learn the noise by heart."""
-    default, plain = ([row for row in kept[0] if row["variant"] == name][-1] for name in SMALL.variants)
-    assert default["kl_minimum"] < 0.15
-    assert plain["kl_minimum"] > 2 * default["kl_minimum"]
-    assert default["temperature"] > 1.5
+    fitted, plain = ([row for row in kept[0] if row["variant"] == name][-1] for name in SMALL.variants)
+    assert fitted["kl_minimum"] < 0.15
+    assert plain["kl_minimum"] > 2 * fitted["kl_minimum"]
+    assert fitted["temperature"] > 1.5
     assert plain["temperature"] == 1.0
-    assert 50 < default["answers"] < 1500
+    assert 50 < fitted["answers"] < 1500
 
 
 def test_it_continues_and_draws(kept: tuple[list[Row], Path]) -> None:

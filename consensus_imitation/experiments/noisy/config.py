@@ -5,8 +5,8 @@ from dataclasses import dataclass
 #: Where: a game (with the extra ``games``), or feature vectors that come at random.
 WORLDS = ("leduc", "softmax")
 
-#: How members are trained: differences from the library's defaults.
-VARIANTS = ("default", "no-temperature", "one-update", "one-update-no-temperature")
+#: How members are trained: with a fitted temperature or without, and with eight minibatches a round or one.
+VARIANTS = ("temperature", "plain", "one-update", "one-update-temperature")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class NoisyConfig:
 
     Attributes:
         world: leduc (Leduc hold'em in self-play, the demonstrator by CFR+) or softmax (24 vectors, a softmax policy).
-        variants: how members are trained: default, no-temperature, one-update, one-update-no-temperature.
+        variants: how members are trained: temperature, plain (without one), one-update, one-update-temperature.
         num_seeds: runs of each variant.
         num_steps: T, decisions in a run.
         num_members: N.

@@ -22,10 +22,10 @@ COLUMNS = ("world", "variant", "seed", "step", "answers", "kl_minimum", "kl_memb
 _POINTS = 8
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "no-temperature": {"temperature": False},
-    "one-update": {"updates": 1},
-    "one-update-no-temperature": {"updates": 1, "temperature": False},
+    "temperature": {"temperature": True},
+    "plain": {"temperature": False},
+    "one-update": {"updates": 1, "temperature": False},
+    "one-update-temperature": {"updates": 1, "temperature": True},
 }
 
 
