@@ -47,6 +47,7 @@ def test_probes_are_asked_about_as_often_as_the_rules_say_and_nothing_changes() 
     assert tables().card().asked_familiar is None
 
 
+@pytest.mark.slow
 def test_a_batch_is_probed_by_its_first_environment() -> None:
     imitator = tables(num_envs=2)
     assert imitator.card(familiar=[3]).asked_familiar == pytest.approx(1 - PROBS[:3].min(0).sum(-1)[3], abs=1e-5)
@@ -85,6 +86,7 @@ def test_inputs_that_never_varied_are_named() -> None:
     assert imitator.card().never_varied == ("input[1]", "input[2]", "input[3]")
 
 
+@pytest.mark.slow
 def test_ranges_are_over_all_answers_however_many_are_looked_at_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_card, "_AT_ONCE", 3)
     imitator = networks()
@@ -94,6 +96,7 @@ def test_ranges_are_over_all_answers_however_many_are_looked_at_together(monkeyp
     assert imitator.card().never_varied == ("input[3]",)
 
 
+@pytest.mark.slow
 def test_masks_and_names_are_no_part_of_the_inputs() -> None:
     from gymnasium import spaces
 
@@ -167,6 +170,7 @@ def test_what_nobody_answered_is_not_calibrated(tmp_path: Path) -> None:
     assert member_calibration(tmp_path / "run") is None
 
 
+@pytest.mark.slow
 def test_it_is_the_same_after_a_run_is_taken_up_again(tmp_path: Path) -> None:
     seen = np.random.default_rng(2).normal(size=(40, 4)).astype(np.float32)
     with networks(journal=tmp_path / "run") as imitator:

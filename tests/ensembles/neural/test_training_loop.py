@@ -53,7 +53,8 @@ def loops(training: Training = SMALL, num_members: int = 3, **other: Any) -> Neu
                                         training=training)  # fmt: skip
 
 
-@pytest.mark.parametrize("bootstrap", ["none", "poisson"])
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("bootstrap", ["poisson", "none"])
 def test_replicas_are_the_loop_itself_run_once_for_each(bootstrap: Any, key: jax.Array) -> None:
     ensemble = loops(replace(SMALL, bootstrap=bootstrap))
     observations, answers = separable(np.random.default_rng(3), 9)
@@ -78,7 +79,8 @@ def test_replicas_are_the_loop_itself_run_once_for_each(bootstrap: Any, key: jax
     assert not np.allclose(found.params[0]["w"][0], found.params[0]["w"][1], atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [1, 7, 32])
+@pytest.mark.quick_cases(1)
+@pytest.mark.parametrize("size", [32, 1, 7])
 def test_resampling_is_proportional_to_within_one_and_never_shows_what_does_not_count(size: int) -> None:
     drawn = np.random.default_rng(size).poisson(1.0, (300, size))
     drawn = drawn[drawn.any(1)]
@@ -141,6 +143,7 @@ def test_it_asks_learns_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert bits(again.state) == bits(whole.state)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_and_a_broken_step_is_not_taken(key: jax.Array) -> None:
     observations, answers = separable(np.random.default_rng(0), 200)
     found = losses(prequential(loops(), observations, answers, key), answers)
