@@ -4,6 +4,7 @@ from consensus_imitation.core.members import Carry, Context, Ensemble, FixedMemb
 from consensus_imitation.ensembles.callables import Callables, callables
 from consensus_imitation.ensembles.isolated._ensemble import Isolated, isolated
 from consensus_imitation.ensembles.neural._members import Neural, cnn, from_module, mlp, recurrent
+from consensus_imitation.ensembles.neural._training_loop import from_training_loop
 from consensus_imitation.ensembles.neural.settings import Plateau, Training
 from consensus_imitation.ensembles.stacked import Stacked, stacked
 from consensus_imitation.ensembles.tabular import Tabular, tabular
@@ -27,6 +28,7 @@ __all__ = [
     "callables",
     "cnn",
     "from_module",
+    "from_training_loop",
     "isolated",
     "mlp",
     "recurrent",

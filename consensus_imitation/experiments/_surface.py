@@ -11,6 +11,10 @@ from consensus_imitation.experiments.compare.run import run as run_compare
 from consensus_imitation.experiments.demo.config import DemoConfig
 from consensus_imitation.experiments.demo.run import DemoResults, load_demo
 from consensus_imitation.experiments.demo.run import run as run_demo
+from consensus_imitation.experiments.noisy.config import NoisyConfig
+from consensus_imitation.experiments.noisy.run import run as run_noisy
+from consensus_imitation.experiments.online.config import OnlineConfig
+from consensus_imitation.experiments.online.run import run as run_online
 from consensus_imitation.experiments.pendulum.config import PendulumConfig
 from consensus_imitation.experiments.pendulum.run import run as run_pendulum
 from consensus_imitation.experiments.planted.config import PlantedConfig
@@ -42,6 +46,8 @@ __all__ = [
     "DemoConfig",
     "DemoResults",
     "GymnasiumRun",
+    "NoisyConfig",
+    "OnlineConfig",
     "PendulumConfig",
     "PlantedConfig",
     "PoisonConfig",
@@ -62,6 +68,8 @@ __all__ = [
     "run_compare",
     "run_demo",
     "run_gymnasium",
+    "run_noisy",
+    "run_online",
     "run_pendulum",
     "run_planted",
     "run_poison",

@@ -1,5 +1,6 @@
 """What can be read off a run; nothing here changes anything."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._card import Card, asked, never_varied
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._question import question_of
@@ -22,6 +24,7 @@ from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._tally import least_alpha
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import said
+from consensus_imitation.journal.calibration import member_calibration
 
 
 class Readings(CommonReadings[Run]):
@@ -217,6 +220,48 @@ class Readings(CommonReadings[Run]):
             ),
             delta=delta,
             harm=harm,
+        )
+
+    def card(self, familiar: Iterable[Any] | None = None, unfamiliar: Iterable[Any] | None = None) -> Card:
+        """What is known of the members: how alike they are, how calibrated, and where nothing was ever asked; print it.
+
+        Probes show whether it would ask: the mean probability of asking about each, as if it came next. Nothing is
+        asked, drawn or learned.
+
+        Args:
+            familiar: observations, of a single environment, like those that it has been asked about; None for none.
+            unfamiliar: observations unlike them: with a sensor reversed, a picture turned, another texture.
+
+        Raises:
+            PendingQueryError: if there are probes and a query waits for an answer.
+            ObservationError: if a probe does not fit.
+
+        Example:
+            >>> import numpy as np
+            >>> from consensus_imitation import ConsensusImitator, ensembles
+            >>> members = ensembles.mlp((3,), 2, num_members=3)
+            >>> imitator = ConsensusImitator(members, lambda observation: int(observation[0] > 0), seed=0)
+            >>> seen = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+            >>> seen[:, 2] = 0.0
+            >>> decisions = [imitator.act(one) for one in seen]
+            >>> imitator.card().never_varied
+            ('input[2]',)
+        """
+        run = self._live.run
+        selection = run.setup.learner.selection
+        return Card(
+            kind=type(run.setup.ensemble).__name__,
+            num_members=run.setup.ensemble.num_members,
+            learns=run.setup.ensemble.learns,
+            selection=str(selection),
+            selected=int(np.sum(np.asarray(selection(run.state.posterior.log_weights)))),
+            tolerated_members=self.certificate().tolerated_members,
+            num_answers=run.answers + int(run.state.studied),
+            effective_members=None if run.state.diversity is None else self.effective_members,
+            calibration=None if self.run_dir is None else member_calibration(self.run_dir),
+            asked_familiar=asked(run, familiar),
+            asked_unfamiliar=asked(run, unfamiliar),
+            never_varied=never_varied(run),
         )
 
     def __repr__(self) -> str:

@@ -20,6 +20,8 @@ EXPERIMENTS = {
     "collapse",
     "compare",
     "demo",
+    "noisy",
+    "online",
     "pendulum",
     "planted",
     "poison",

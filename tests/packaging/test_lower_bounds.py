@@ -118,6 +118,18 @@ def minari(tmp_path: Path) -> None:
     assert len(episode.actions) == 20
 
 
+def digits(tmp_path: Path) -> None:
+    from consensus_imitation.experiments.online.digits import draw
+
+    assert draw(100, 3, 0).images.shape == (100, 64)
+
+
+def games(tmp_path: Path) -> None:
+    from consensus_imitation.experiments.noisy import worlds
+
+    assert worlds.make("leduc").laws.shape == (936, 3)
+
+
 def web(tmp_path: Path) -> None:
     import gymnasium
     from websockets.sync.client import connect
@@ -134,7 +146,7 @@ def web(tmp_path: Path) -> None:
 
 EXTRAS: dict[str, Callable[[Path], None]] = {
     "plot": plot, "gym": gym, "tasks": real_tasks, "tensorboard": tensorboard, "parquet": parquet, "minari": minari,
-    "web": web,
+    "digits": digits, "games": games, "web": web,
 }  # fmt: skip
 
 

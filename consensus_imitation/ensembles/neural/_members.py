@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import jax
@@ -37,30 +37,25 @@ class Architecture:
     """All about the members that is not an array. Equal architectures share compiled functions.
 
     Attributes:
-        make_module: see `from_module`.
         encoder: what a member sees.
         num_actions: A.
         window: L, steps that it sees; 0 for the present observation without its axis.
         training: how it learns.
     """
 
-    make_module: MakeModule
     encoder: Encoder
     num_actions: int
     window: int
     training: Training
 
     def make_params(self, key: jax.Array) -> Any:
-        """Return freshly initialised parameters of one member, a plain nested dictionary."""
-        return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
+        """Return freshly initialised parameters of one member."""
+        raise NotImplementedError
 
-    def apply(self, params: Any, inputs: Any) -> jax.Array:
-        """Return the logits [A] of one member."""
-        graphdef, state = _skeleton(self.make_module)
-        state = jax.tree.map(lambda leaf: leaf, state)
-        nnx.replace_by_pure_dict(state, params)
-        module: Any = nnx.merge(graphdef, state)
-        return module(inputs)
+    @property
+    def apply(self) -> train.Apply:
+        """Return what makes the logits [A] of one member, of its parameters and what it sees."""
+        raise NotImplementedError
 
     def zeros(self) -> Any:
         """Return an input of zeros, for its shapes."""
@@ -74,6 +69,26 @@ class Architecture:
         """Return the same as the replay keeps it (`training.kept`)."""
         zeros = self.zeros()
         return train.Masked(zeros, np.zeros(self.num_actions, bool)) if self.training.masked else zeros
+
+
+@dataclass(frozen=True)
+class ModuleArchitecture(Architecture):
+    """An architecture that is a Flax module.
+
+    Attributes:
+        make_module: see `from_module`.
+    """
+
+    make_module: MakeModule
+
+    def make_params(self, key: jax.Array) -> Any:
+        """Return freshly initialised parameters of one member, a plain nested dictionary."""
+        return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
+
+    @property
+    def apply(self) -> train.Apply:
+        """Return what makes the logits [A] of one member."""
+        return partial(_apply_module, self.make_module)
 
 
 class Neural(PureEnsemble):
@@ -369,7 +384,7 @@ def from_module(
     check_integer("num_members", num_members, 1)
     check_integer("window", window, 0)
     check_instance("training", training, Training, "give a Training(...), or None for the defaults")
-    arch = Architecture(make_module, encoder, num_actions, window, Training() if training is None else training)
+    arch = ModuleArchitecture(encoder, num_actions, window, Training() if training is None else training, make_module)
     if divides(arch.training) and type(encoder) is not Encoder:
         raise ConfigurationError(
             "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
@@ -483,3 +498,11 @@ def _has_view(encoder: Encoder) -> bool:
 def _skeleton(make_module: MakeModule) -> tuple[Any, Any]:
     """Return the module's structure, and a state of shapes to put parameters into."""
     return nnx.split(nnx.eval_shape(lambda: make_module(nnx.Rngs(0))))
+
+
+def _apply_module(make_module: MakeModule, params: Any, inputs: Any) -> jax.Array:
+    graphdef, state = _skeleton(make_module)
+    state = jax.tree.map(lambda leaf: leaf, state)
+    nnx.replace_by_pure_dict(state, params)
+    module: Any = nnx.merge(graphdef, state)
+    return module(inputs)

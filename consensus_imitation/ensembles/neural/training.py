@@ -20,7 +20,8 @@ from flax import struct
 from consensus_imitation.core.laws import from_logits
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural._local import Answered
-from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
+from consensus_imitation.ensembles.neural._own_update import OwnUpdate
+from consensus_imitation.ensembles.neural.replay import Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
 
@@ -341,6 +342,8 @@ def updated(
     optimizer = training.make_optimizer()
 
     def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+        if isinstance(apply, OwnUpdate):
+            return apply.updated(params, inputs, answers, counts), state
         value, gradient = _slope(training, apply, params, prior_params, inputs, answers, counts)
         updates, state = optimizer.update(gradient, state, params, value=value)
         return optax.apply_updates(params, updates), state
