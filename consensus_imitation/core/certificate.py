@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.core import bounds
+from consensus_imitation.core._validation import check_instance
 from consensus_imitation.core.aggregation import Minimum, veto_factor
 from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.posterior import normalise_prior
+from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.standing import Observed, Standing, said, standing
 
 
@@ -38,6 +40,7 @@ class Statement:
             something is guaranteed.
         now: what is promised from now on, what was observed against the bounds, and what that refutes.
         harm: what the demonstrator's own harm makes of the promise; None if nothing is known of it.
+        belief: what its user believes of harm; None if nobody said. No theorem makes it, so it stands without one, too.
     """
 
     promise: str
@@ -56,6 +59,7 @@ class Statement:
     void: str
     now: Standing
     harm: "HarmBound | None" = None
+    belief: SemiInformative | None = None
 
     def __str__(self) -> str:
         lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else [self.promise, self.quorum]
@@ -77,11 +81,12 @@ class Statement:
             if math.isfinite(self.smallest_margin)
             else "no selected member can be left out"
         )
+        believed = [] if self.belief is None else [f"believed, and no bound: harm has probability {self.belief}"]
         if self.void:
-            return "\n".join([*lines, *(f"REFUTED: {one}" for one in self.now.refuted)])
+            return "\n".join([*lines, *believed, *(f"REFUTED: {one}" for one in self.now.refuted)])
         if self.harm is not None:
             lines.append(str(self.harm))
-        return "\n".join([*lines, *self.now.lines()])
+        return "\n".join([*lines, *believed, *self.now.lines()])
 
 
 def certify(
@@ -101,6 +106,7 @@ def certify(
     observed: Observed | None = None,
     delta: float = 0.05,
     harm: HarmRecord | None = None,
+    belief: SemiInformative | None = None,
 ) -> Statement:
     """Return the statement for a learner's rules and a posterior.
 
@@ -122,6 +128,7 @@ def certify(
         observed: what the run has seen besides; None if nobody has counted.
         delta: level of what is stated with high probability, in (0, 1).
         harm: of the demonstrator's own episodes.
+        belief: about harm in the trials to come.
 
     Raises:
         ValueError: if ``truth`` is not a member of positive prior weight, or delta is out of range.
@@ -138,6 +145,7 @@ def certify(
         >>> said.promise[:66]
         'for every event, at every horizon: P(imitator) <= 2 * P(demonstrat'
     """
+    check_instance("belief", belief, SemiInformative, "give priors.semi_informative(...), or None")
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
     rule = learner.selection
@@ -180,6 +188,7 @@ def certify(
             unusable=unusable,
         ),
         harm=None if harm is None else _harm(learner, harm, exclusion, delta),
+        belief=belief,
     )
 
 
