@@ -11,6 +11,8 @@ from consensus_imitation.experiments.compare.run import run as run_compare
 from consensus_imitation.experiments.demo.config import DemoConfig
 from consensus_imitation.experiments.demo.run import DemoResults, load_demo
 from consensus_imitation.experiments.demo.run import run as run_demo
+from consensus_imitation.experiments.knowledge.config import KnowledgeConfig
+from consensus_imitation.experiments.knowledge.run import run as run_knowledge
 from consensus_imitation.experiments.pendulum.config import PendulumConfig
 from consensus_imitation.experiments.pendulum.run import run as run_pendulum
 from consensus_imitation.experiments.planted.config import PlantedConfig
@@ -38,6 +40,7 @@ __all__ = [
     "DemoConfig",
     "DemoResults",
     "GymnasiumRun",
+    "KnowledgeConfig",
     "PendulumConfig",
     "PlantedConfig",
     "RedteamConfig",
@@ -56,6 +59,7 @@ __all__ = [
     "run_compare",
     "run_demo",
     "run_gymnasium",
+    "run_knowledge",
     "run_pendulum",
     "run_planted",
     "run_redteam",

@@ -45,6 +45,7 @@ _MEASURED = ("seconds",)
 
 #: Small runs: long enough to be hit in all their phases. A journal stands in ``run``.
 COMMANDS: Mapping[str, str] = {
+    "knowledge": "knowledge --seeds 8 --steps 100 --out out",
     "redteam": "redteam --seeds 8 --scenarios time-bomb knows-the-draw --out out",
     "bounds": "bounds --env ring --seeds 8 --steps 40 --out out",
     "stakes": "stakes --seeds 8 --steps 40 --members 3 --out out",

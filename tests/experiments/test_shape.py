@@ -11,7 +11,18 @@ from consensus_imitation.experiments.command import find_commands
 COMMANDS = find_commands()
 
 #: Those that the library comes with, and that are called from Python, too.
-EXPERIMENTS = {"bounds", "collapse", "compare", "demo", "pendulum", "planted", "redteam", "stakes", "sweep"}
+EXPERIMENTS = {
+    "bounds",
+    "collapse",
+    "compare",
+    "demo",
+    "knowledge",
+    "pendulum",
+    "planted",
+    "redteam",
+    "stakes",
+    "sweep",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

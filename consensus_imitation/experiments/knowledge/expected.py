@@ -1,8 +1,8 @@
 """What theory expects of every contestant, stated before anything ran: the regret of a step to the oracle.
 
 The oracle reads the forecast of a member that knows, and takes a way that ends well for certain. So regret is the share
-of steps that end badly. Where a number is exact up to what happens before a member is refuted, the interval is what that
-can change. Each reason names the theorem (T1 to T6 of ``docs/theory.md``).
+of steps that end badly. Where a number is exact up to what happens before a member is refuted, the interval is what
+that can change. Each reason names the theorem (T1 to T6 of ``docs/theory.md``).
 """
 
 from collections.abc import Mapping
@@ -93,16 +93,11 @@ def _one(fact: str, num_steps: int) -> Mapping[str, Expected]:
     # With a short cut it takes up to three such answers under the alpha rule, and a rare answer confirms it.
     enough = 1 if fact == MINE else 5
     by_vetoes, at_random = (enough / (rate * against) / num_steps for rate in (asks, _ASKED))
-    briefly = Expected(
-        alone - by_vetoes * (alone - vetoed),
-        alone,
-        f"{what}, until answers refute the member, which T2 does not keep in",
-    )
+    until = "until answers refute the member, which T2 does not keep in"
+    briefly = Expected(alone - by_vetoes * (alone - vetoed), alone, f"{what}, {until}")
     found = dict.fromkeys(FORGETFUL, briefly)
     found[EVERYBODY] = Expected(vetoed, vetoed, f"{what}; it keeps its veto for ever, and asks for ever")
-    unlearned = Expected(
-        mixed, mixed, "it follows the member by its share of the prior, right or wrong, and never asks"
-    )
+    unlearned = Expected(mixed, mixed, "it follows the member by its prior, right or wrong, and never asks")
     follows = "it follows the member by its weight, until answers refute it"
     asking = Expected(alone - at_random * (1 - _ASKED) * (alone - used), alone, follows)
     found |= {"uniform": unlearned, "mixture": unlearned, "map-asking": asking, "mixture-asking": asking}

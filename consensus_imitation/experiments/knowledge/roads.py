@@ -1,7 +1,8 @@
 """A fork with two roads and a path, a demonstrator who knows neither, and members of whom at least one does.
 
-A member has two parts. Its *law* says how the demonstrator acts: that is all that an imitator reads. Its *forecast* says
-how likely each way is to end well: nobody asks for it. The fact lies in the forecast. Whether the law uses it differs.
+A member has two parts. Its *law* says how the demonstrator acts: that is all that an imitator reads. Its *forecast*
+says how likely each way is to end well: nobody asks for it. The fact lies in the forecast. Whether the law uses it
+differs.
 """
 
 import numpy as np
@@ -36,7 +37,8 @@ def world(fact: str) -> TabularEnv:
         badly = [Outcome(1 - well, state, 0.0, fact == MINE)] if well < 1 else []
         return [Outcome(well, state, 1.0), *badly]
 
-    return compile_mdp(fact, 3, {"fork": 1.0}, ways, lambda state: False, horizon=None)
+    env, _ = compile_mdp("fork", 3, {"fork": 1.0}, ways, lambda _: False, horizon=None)
+    return env
 
 
 def laws(fact: str, use: str) -> np.ndarray:
