@@ -11,6 +11,8 @@ from consensus_imitation.experiments.compare.run import run as run_compare
 from consensus_imitation.experiments.demo.config import DemoConfig
 from consensus_imitation.experiments.demo.run import DemoResults, load_demo
 from consensus_imitation.experiments.demo.run import run as run_demo
+from consensus_imitation.experiments.kinds.config import KindsConfig
+from consensus_imitation.experiments.kinds.run import run as run_kinds
 from consensus_imitation.experiments.knowledge.config import KnowledgeConfig
 from consensus_imitation.experiments.knowledge.run import run as run_knowledge
 from consensus_imitation.experiments.pendulum.config import PendulumConfig
@@ -40,6 +42,7 @@ __all__ = [
     "DemoConfig",
     "DemoResults",
     "GymnasiumRun",
+    "KindsConfig",
     "KnowledgeConfig",
     "PendulumConfig",
     "PlantedConfig",
@@ -59,6 +62,7 @@ __all__ = [
     "run_compare",
     "run_demo",
     "run_gymnasium",
+    "run_kinds",
     "run_knowledge",
     "run_pendulum",
     "run_planted",

@@ -16,6 +16,7 @@ EXPERIMENTS = {
     "collapse",
     "compare",
     "demo",
+    "kinds",
     "knowledge",
     "pendulum",
     "planted",

@@ -91,10 +91,7 @@ class MaskedMLP(nnx.Module):
         self.encoder, self.kept, self.seed = encoder, kept, seed
         sizes = (encoder.width, *hidden, num_actions)
         self.scores = nnx.List(
-            [
-                nnx.Param(jax.random.uniform(rngs.params(), (sizes[i] + 1, sizes[i + 1])))
-                for i in range(len(sizes) - 1)
-            ]
+            [nnx.Param(jax.random.uniform(rngs.params(), (sizes[i] + 1, sizes[i + 1]))) for i in range(len(sizes) - 1)]
         )
 
     def __call__(self, encoded: Any) -> jax.Array:
