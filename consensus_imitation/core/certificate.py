@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.core import bounds
+from consensus_imitation.core._validation import check_instance
 from consensus_imitation.core.aggregation import Minimum, veto_factor
 from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.members import reach_of
 from consensus_imitation.core.posterior import normalise_prior
+from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.standing import Observed, Standing, said, standing
 
 
@@ -42,6 +44,7 @@ class Statement:
             something is guaranteed.
         now: what is promised from now on, what was observed against the bounds, and what that refutes.
         harm: what the demonstrator's own harm makes of the promise; None if nothing is known of it.
+        belief: what its user believes of harm; None if nobody said. No theorem makes it, so it stands without one, too.
     """
 
     promise: str
@@ -62,6 +65,7 @@ class Statement:
     void: str
     now: Standing
     harm: "HarmBound | None" = None
+    belief: SemiInformative | None = None
 
     def __str__(self) -> str:
         promised = [self.promise, self.quorum, *([self.poison] if self.poison else [])]
@@ -84,11 +88,12 @@ class Statement:
             if math.isfinite(self.smallest_margin)
             else "no selected member can be left out"
         )
+        believed = [] if self.belief is None else [f"believed, and no bound: harm has probability {self.belief}"]
         if self.void:
-            return "\n".join([*lines, *(f"REFUTED: {one}" for one in self.now.refuted)])
+            return "\n".join([*lines, *believed, *(f"REFUTED: {one}" for one in self.now.refuted)])
         if self.harm is not None:
             lines.append(str(self.harm))
-        return "\n".join([*lines, *self.now.lines()])
+        return "\n".join([*lines, *believed, *self.now.lines()])
 
 
 def certify(
@@ -109,6 +114,7 @@ def certify(
     observed: Observed | None = None,
     delta: float = 0.05,
     harm: HarmRecord | None = None,
+    belief: SemiInformative | None = None,
 ) -> Statement:
     """Return the statement for a learner's rules and a posterior.
 
@@ -131,6 +137,7 @@ def certify(
         observed: what the run has seen besides; None if nobody has counted.
         delta: level of what is stated with high probability, in (0, 1).
         harm: of the demonstrator's own episodes.
+        belief: about harm in the trials to come.
 
     Raises:
         ValueError: if ``truth`` is not a member of positive prior weight, or delta is out of range.
@@ -147,6 +154,7 @@ def certify(
         >>> said.promise[:66]
         'for every event, at every horizon: P(imitator) <= 2 * P(demonstrat'
     """
+    check_instance("belief", belief, SemiInformative, "give priors.semi_informative(...), or None")
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie in (0, 1), got {delta}")
     rule = learner.selection
@@ -193,6 +201,7 @@ def certify(
             unusable=unusable,
         ),
         harm=None if harm is None else _harm(learner, harm, exclusion, delta),
+        belief=belief,
     )
 
 

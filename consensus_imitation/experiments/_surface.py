@@ -11,6 +11,10 @@ from consensus_imitation.experiments.compare.run import run as run_compare
 from consensus_imitation.experiments.demo.config import DemoConfig
 from consensus_imitation.experiments.demo.run import DemoResults, load_demo
 from consensus_imitation.experiments.demo.run import run as run_demo
+from consensus_imitation.experiments.kinds.config import KindsConfig
+from consensus_imitation.experiments.kinds.run import run as run_kinds
+from consensus_imitation.experiments.knowledge.config import KnowledgeConfig
+from consensus_imitation.experiments.knowledge.run import run as run_knowledge
 from consensus_imitation.experiments.noisy.config import NoisyConfig
 from consensus_imitation.experiments.noisy.run import run as run_noisy
 from consensus_imitation.experiments.online.config import OnlineConfig
@@ -46,6 +50,8 @@ __all__ = [
     "DemoConfig",
     "DemoResults",
     "GymnasiumRun",
+    "KindsConfig",
+    "KnowledgeConfig",
     "NoisyConfig",
     "OnlineConfig",
     "PendulumConfig",
@@ -68,6 +74,8 @@ __all__ = [
     "run_compare",
     "run_demo",
     "run_gymnasium",
+    "run_kinds",
+    "run_knowledge",
     "run_noisy",
     "run_online",
     "run_pendulum",

@@ -10,6 +10,7 @@ from consensus_imitation.core._voids import reasons
 from consensus_imitation.core.certificate import Statement, certify, tolerated
 from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.members import reach_of
+from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.standing import ALARM_DELTA, Observed, cubed_limit, refuted_by_cubes
 from consensus_imitation.core.state import LearnerState
@@ -171,7 +172,12 @@ class Readings(CommonReadings[Run]):
         return (*super().alarms, *(f"refuted: {one}" for one in refuted))
 
     def certificate(
-        self, truth: int | None = None, *, delta: float = 0.05, harm: HarmRecord | None = None
+        self,
+        truth: int | None = None,
+        *,
+        delta: float = 0.05,
+        harm: HarmRecord | None = None,
+        belief: SemiInformative | None = None,
     ) -> Statement:
         """What is guaranteed, with the numbers so far; print it.
 
@@ -180,6 +186,7 @@ class Readings(CommonReadings[Run]):
                 the start, and for the heaviest from now on.
             delta: level of what is stated with high probability, in (0, 1).
             harm: of the demonstrator's own episodes, for a number that bounds the imitator's.
+            belief: about harm in the episodes to come, after those so far (`priors.semi_informative`); no bound.
 
         Raises:
             ValueError: if there is no such member, or delta is out of range.
@@ -220,6 +227,7 @@ class Readings(CommonReadings[Run]):
             ),
             delta=delta,
             harm=harm,
+            belief=belief,
         )
 
     def card(self, familiar: Iterable[Any] | None = None, unfamiliar: Iterable[Any] | None = None) -> Card:

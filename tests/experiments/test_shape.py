@@ -20,6 +20,8 @@ EXPERIMENTS = {
     "collapse",
     "compare",
     "demo",
+    "kinds",
+    "knowledge",
     "noisy",
     "online",
     "pendulum",
