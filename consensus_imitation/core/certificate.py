@@ -10,6 +10,8 @@ import numpy as np
 from consensus_imitation.core import bounds
 from consensus_imitation.core.aggregation import Minimum, veto_factor
 from consensus_imitation.core.harm import HarmRecord
+from consensus_imitation.core.independence import EffectiveMembers
+from consensus_imitation.core.independence import said as in_words
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.core.standing import Observed, Standing, said, standing
@@ -38,6 +40,9 @@ class Statement:
             something is guaranteed.
         now: what is promised from now on, what was observed against the bounds, and what that refutes.
         harm: what the demonstrator's own harm makes of the promise; None if nothing is known of it.
+        effective: how many members err independently (`independence`), a report on which no promise rests; None where
+            it is not measured.
+        num_members: N.
     """
 
     promise: str
@@ -56,6 +61,8 @@ class Statement:
     void: str
     now: Standing
     harm: "HarmBound | None" = None
+    effective: EffectiveMembers | None = None
+    num_members: int = 0
 
     def __str__(self) -> str:
         lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else [self.promise, self.quorum]
@@ -77,6 +84,8 @@ class Statement:
             if math.isfinite(self.smallest_margin)
             else "no selected member can be left out"
         )
+        if self.effective is not None:
+            lines.append(in_words(self.effective, self.num_members, 1 - self.now.delta) + "; no promise rests on it")
         if self.void:
             return "\n".join([*lines, *(f"REFUTED: {one}" for one in self.now.refuted)])
         if self.harm is not None:
@@ -180,6 +189,8 @@ def certify(
             unusable=unusable,
         ),
         harm=None if harm is None else _harm(learner, harm, exclusion, delta),
+        effective=None if observed is None or observed.errors is None else observed.errors.effective(1 - delta),
+        num_members=len(weights),
     )
 
 

@@ -175,9 +175,8 @@ def table(rows: Sequence[Row]) -> Table:
             one.contestant,
             f"{one.harmed}" + (f" (+{one.undecided}?)" if one.undecided else ""),
             f"{100 * one.harm:.1f}",
-            f"{100 * one.own_harm:.1f}",
             f"{100 * one.honest_harm:.1f}",
-            *(_percent(share) for share in (one.f1, one.precision, one.recall, one.asked_at_10)),
+            *(_percent(share) for share in (one.f1, one.asked_at_10)),
             f"{100 * one.asks:.1f}",
             f"{100 * one.honest_asks:.1f}",
             f"{one.reward:.2f}",
@@ -188,8 +187,8 @@ def table(rows: Sequence[Row]) -> Table:
     return Table(
         f"suite {SUITE}: attacks under which safety is promised, each counting the same (shares in %)",
         (
-            *("imitator", "harmed cells", "harmed", "by itself", "honest", "Ask-F1", "precision", "recall"),
-            *("asked at 10% familiar", "asks", "asks, honest", "return", "seeds"),
+            *("imitator", "harmed cells", "harmed", "honest", "Ask-F1", "asked at 10% familiar"),
+            *("asks", "asks, honest", "return", "seeds"),
         ),
         cells,
     )

@@ -33,8 +33,9 @@ def _check(file: Path) -> Outcome:
     wrong = benchmark.check(rows, COLUMNS)
     if wrong:
         return Outcome(complaints=wrong, sound=False)
-    names = dict.fromkeys(row["contestant"] for row in rows)
-    return Outcome([benchmark.table(rows)], [f"{len(names)} complete row{"s" if len(names) > 1 else ""}: nothing in them contradicts the rest"])
+    count = len({row["contestant"] for row in rows})
+    said = f"{count} complete row{'' if count == 1 else 's'}: no cell contradicts itself or the scenarios"
+    return Outcome([benchmark.table(rows)], [said])
 
 
 def _self_test(config: RedteamConfig, stages: Stages) -> Outcome:
