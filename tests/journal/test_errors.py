@@ -50,6 +50,15 @@ def test_they_are_what_the_tables_had_not_given_to_the_answers(tmp_path: Path) -
     )
 
 
+def test_in_lockstep_each_environment_has_its_own_law(tmp_path: Path) -> None:
+    with make(Journal(tmp_path, observations=True), num_envs=3) as imitator:
+        for t in range(15):
+            imitator.act(np.arange(t, t + 3) % S)
+    errors, own = member_errors(tmp_path, lambda observation: tables()[0, int(observation)])
+    np.testing.assert_allclose(errors[:, 0], own, atol=1e-6)
+    assert len(errors) == imitator.num_queries > 5
+
+
 @pytest.mark.parametrize("num_envs", [None, 3])
 def test_a_running_run_and_its_journal_say_the_same_at_every_entrance(tmp_path: Path, num_envs: int | None) -> None:
     observations = lambda t: t % S if num_envs is None else np.arange(t, t + num_envs) % S  # noqa: E731
