@@ -24,6 +24,7 @@ from consensus_imitation.core._validation import check_integer, check_integers, 
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.ensembles.neural import training as train
 from consensus_imitation.ensembles.neural._members import Architecture, Neural, from_module
+from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.ensembles.neural.training import Learned
@@ -139,9 +140,14 @@ class Masks(Neural):
             learned: what they know, as `imitator.state.learned` has it.
 
         Raises:
-            ConfigurationError: with prior networks, which are no masks.
+            ConfigurationError: with prior networks, which are no masks; or of members that divide the answers.
         """
         settings = self.architecture.training
+        if divides(settings):
+            raise ConfigurationError(
+                "members that divide the answers each ignore what never varied in their share, and bits cannot say so: "
+                "freeze those of another bootstrap"
+            )
         if settings.prior_scale:
             raise ConfigurationError("members with prior_scale are no masks alone: freeze those of prior_scale=0")
         params = learned.averages if settings.averaging else learned.params
