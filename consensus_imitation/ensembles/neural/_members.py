@@ -385,11 +385,7 @@ def from_module(
     check_integer("window", window, 0)
     check_instance("training", training, Training, "give a Training(...), or None for the defaults")
     arch = ModuleArchitecture(encoder, num_actions, window, Training() if training is None else training, make_module)
-    if divides(arch.training) and type(encoder) is not Encoder:
-        raise ConfigurationError(
-            "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
-            f"seen would pass on what others are taught; got a {type(encoder).__name__}"
-        )
+    _partition.check_encoder(arch.training, encoder)
     if arch.training.local_caution:
         _check_distances(encoder, window)
     for path, variable in nnx.to_flat_state(_skeleton(make_module)[1]):

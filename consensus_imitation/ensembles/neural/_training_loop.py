@@ -13,6 +13,7 @@ from consensus_imitation.core._validation import check_instance, check_integer
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.ensembles.neural._members import Architecture, Neural
 from consensus_imitation.ensembles.neural._own_update import OwnUpdate
+from consensus_imitation.ensembles.neural._partition import check_encoder
 from consensus_imitation.ensembles.neural.encoding import make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
@@ -100,6 +101,7 @@ def from_training_loop(
     check_integer("num_members", num_members, 1)
     check_instance("training", training, Training, "give a Training(...), or None for the defaults")
     settings = replace(_checked(Training() if training is None else training), optimizer=_no_steps)
+    check_encoder(settings, encoder)
     arch = LoopArchitecture(encoder, num_actions, 0, settings, init, OwnUpdate(apply, update))
     _check_functions(arch)
     return Neural(prior=jnp.asarray(normalise_prior(prior, num_members), jnp.float32), architecture=arch)
