@@ -14,6 +14,7 @@ import numpy as np
 
 from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.closeness import Closeness
+from consensus_imitation.core.independence import ErrorGroups, errors_of
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.selection import AlphaThreshold, Intersection, SelectionRule, Union
 from consensus_imitation.imitator.decision import Decision
@@ -29,12 +30,14 @@ class Tally:
         since: steps, of all environments, that had been closed before the first one that counts.
         withdrawn: questions that got no answer at all.
         closeness: how close members that learn are to the demonstrator; None where it is not asked.
+        errors: the members' errors at the answers; None where the members' diversity is not measured.
     """
 
     squared: np.ndarray
     since: int
     withdrawn: int
     closeness: Closeness | None
+    errors: ErrorGroups | None
 
     @classmethod
     def begin(cls, learner: Learner, learns: bool, steps: np.ndarray, withdrawn: int = 0) -> Self:
@@ -42,7 +45,8 @@ class Tally:
         squared = np.full(steps.shape, 0.0 if counts_squares(learner, learns) else np.nan)
         asked = learns and learner.reweighting is None and least_alpha(learner.selection) is not None
         size = learner.ensemble.num_members
-        return cls(squared, int(steps.sum()), withdrawn, Closeness.nothing(size) if asked else None)
+        errors = None if learner.merging is None else ErrorGroups.nothing(size)
+        return cls(squared, int(steps.sum()), withdrawn, Closeness.nothing(size) if asked else None, errors)
 
     def answered(
         self, decision: Decision, log_probs: Any, active: np.ndarray | None, log_weights: Any, answers: Any, late: Any
@@ -58,20 +62,25 @@ class Tally:
             late: bool [], or [B]: nobody answered, and nothing was learned.
         """
         after = self._counted(decision, log_probs, np.asarray(decision.queried) & ~np.asarray(late), active)
-        if self.closeness is None:
+        if self.closeness is None and self.errors is None:
             return after
-        closeness, rows = self.closeness, np.asarray(log_probs, np.float64).reshape(-1, *np.shape(log_probs)[-2:])
+        closeness, errors = self.closeness, self.errors
+        rows = np.asarray(log_probs, np.float64).reshape(-1, *np.shape(log_probs)[-2:])
         counts = np.atleast_1d(np.asarray(decision.queried) & ~np.asarray(late))
         weights = np.asarray(log_weights, np.float64)
         for row in np.flatnonzero(counts if active is None else counts & active).tolist():
             invalid = np.atleast_2d(decision.invalid)[row]
             said = _normalised(np.where(invalid[:, None], -np.inf, rows[row]))
             answer = int(np.atleast_1d(answers)[row])
-            if 0 <= answer < said.shape[-1]:
+            if not 0 <= answer < said.shape[-1]:
+                continue
+            if closeness is not None:
                 closeness = closeness.after(weights, said, answer)
                 # The next answer of the same round is weighed by what this one has made of the weights.
                 weights = Closeness.reweighed(weights, said, answer)
-        return replace(after, closeness=closeness)
+            wrong = None if errors is None else errors_of(said, answer)
+            errors = errors if errors is None or wrong is None else errors.after(wrong)
+        return replace(after, closeness=closeness, errors=errors)
 
     def went_unanswered(self) -> Self:
         """A question was withdrawn."""
@@ -85,6 +94,7 @@ class Tally:
             "since": self.since,
             "withdrawn": self.withdrawn,
             "closeness": closeness,
+            "errors": None if self.errors is None else self.errors.saved(),
         }
 
     def loaded(self, saved: dict[str, Any] | None) -> Self:
@@ -92,10 +102,12 @@ class Tally:
         if saved is None:
             return self
         closeness = None if saved["closeness"] is None else Closeness.load(saved["closeness"])
+        # Checkpoints of an earlier version have no errors: those are counted from there on.
+        errors = self.errors if saved.get("errors") is None else ErrorGroups.load(saved["errors"])
         if "squared" not in saved:  # Another sum was kept then: this one begins here.
-            return replace(self, withdrawn=saved["withdrawn"], closeness=closeness)
+            return replace(self, withdrawn=saved["withdrawn"], closeness=closeness, errors=errors)
         squared = np.array([np.nan if one is None else one for one in saved["squared"]], float)
-        return type(self)(squared, saved["since"], saved["withdrawn"], closeness)
+        return type(self)(squared, saved["since"], saved["withdrawn"], closeness, errors)
 
     def _counted(self, decision: Decision, log_probs: Any, counts: np.ndarray, active: np.ndarray | None) -> Self:
         counts = np.atleast_1d(counts)

@@ -6,6 +6,7 @@ BOUNDS = ("tests/core/certificates/test_from_now_on.py",)
 STANDING = ("tests/core/certificates/test_standing.py",)
 HARM = ("tests/core/certificates/test_harm.py",)
 VOIDS = ("tests/imitator/test_voids.py",)
+PRIORS = ("tests/core/test_priors.py",)
 SUITE = ("tests/deception/test_self_test.py", "tests/deception/test_judgement.py")
 
 FAULTS: list[Fault] = [
@@ -77,13 +78,6 @@ FAULTS: list[Fault] = [
         "core/harm",
         "asked=self.asked.after(steps, at_once=True)",
         "asked=self.asked.after(steps)",
-        HARM,
-    ),
-    Fault(
-        "harm-that-was-done-is-forgotten",
-        "core/harm",
-        "(virtual + harmed) / (virtual / first + clean + harmed + i)",
-        "virtual / (virtual / first + clean + harmed + i)",
         HARM,
     ),
     Fault(
@@ -197,6 +191,27 @@ FAULTS: list[Fault] = [
         "lambda new, old: jnp.where(state.unexplained, new, old), self._init_alarm()",
         "lambda new, old: new, self._init_alarm()",
         VOIDS,
+    ),
+    Fault(
+        "a-belief-forgets-what-happened",
+        "core/priors",
+        "return virtual + self.happened,",
+        "return virtual,",
+        PRIORS,
+    ),
+    Fault(
+        "models-of-one-length-do-not-share",
+        "core/priors",
+        "shares = np.exp(logs - logs.max()) / count",
+        "shares = np.exp(logs - logs.max())",
+        PRIORS,
+    ),
+    Fault(
+        "a-belief-is-not-said",
+        "imitator/_readings",
+        "belief=belief,",
+        "belief=None,",
+        PRIORS,
     ),
     Fault(
         "whatever-is-not-harmed-is-safe",
