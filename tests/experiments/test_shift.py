@@ -54,8 +54,7 @@ def test_every_change_changes_the_course(task: str) -> None:
     for name, change in SHIFTS[task].items():
         world = Changed(tasks.make(task).make_env(), change)
         seen = [world.reset(seed=3)[0]]
-        for _ in range(40):
-            seen.append(world.step(demonstrator.intended(world.true))[0])
+        seen += [world.step(demonstrator.intended(world.true))[0] for _ in range(40)]
         courses[name] = np.concatenate(seen).tobytes()
         world.close()
     assert len(set(courses.values())) == len(SHIFTS[task])
