@@ -20,6 +20,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation.core.aggregation": ("Aggregation rules and gates (`aggregation`)", ("",)),
     "consensus_imitation.core.selection": ("Selection rules (`selection`)", ("",)),
     "consensus_imitation.core.posterior": ("The posterior (`posterior`)", ("",)),
+    "consensus_imitation.core.priors": ("Priors (`priors`)", ("",)),
     "consensus_imitation.core": (
         "The mathematics and the pure learner",
         (
@@ -65,7 +66,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "consensus_imitation.imitator": ("Imitators", ("",)),
-    "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),
+    "consensus_imitation.journal": ("The journal", ("", ".audit", ".calibration", ".checkpoint", ".export", ".show")),
     "consensus_imitation.deception": ("Deceptive members and the suite", ("", ".networks", ".pytest_plugin")),
     "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks", ".tasks.masks", ".tasks.wrapper")),
     "consensus_imitation.envs": (

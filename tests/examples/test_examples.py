@@ -26,6 +26,7 @@ PRINTED = {
     "dam": [r"^k=1 \| ", r"^k=2 \| "],
     "deceptive_member": ["k=1: 32 of 32 runs are harmed; 0.0 questions", r"k=4: [0-3] of 32 runs are harmed"],
     "gridworld": ["A~~~~~~G", r"500 steps, \d+ questions", "weight of the model"],
+    "hazard": [r"1/300: 4\.2% in 16", r"1/3000: 0\.5% in 16", r"\d+ episodes, \d+ with harm", "believed of the next"],
     "illegal_moves": [r"200 moves, none illegal: asked on \d+%", r"400 moves, none illegal: asked on [1-3]?\d%, won"],
     "isolated_members": ["it asks: False", "it asks: True, and took less than five seconds: True", "^member 1 gave"],
     "journal_and_resume": [r"with question \d+ open", "bit for bit: True", r"is answered: action 1"],
@@ -42,8 +43,13 @@ PRINTED = {
         r"k=8: .*",
     ],
     "trained_policy": [r"\d+ answers in 1000 steps; \d+ episodes"],
+    "training_loop": [r"asked on [3-9]\d%, wrong", r"asked on [12]?\d%, wrong on [0-5]\.\d%\n$"],
+    "training_loop_policy": [r"\d{2,3} answers in 2000 steps; \d+ episodes, the shortest of \d{2,3} steps"],
     "vector_environment": [r"150 steps of 8 copies, \d+ answers", "share the weights"],
 }
+
+#: What some of them need besides the extras that every test run has.
+NEEDS = {"training_loop": "sklearn"}
 
 
 def load(script: Path) -> ModuleType:
@@ -60,6 +66,8 @@ def load(script: Path) -> ModuleType:
 def test_example_prints_what_it_shows(
     script: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if script.stem in NEEDS:
+        pytest.importorskip(NEEDS[script.stem])
     typed = itertools.chain(["not a key"], itertools.cycle("r"))
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
     monkeypatch.chdir(tmp_path)

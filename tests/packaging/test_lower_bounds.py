@@ -16,6 +16,7 @@ from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.demonstrators import as_demonstrator
 from consensus_imitation.experiments import figures, run_gymnasium, tasks
 from consensus_imitation.experiments.demo import figure as demo_figure
+from consensus_imitation.experiments.kinds.problems import problem
 from consensus_imitation.experiments.pages import environment
 from consensus_imitation.journal.directory import Journal
 from consensus_imitation.journal.export import export
@@ -118,6 +119,12 @@ def minari(tmp_path: Path) -> None:
     assert len(episode.actions) == 20
 
 
+def games(tmp_path: Path) -> None:
+    from consensus_imitation.experiments.noisy import worlds
+
+    assert worlds.make("leduc").laws.shape == (936, 3)
+
+
 def web(tmp_path: Path) -> None:
     import gymnasium
     from websockets.sync.client import connect
@@ -132,9 +139,18 @@ def web(tmp_path: Path) -> None:
     page.close()
 
 
+def digits(tmp_path: Path) -> None:
+    given = problem("digits", num_answers=200, seed=0)
+    assert given.inputs.shape == (200, 64)
+    assert given.inputs.max() == 1.0
+    assert set(given.foreign) == {"shuffled", "turned"}
+    nearest = ((given.familiar[:100, None] - given.inputs) ** 2).sum(-1).argmin(-1)
+    assert np.mean(given.answers[nearest] == given.right[:100]) > 0.8
+
+
 EXTRAS: dict[str, Callable[[Path], None]] = {
     "plot": plot, "gym": gym, "tasks": real_tasks, "tensorboard": tensorboard, "parquet": parquet, "minari": minari,
-    "web": web,
+    "digits": digits, "games": games, "web": web,
 }  # fmt: skip
 
 

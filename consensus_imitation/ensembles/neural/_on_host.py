@@ -62,7 +62,7 @@ def learned_from(
         )
     rows = rows.appended(jax.tree.map(np.asarray, noted.row))
     light = learned.replace(temperature=noted.temperature, answered=noted.answered, replay=Elsewhere(noted.stored))
-    after = _round(members, light, rows) if due else light
+    after = round_of(members, light, rows) if due else light
     return after.replace(replay=Replay.of(rows, noted.stored))
 
 
@@ -80,7 +80,7 @@ def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: j
     return _Noted(temperature, answered, row, stored, jnp.stack([stored, due.astype(jnp.int32)]))
 
 
-def _round(members: Any, light: Learned, rows: Rows) -> Learned:
+def round_of(members: Any, light: Learned, rows: Rows) -> Learned:
     """Return what they know after a round of minibatches, looked up a few at a time."""
     training = members.training
     places = np.asarray(_places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=())))

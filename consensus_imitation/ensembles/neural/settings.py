@@ -8,7 +8,7 @@ References:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,6 +16,12 @@ import optax
 
 from consensus_imitation.core._validation import check_instance, check_integer, check_number
 from consensus_imitation.errors import ConfigurationError
+
+#: Settings of which each member makes use with its own answers alone. What is not named here, a partition refuses.
+_OF_ONE_MEMBER = frozenset({
+    "learning_rate", "optimizer", "batch_size", "updates", "every", "capacity", "bootstrap", "label_smoothing",
+    "weight_decay", "prior_scale", "temperature", "plateau", "caution", "averaging", "masked",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,13 @@ class Training:
         every: number of answers between rounds.
         capacity: answers that the replay holds; the oldest are overwritten.
         bootstrap: weight of each answer for each member, drawn once when it comes: "poisson" (mean 1), "bernoulli"
-            (0 or 2), or "none" (1: the members differ by initialisation only).
+            (0 or 2), or "none" (1: the members differ by initialisation only). Or "partition": each answer counts for
+            one member, so that d false answers, or d corrupted sources, reach at most d members (T7). Choose as many
+            members as you select, N = k = d + 1. An answer's member goes by its source
+            (``ConsensusImitator.answer(..., source=)``; a number modulo N, a name by a keyed hash), or, if it names
+            none, by its number modulo N. Each member has a replay of its own, of ``capacity / N``, and everything
+            else that is counted or fitted: ``every``, ``caution``, ``temperature`` and ``plateau`` are about its own
+            answers. Rounds of training cost what one member costs on everything; the members know less and ask more.
         label_smoothing: share of the target spread over all actions, in [0, 1).
         weight_decay: of AdamW.
         prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior
@@ -85,7 +97,8 @@ class Training:
     and smoothing. The other numbers are common ones and were not tuned.
 
     Raises:
-        ConfigurationError: on construction, if a number is out of range.
+        ConfigurationError: on construction, if a number is out of range, or if a setting would let members see what
+            others are taught and ``bootstrap`` is "partition".
     """
 
     learning_rate: float | Callable[[Any], Any] = 3e-3
@@ -94,7 +107,7 @@ class Training:
     updates: int = 8
     every: int = 4
     capacity: int = 16_384
-    bootstrap: Literal["poisson", "bernoulli", "none"] = "poisson"
+    bootstrap: Literal["poisson", "bernoulli", "none", "partition"] = "poisson"
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     prior_scale: float = 0.0
@@ -131,10 +144,26 @@ class Training:
             raise ConfigurationError(f"temperature must be True or False, got {self.temperature!r}")
         if not isinstance(cast(Any, self.masked), bool):
             raise ConfigurationError(f"masked must be True or False, got {self.masked!r}")
-        if self.bootstrap not in ("poisson", "bernoulli", "none"):
-            raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
+        if self.bootstrap not in ("poisson", "bernoulli", "none", "partition"):
+            raise ConfigurationError(
+                f"bootstrap must be 'poisson', 'bernoulli', 'none' or 'partition'; got {self.bootstrap!r}"
+            )
+        if self.bootstrap == "partition":
+            self._check_divided()
         if self.optimizer is not None and self.weight_decay:
             raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
+
+    def _check_divided(self) -> None:
+        """Raise ConfigurationError for settings by which a member would see what others are taught."""
+        others = [
+            one for one in fields(self) if one.name not in _OF_ONE_MEMBER and getattr(self, one.name) != one.default
+        ]
+        if others:
+            names = " and ".join(one.name for one in others)
+            raise ConfigurationError(
+                f"bootstrap='partition' cannot be combined with {names}: members would learn from what others are "
+                "taught, and a false answer would reach them all"
+            )
 
     def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
         """Return the gradient transformation of one member."""

@@ -17,9 +17,11 @@ import numpy as np
 import optax
 from flax import struct
 
+from consensus_imitation.core.laws import from_logits
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural._local import Answered
-from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
+from consensus_imitation.ensembles.neural._own_update import OwnUpdate
+from consensus_imitation.ensembles.neural.replay import Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
 
@@ -70,6 +72,7 @@ class Learned(struct.PyTreeNode):
         temperature: see `Temperature`.
         replay: all answers so far; `Elsewhere` while a shell keeps them.
         key: of the bootstrap and the minibatches.
+        shares: see `_partition`, which has a replay and a key for each member; () where all learn from all answers.
         answered: where the answers are, for `Training.local_caution`; () without it.
     """
 
@@ -78,8 +81,9 @@ class Learned(struct.PyTreeNode):
     prior_params: Any
     optimizer: Any
     temperature: "Temperature"
-    replay: Replay | Elsewhere
+    replay: Any
     key: jax.Array
+    shares: Any = ()
     answered: Answered | tuple[()] = ()
 
 
@@ -157,7 +161,7 @@ def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -
         logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
     if training.temperature:
         logits *= jnp.exp(-learned.temperature.log)[:, None]
-    return jax.nn.log_softmax(logits) + _log_trust(training, learned, inputs)
+    return from_logits(logits) + _log_trust(training, learned, inputs)
 
 
 def _log_trust(training: Training, learned: Learned, inputs: Any) -> jax.Array | float:
@@ -340,6 +344,8 @@ def updated(
     optimizer = training.make_optimizer()
 
     def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+        if isinstance(apply, OwnUpdate):
+            return apply.updated(params, inputs, answers, counts), state
         value, gradient = _slope(training, apply, params, prior_params, inputs, answers, counts)
         updates, state = optimizer.update(gradient, state, params, value=value)
         return optax.apply_updates(params, updates), state
