@@ -12,7 +12,7 @@ else:
     from importlib import import_module
 
     #: Namespaces that the import system does not find at this place itself.
-    _ELSEWHERE = ("aggregation", "posterior", "selection")
+    _ELSEWHERE = ("aggregation", "posterior", "priors", "selection")
     _ROOMS = ("demonstrators", "ensembles", "errors")
 
     def __getattr__(name):

@@ -1,7 +1,7 @@
 """The public names of ``consensus_imitation``, which imports this module when the first of them is used."""
 
 from consensus_imitation import demonstrators, ensembles, errors
-from consensus_imitation.core import aggregation, posterior, selection
+from consensus_imitation.core import aggregation, posterior, priors, selection
 from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget
@@ -37,5 +37,6 @@ __all__ = [
     "ensembles",
     "errors",
     "posterior",
+    "priors",
     "selection",
 ]

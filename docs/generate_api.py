@@ -20,6 +20,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "consensus_imitation.core.aggregation": ("Aggregation rules and gates (`aggregation`)", ("",)),
     "consensus_imitation.core.selection": ("Selection rules (`selection`)", ("",)),
     "consensus_imitation.core.posterior": ("The posterior (`posterior`)", ("",)),
+    "consensus_imitation.core.priors": ("Priors (`priors`)", ("",)),
     "consensus_imitation.core": (
         "The mathematics and the pure learner",
         (

@@ -62,41 +62,6 @@ class HarmRecord:
         return float(special.betaincinv(self.harmed + 1, self.episodes - self.harmed, 1 - delta))
 
 
-def hazard(clean: int, coming: int = 1, *, first: float, virtual: float = 1.0) -> float:
-    """Return the *belief* that harm is done at least once in the next trials, after so many without: not a bound.
-
-    A semi-informative prior (Davidson 2021, "Semi-informative priors over AI timelines"): the first trial was given the
-    probability ``first``, and each of ``virtual`` virtual successes weighs like one; after n clean trials the next one
-    has the probability ``v / (v / f + n)``.
-
-    Args:
-        clean: n, trials without harm.
-        coming: m, trials to come.
-        first: f, in (0, 1).
-        virtual: v, positive.
-
-    Returns:
-        ``1 - prod_{i < m} (1 - v / (v / f + n + i))``; for v = 1, ``m / (1 / f - 1 + n + m)``.
-
-    Raises:
-        ValueError: for arguments out of range.
-
-    Example:
-        >>> from consensus_imitation.core.harm import hazard
-        >>> round(hazard(64, 16, first=1 / 300), 3)
-        0.042
-    """
-    if not 0 < first < 1 or not virtual > 0 or clean < 0 or coming < 0:
-        raise ValueError(
-            f"first must lie in (0, 1), virtual be positive, and the counts not be negative; got first={first}, "
-            f"virtual={virtual}, clean={clean}, coming={coming}"
-        )
-    none = 1.0
-    for i in range(coming):
-        none *= 1 - virtual / (virtual / first + clean + i)
-    return 1 - none
-
-
 @dataclass(frozen=True, eq=False)
 class HarmWatch:
     """Harm while a run goes on: a confidence sequence per episode and per asked step; never changed in place.

@@ -3,7 +3,9 @@
 from consensus_imitation.core.members import Carry, Context, Ensemble, FixedMembers, PureEnsemble
 from consensus_imitation.ensembles.callables import Callables, callables
 from consensus_imitation.ensembles.isolated._ensemble import Isolated, isolated
+from consensus_imitation.ensembles.neural._masks import FrozenMasks, Masks, masks
 from consensus_imitation.ensembles.neural._members import Neural, cnn, from_module, mlp, recurrent
+from consensus_imitation.ensembles.neural._tangent import tangent
 from consensus_imitation.ensembles.neural._training_loop import from_training_loop
 from consensus_imitation.ensembles.neural.settings import Plateau, Training
 from consensus_imitation.ensembles.stacked import Stacked, stacked
@@ -16,8 +18,10 @@ __all__ = [
     "Context",
     "Ensemble",
     "FixedMembers",
+    "FrozenMasks",
     "HostUnion",
     "Isolated",
+    "Masks",
     "Neural",
     "Plateau",
     "PureEnsemble",
@@ -30,9 +34,11 @@ __all__ = [
     "from_module",
     "from_training_loop",
     "isolated",
+    "masks",
     "mlp",
     "recurrent",
     "stacked",
     "tabular",
+    "tangent",
     "union",
 ]

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._voids import reasons
-from consensus_imitation.core.certificate import Statement, certify
+from consensus_imitation.core.certificate import Statement, certify, tolerated
 from consensus_imitation.core.harm import HarmRecord
+from consensus_imitation.core.members import reach_of
+from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.standing import ALARM_DELTA, Observed, cubed_limit, refuted_by_cubes
 from consensus_imitation.core.state import LearnerState
@@ -124,6 +126,29 @@ class Readings(CommonReadings[Run]):
         return float(kernels.effective_members(run.state.diversity))
 
     @property
+    def tolerated_answers(self) -> int:
+        """How many false answers leave a selected member that has learned from true ones alone (T7).
+
+        k - 1 under ``TopK(k)`` and the minimum, of members that divide the answers
+        (``Training(bootstrap="partition")``); 0 where an answer reaches all members, or the rules have no quorum. The
+        `certificate` says what is assumed.
+
+        Example:
+            >>> from consensus_imitation import ConsensusImitator, TopK, ensembles
+            >>> members = ensembles.mlp((2,), 2, 3, training=ensembles.Training(bootstrap="partition"))
+            >>> imitator = ConsensusImitator(members, lambda observation: 1, selection=TopK(3), seed=0)
+            >>> imitator.tolerated_answers, imitator.tolerated_sources
+            (2, 2)
+        """
+        setup = self._live.run.setup
+        return tolerated(setup.learner, reach_of(setup.ensemble), setup.ensemble.num_members)
+
+    @property
+    def tolerated_sources(self) -> int:
+        """How many sources may give any number of false answers; the same number, as an answer is its own source."""
+        return self.tolerated_answers
+
+    @property
     def ledger(self) -> Any:
         """Log of the inflation spent (in the episode, if the budget is per episode): a float, or [B] for a batch."""
         run = self._live.run
@@ -147,7 +172,12 @@ class Readings(CommonReadings[Run]):
         return (*super().alarms, *(f"refuted: {one}" for one in refuted))
 
     def certificate(
-        self, truth: int | None = None, *, delta: float = 0.05, harm: HarmRecord | None = None
+        self,
+        truth: int | None = None,
+        *,
+        delta: float = 0.05,
+        harm: HarmRecord | None = None,
+        belief: SemiInformative | None = None,
     ) -> Statement:
         """What is guaranteed, with the numbers so far; print it.
 
@@ -156,6 +186,7 @@ class Readings(CommonReadings[Run]):
                 the start, and for the heaviest from now on.
             delta: level of what is stated with high probability, in (0, 1).
             harm: of the demonstrator's own episodes, for a number that bounds the imitator's.
+            belief: about harm in the episodes to come, after those so far (`priors.semi_informative`); no bound.
 
         Raises:
             ValueError: if there is no such member, or delta is out of range.
@@ -186,6 +217,7 @@ class Readings(CommonReadings[Run]):
             void="; ".join([*unexplained, *reasons(run.state.voids)]),
             unusable=bool(np.any(run.state.stream.unusable)),
             learns=run.setup.ensemble.learns,
+            reach=reach_of(run.setup.ensemble),
             observed=Observed(
                 run.tally.cubed,
                 run.tally.since,
@@ -195,6 +227,7 @@ class Readings(CommonReadings[Run]):
             ),
             delta=delta,
             harm=harm,
+            belief=belief,
         )
 
     def card(self, familiar: Iterable[Any] | None = None, unfamiliar: Iterable[Any] | None = None) -> Card:

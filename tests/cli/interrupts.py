@@ -45,6 +45,8 @@ _MEASURED = ("seconds",)
 
 #: Small runs: long enough to be hit in all their phases. A journal stands in ``run``.
 COMMANDS: Mapping[str, str] = {
+    "kinds": "kinds --task cartpole --kinds mlp tangent-last --curve masks/8/0.5 --answers 100 --members 2 --out out",
+    "knowledge": "knowledge --seeds 8 --steps 100 --out out",
     "redteam": "redteam --seeds 8 --scenarios time-bomb knows-the-draw --out out",
     "bounds": "bounds --env ring --seeds 8 --steps 40 --out out",
     "stakes": "stakes --seeds 8 --steps 40 --members 3 --out out",
@@ -57,6 +59,8 @@ COMMANDS: Mapping[str, str] = {
     "--out out",
     "planted": "planted --task cartpole --seeds 1 --steps 40 --demonstrations 40 --training 200 --honest 2 "
     "--contestants minimum MAP --out out",
+    "shift": "shift --task cartpole --seeds 1 --steps 60 --episodes 2 --calibration 2 --more-episodes 1 "
+    "--contestants minimum --worlds standard --out out",
     "pendulum": "pendulum --seeds 2 --episodes 1 --contestants demonstrator consensus --out out",
     "demo": "demo --env ring --out out",
     "bench": "bench --cases decide-small --out out",

@@ -26,6 +26,7 @@ PRINTED = {
     "dam": [r"^k=1 \| ", r"^k=2 \| "],
     "deceptive_member": ["k=1: 32 of 32 runs are harmed; 0.0 questions", r"k=4: [0-3] of 32 runs are harmed"],
     "gridworld": ["A~~~~~~G", r"500 steps, \d+ questions", "weight of the model"],
+    "hazard": [r"1/300: 4\.2% in 16", r"1/3000: 0\.5% in 16", r"\d+ episodes, \d+ with harm", "believed of the next"],
     "illegal_moves": [r"200 moves, none illegal: asked on \d+%", r"400 moves, none illegal: asked on [1-3]?\d%, won"],
     "isolated_members": ["it asks: False", "it asks: True, and took less than five seconds: True", "^member 1 gave"],
     "journal_and_resume": [r"with question \d+ open", "bit for bit: True", r"is answered: action 1"],

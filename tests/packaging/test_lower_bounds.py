@@ -16,6 +16,7 @@ from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.demonstrators import as_demonstrator
 from consensus_imitation.experiments import figures, run_gymnasium, tasks
 from consensus_imitation.experiments.demo import figure as demo_figure
+from consensus_imitation.experiments.kinds.problems import problem
 from consensus_imitation.experiments.pages import environment
 from consensus_imitation.journal.directory import Journal
 from consensus_imitation.journal.export import export
@@ -118,12 +119,6 @@ def minari(tmp_path: Path) -> None:
     assert len(episode.actions) == 20
 
 
-def digits(tmp_path: Path) -> None:
-    from consensus_imitation.experiments.online.digits import draw
-
-    assert draw(100, 3, 0).images.shape == (100, 64)
-
-
 def games(tmp_path: Path) -> None:
     from consensus_imitation.experiments.noisy import worlds
 
@@ -142,6 +137,15 @@ def web(tmp_path: Path) -> None:
     with connect(f"ws://{place}/socket", origin=f"http://{place}", additional_headers=cookie, proxy=None) as window:  # type: ignore[arg-type]
         assert '"left"' in str(window.recv(timeout=30))
     page.close()
+
+
+def digits(tmp_path: Path) -> None:
+    given = problem("digits", num_answers=200, seed=0)
+    assert given.inputs.shape == (200, 64)
+    assert given.inputs.max() == 1.0
+    assert set(given.foreign) == {"shuffled", "turned"}
+    nearest = ((given.familiar[:100, None] - given.inputs) ** 2).sum(-1).argmin(-1)
+    assert np.mean(given.answers[nearest] == given.right[:100]) > 0.8
 
 
 EXTRAS: dict[str, Callable[[Path], None]] = {

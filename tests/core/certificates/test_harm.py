@@ -1,4 +1,4 @@
-"""Harm in numbers: against scipy, by simulation, and by the hand-worked values of the semi-informative prior."""
+"""Harm in numbers: against scipy, and by simulation."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from scipy import stats
 
 from consensus_imitation.core import betting
 from consensus_imitation.core.betting import BettingSequence
-from consensus_imitation.core.harm import HarmRecord, HarmWatch, hazard
+from consensus_imitation.core.harm import HarmRecord, HarmWatch
 
 
 @pytest.mark.parametrize(("harmed", "episodes"), [(0, 1), (0, 60), (3, 200), (200, 200)])
@@ -33,27 +33,6 @@ def test_counts() -> None:
             HarmRecord(0, 3).upper(delta)
         with pytest.raises(ValueError, match="delta"):
             BettingSequence.begin(delta)
-
-
-@pytest.mark.parametrize(
-    ("first", "percent"), [(1 / 300, 4.2), (1 / 100, 8.9), (1 / 50, 12.4), (1 / 1000, 1.5), (1 / 3000, 0.5)]
-)
-def test_the_hazard_of_the_published_table(first: float, percent: float) -> None:
-    found = hazard(64, 16, first=first)
-    assert found == pytest.approx(16 / (1 / first - 1 + 64 + 16))
-    assert round(100 * found, 1) == percent
-
-
-def test_the_hazard_by_simulation_of_its_prior() -> None:
-    """v virtual successes and v/f - v virtual failures are a beta prior on the rate: the mean after n failures."""
-    v, f, n, m = 2.0, 0.05, 30, 10
-    posterior = stats.beta(v, v / f - v + n)
-    wanted = posterior.expect(lambda p: 1 - (1 - p) ** m)
-    assert hazard(n, m, first=f, virtual=v) == pytest.approx(wanted, rel=1e-6)
-    assert hazard(5, 0, first=0.1) == 0
-    for bad in ({"first": 0.0}, {"first": 1.0}, {"first": 0.1, "virtual": 0.0}):
-        with pytest.raises(ValueError, match="first"):
-            hazard(1, **bad)
 
 
 @pytest.mark.parametrize("place", [64, *(pytest.param(p, marks=pytest.mark.slow) for p in (20, 120, 500))])

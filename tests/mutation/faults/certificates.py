@@ -5,6 +5,7 @@ from .fault import Fault
 BOUNDS = ("tests/core/certificates/test_from_now_on.py",)
 STANDING = ("tests/core/certificates/test_standing.py",)
 HARM = ("tests/core/certificates/test_harm.py",)
+PRIORS = ("tests/core/test_priors.py",)
 SUITE = ("tests/deception/test_self_test.py", "tests/deception/test_judgement.py")
 
 FAULTS: list[Fault] = [
@@ -70,6 +71,27 @@ FAULTS: list[Fault] = [
         ">= math.log(2 / self.delta)",
         ">= math.log(1 / self.delta)",
         HARM,
+    ),
+    Fault(
+        "a-belief-forgets-what-happened",
+        "core/priors",
+        "return virtual + self.happened,",
+        "return virtual,",
+        PRIORS,
+    ),
+    Fault(
+        "models-of-one-length-do-not-share",
+        "core/priors",
+        "shares = np.exp(logs - logs.max()) / count",
+        "shares = np.exp(logs - logs.max())",
+        PRIORS,
+    ),
+    Fault(
+        "a-belief-is-not-said",
+        "imitator/_readings",
+        "belief=belief,",
+        "belief=None,",
+        PRIORS,
     ),
     Fault(
         "whatever-is-not-harmed-is-safe",
