@@ -36,6 +36,8 @@ class Card:
         selection: the selection rule.
         selected: members that have a say at present.
         tolerated_members: dishonest members that the quorum tolerates; see `certificate.Statement`.
+        tolerated_answers: false answers, or corrupted sources of any number of them, that leave a selected member
+            untouched; 0 where an answer reaches all members.
         num_answers: answers and recordings that they were scored on.
         effective_members: how many independent members would err as they did; None where it is not measured.
         calibration: of each member's predictions before each answer, float64 [N] each; None without a journal.
@@ -51,6 +53,7 @@ class Card:
     selection: str
     selected: int
     tolerated_members: int
+    tolerated_answers: int
     num_answers: int
     effective_members: float | None
     calibration: Calibration | None
@@ -65,7 +68,8 @@ class Card:
             alike = f"is {self.effective_members:.3g} of {self.num_members}, on {self.num_answers} answers"
         lines = [
             f"{self.num_members} members ({self.kind}) that {do}; {self.selected} have a say now, by {self.selection}",
-            f"dishonest members tolerated: {self.tolerated_members}",
+            f"tolerated: {self.tolerated_members} dishonest members; {self.tolerated_answers} false answers, or sources of "
+            "false answers",
             f"the effective number of members {alike}",
             self._calibrated(),
             f"asks about familiar probes: {_share(self.asked_familiar)}; unfamiliar: {_share(self.asked_unfamiliar)}",

@@ -264,6 +264,7 @@ class Readings(CommonReadings[Run]):
             selection=str(selection),
             selected=int(np.sum(np.asarray(selection(run.state.posterior.log_weights)))),
             tolerated_members=self.certificate().tolerated_members,
+            tolerated_answers=self.tolerated_answers,
             num_answers=run.answers + int(run.state.studied),
             effective_members=None if run.state.diversity is None else self.effective_members,
             calibration=None if self.run_dir is None else member_calibration(self.run_dir),

@@ -1,5 +1,6 @@
 """The members' card says what is known of the members, and changes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def test_the_effective_number_is_the_imitators_own() -> None:
 def test_without_a_veto_nobody_dishonest_is_tolerated() -> None:
     assert tables(aggregation=Minimum()).card().tolerated_members == 2
     assert tables(aggregation=MAP()).card().tolerated_members == 0
+
+
+def test_false_answers_are_tolerated_where_members_divide_them() -> None:
+    assert networks(selection=TopK(3)).card().tolerated_answers == 0
+    card = networks(replace(QUICK, bootstrap="partition"), selection=TopK(3)).card()
+    assert (card.tolerated_answers, card.tolerated_members) == (2, 2)
+    assert "2 dishonest members; 2 false answers" in str(card)
 
 
 def test_calibration_is_that_of_what_was_predicted_before_each_answer(tmp_path: Path) -> None:
