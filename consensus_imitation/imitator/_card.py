@@ -68,8 +68,8 @@ class Card:
             alike = f"is {self.effective_members:.3g} of {self.num_members}, on {self.num_answers} answers"
         lines = [
             f"{self.num_members} members ({self.kind}) that {do}; {self.selected} have a say now, by {self.selection}",
-            f"tolerated: {self.tolerated_members} dishonest members; {self.tolerated_answers} false answers, or that many "
-            "sources of them",
+            f"tolerated: {self.tolerated_members} dishonest members",
+            f"tolerated: {self.tolerated_answers} false answers, or sources of false answers",
             f"the effective number of members {alike}",
             self._calibrated(),
             f"asks about familiar probes: {_share(self.asked_familiar)}; unfamiliar: {_share(self.asked_unfamiliar)}",

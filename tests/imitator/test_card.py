@@ -134,7 +134,7 @@ def test_false_answers_are_tolerated_where_members_divide_them() -> None:
     assert networks(selection=TopK(3)).card().tolerated_answers == 0
     card = networks(replace(QUICK, bootstrap="partition"), selection=TopK(3)).card()
     assert (card.tolerated_answers, card.tolerated_members) == (2, 2)
-    assert "2 dishonest members; 2 false answers" in str(card)
+    assert "2 false answers, or sources" in str(card)
 
 
 def test_calibration_is_that_of_what_was_predicted_before_each_answer(tmp_path: Path) -> None:
