@@ -11,6 +11,8 @@ from consensus_imitation.core import bounds
 from consensus_imitation.core._validation import check_instance
 from consensus_imitation.core.aggregation import Minimum, veto_factor
 from consensus_imitation.core.harm import HarmRecord
+from consensus_imitation.core.independence import EffectiveMembers
+from consensus_imitation.core.independence import said as in_words
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.members import reach_of
 from consensus_imitation.core.posterior import normalise_prior
@@ -45,6 +47,9 @@ class Statement:
         now: what is promised from now on, what was observed against the bounds, and what that refutes.
         harm: what the demonstrator's own harm makes of the promise; None if nothing is known of it.
         belief: what its user believes of harm; None if nobody said. No theorem makes it, so it stands without one, too.
+        effective: how many members err independently (`independence`), a report on which no promise rests; None where
+            it is not measured.
+        num_members: N.
     """
 
     promise: str
@@ -66,6 +71,8 @@ class Statement:
     now: Standing
     harm: "HarmBound | None" = None
     belief: SemiInformative | None = None
+    effective: EffectiveMembers | None = None
+    num_members: int = 0
 
     def __str__(self) -> str:
         promised = [self.promise, self.quorum, *([self.poison] if self.poison else [])]
@@ -89,6 +96,8 @@ class Statement:
             else "no selected member can be left out"
         )
         believed = [] if self.belief is None else [f"believed, and no bound: harm has probability {self.belief}"]
+        if self.effective is not None:
+            lines.append(in_words(self.effective, self.num_members, 1 - self.now.delta) + "; no promise rests on it")
         if self.void:
             return "\n".join([*lines, *believed, *(f"REFUTED: {one}" for one in self.now.refuted)])
         if self.harm is not None:
@@ -202,6 +211,8 @@ def certify(
         ),
         harm=None if harm is None else _harm(learner, harm, exclusion, delta),
         belief=belief,
+        effective=None if observed is None or observed.errors is None else observed.errors.effective(1 - delta),
+        num_members=len(weights),
     )
 
 

@@ -112,7 +112,8 @@ class Readings(CommonReadings[Run]):
     def effective_members(self) -> float:
         """How many independent members would err as the members did on the answered queries, in [1, N].
 
-        1 before the second answer: independence has to be shown (`merging.effective_members`).
+        1 before the second answer: independence has to be shown (`merging.effective_members`). `certificate` has a
+        lower limit of it, and `journal.errors.independence` works it out from a journal.
 
         Raises:
             ValueError: if the imitator does not measure it.
@@ -224,6 +225,7 @@ class Readings(CommonReadings[Run]):
                 run.tally.withdrawn,
                 run.tally.closeness,
                 least_alpha(run.setup.learner.selection),
+                run.tally.errors,
             ),
             delta=delta,
             harm=harm,
