@@ -74,5 +74,6 @@ def test_picture_and_table_hold_every_kind(found: list[Any]) -> None:
     figure = draw(found, ("mlp", "tangent-last"), ("masks/8/0.5",))
     assert [bool(ax.get_xlabel()) for ax in figure.axes] == [True] * 3
     assert len(draw(found, ("mlp",), ()).axes) == 2
-    (table,) = tables(found, ("mlp", "tangent-last", "masks/8/0.5"))
-    assert [row[0] for row in table.rows] == ["mlp", "tangent-last", "masks/8/0.5"]
+    for table in tables(found, ("mlp", "tangent-last", "masks/8/0.5")):
+        assert [row[0] for row in table.rows] == ["mlp", "tangent-last", "masks/8/0.5"]
+        assert all(len(row) == len(table.columns) for row in table.rows)

@@ -19,7 +19,7 @@ FAULTS: list[Fault] = [
     Fault(
         "frozen-masks-forget-what-caution-withheld",
         _MASKS,
-        "self.temperature[:, None]) + self.log_trust",
+        "self.temperature[:, None]) + self.log_trust[:, None]",
         "self.temperature[:, None])",
         _TESTS,
     ),
