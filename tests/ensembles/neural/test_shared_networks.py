@@ -34,7 +34,7 @@ def last_layer(training: Training = QUICK) -> ensembles.Neural:
     return ensembles.tangent((WIDTH,), A, 3, hidden=(32,), layers="last", training=training)
 
 
-KINDS = [masks, tangent, last_layer]
+KINDS = [masks, *(pytest.param(make, marks=pytest.mark.slow) for make in (tangent, last_layer))]
 
 
 # --- What every kind of member has to do. ---
@@ -140,7 +140,9 @@ def test_gradients_go_straight_through_the_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"averaging": 3.0, "temperature": True, "caution": 30.0}], ids=["plain", "all"]
+    "options",
+    [pytest.param({}, marks=pytest.mark.slow), {"averaging": 3.0, "temperature": True, "caution": 30.0}],
+    ids=["plain", "all"],
 )
 def test_frozen_members_predict_what_they_predicted_and_learn_no_more(options: Any, key: jax.Array) -> None:
     members = masks(Training(**{"batch_size": 16, "updates": 2, "every": 2, "capacity": 128, "caution": 0.0} | options))
