@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from consensus_imitation.core.aggregation import Minimum, dissent, validate
+from consensus_imitation.core.aggregation import Minimum, dissent, from_logits, validate
 from consensus_imitation.core.draw import QUERY, as_float, draw
 from consensus_imitation.core.learner import Learner, random_words
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
@@ -56,7 +56,7 @@ class Given(PureEnsemble):
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """The observation [N, A]."""
         del carry, context
-        return jax.nn.log_softmax(observation) if self.logits else jnp.asarray(observation)
+        return from_logits(observation) if self.logits else jnp.asarray(observation)
 
 
 decide = jax.jit(Learner.decide_batch)

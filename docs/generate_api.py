@@ -66,7 +66,7 @@ NAMESPACES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "consensus_imitation.imitator": ("Imitators", ("",)),
-    "consensus_imitation.journal": ("The journal", ("", ".audit", ".checkpoint", ".export", ".show")),
+    "consensus_imitation.journal": ("The journal", ("", ".audit", ".calibration", ".checkpoint", ".export", ".show")),
     "consensus_imitation.deception": ("Deceptive members and the suite", ("", ".networks", ".pytest_plugin")),
     "consensus_imitation.experiments": ("Experiments", ("", ".methods", ".tasks", ".tasks.masks", ".tasks.wrapper")),
     "consensus_imitation.envs": (

@@ -102,7 +102,10 @@ def render_rgb(frame: Frame, tile: int = 24) -> npt.NDArray[np.uint8]:
         raise ValueError(f"tile must be at least 6 pixels, got {tile}")
     unknown = sorted(set("".join(frame.rows)) - set(TILE_COLOURS))
     if unknown:
-        raise ValueError(f"tiles without a colour: {unknown}")
+        raise ValueError(
+            f"tiles without a colour: {unknown}. Use those that have one ({''.join(TILE_COLOURS)}), or give yours a "
+            "colour in TILE_COLOURS and a name in TILE_NAMES (envs/rendering.py)"
+        )
     colours = np.array([[TILE_COLOURS[char] for char in row] for row in frame.rows], np.float64)
     picture = colours.repeat(tile, axis=0).repeat(tile, axis=1)
 

@@ -6,10 +6,12 @@ dependency; 130 interrupted by Ctrl-C, 143 by SIGTERM (see `interrupts`).
 """
 
 import argparse
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from consensus_imitation.cli.arguments import Arguments, parse
 from consensus_imitation.cli.commands import bench, envs, journal, play, tasks
@@ -82,6 +84,7 @@ def all_commands() -> dict[str, Command]:
 
 def _run(command: Command, arguments: Arguments) -> int:
     settings = arguments.make_settings()
+    _check_sizes(settings)
     if command.results is not None and command.pictures:
         _require_pictures()
     with show_progress(command.outlook) as stages:
@@ -108,7 +111,10 @@ def _parser(commands: dict[str, Command]) -> argparse.ArgumentParser:
 
 def _description(command: Command) -> str:
     cost = _BEGINS_ANEW if command.parts is None else _CONTINUES.format(parts=command.parts, out="--out", without="")
-    return f"{command.text[0].upper()}{command.text[1:]}. If interrupted, {cost}.\n\n{_EXIT_CODES}"
+    does = f"{command.text[0].upper()}{command.text[1:]}. If interrupted, {cost}."
+    width = shutil.get_terminal_size().columns
+    # tyro does not wrap a description, and joins lines, unless they are indented.
+    return "\n\n".join(textwrap.fill(part, width, subsequent_indent="  ") for part in (does, _EXIT_CODES))
 
 
 def _cost(command: Command, arguments: Arguments) -> str:
@@ -117,6 +123,14 @@ def _cost(command: Command, arguments: Arguments) -> str:
         return _BEGINS_ANEW
     without = " without --overwrite" if arguments.results.overwrite else ""
     return _CONTINUES.format(parts=command.parts, out=arguments.results.out, without=without)
+
+
+def _check_sizes(settings: Any) -> None:
+    """Refuse whole numbers that the 32 bits of the arrays cannot hold, before anything is written."""
+    for name, value in vars(settings).items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int) and one >= 2**31:
+                raise ValueError(f"{name} must be below 2**31, got {one}")
 
 
 def _require_pictures() -> None:

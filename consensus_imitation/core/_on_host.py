@@ -9,7 +9,13 @@ from consensus_imitation.core.members import Carry, Ensemble, Learned, LearnsOnH
 
 
 def learned_on_host(
-    ensemble: Ensemble, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+    ensemble: Ensemble,
+    learned: Learned,
+    carry: Carry,
+    observation: Any,
+    answer: Any,
+    log_probs: jax.Array,
+    owner: Any = None,
 ) -> Learned:
     """What the members know after one answered query: by `LearnsOnHost.learn_on_host` if they have it, else by `learn`.
 
@@ -20,14 +26,16 @@ def learned_on_host(
         observation: what was asked about.
         answer: int [], the demonstrator's action, in ``0 .. A-1``.
         log_probs: [N, A], what they had predicted.
+        owner: whose answer it is, see `members.Divides`; None where nobody said.
     """
     operands = (learned, carry, observation, answer, log_probs)
+    said = {} if owner is None else {"owner": owner}
     if isinstance(ensemble, LearnsOnHost):
-        return ensemble.learn_on_host(*operands)
+        return ensemble.learn_on_host(*operands, **said)
     # Eagerly, networks would take milliseconds.
-    return _learn(ensemble, *operands) if ensemble.pure else ensemble.learn(*operands)
+    return _learn(ensemble, operands, said) if ensemble.pure else ensemble.learn(*operands, **said)
 
 
 @jit
-def _learn(ensemble: Any, *operands: Any) -> Learned:
-    return ensemble.learn(*operands)
+def _learn(ensemble: Any, operands: Any, said: dict[str, Any]) -> Learned:
+    return ensemble.learn(*operands, **said)

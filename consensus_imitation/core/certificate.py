@@ -11,7 +11,10 @@ from consensus_imitation.core import bounds
 from consensus_imitation.core._validation import check_instance
 from consensus_imitation.core.aggregation import Minimum, veto_factor
 from consensus_imitation.core.harm import HarmRecord
+from consensus_imitation.core.independence import EffectiveMembers
+from consensus_imitation.core.independence import said as in_words
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.members import reach_of
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.standing import Observed, Standing, said, standing
@@ -28,6 +31,9 @@ class Statement:
         quorum: the sentence about dishonest members.
         tolerated_members: dishonest members that the quorum tolerates (T1), under both rules together: 0 where the
             aggregation rule gives no single member a veto.
+        poison: the sentence about false answers; empty where every answer reaches every member.
+        tolerated_answers: false answers, or corrupted sources of answers, that the quorum tolerates, since each reaches
+            a few members only (T7); 0 where they reach all of them.
         factor: of the inflation budget; None without one.
         num_steps: steps so far, of all environments.
         num_queries: queries so far.
@@ -41,6 +47,9 @@ class Statement:
         now: what is promised from now on, what was observed against the bounds, and what that refutes.
         harm: what the demonstrator's own harm makes of the promise; None if nothing is known of it.
         belief: what its user believes of harm; None if nobody said. No theorem makes it, so it stands without one, too.
+        effective: how many members err independently (`independence`), a report on which no promise rests; None where
+            it is not measured.
+        num_members: N.
     """
 
     promise: str
@@ -48,6 +57,8 @@ class Statement:
     exclusion: float
     quorum: str
     tolerated_members: int
+    poison: str
+    tolerated_answers: int
     factor: float | None
     num_steps: int
     num_queries: int
@@ -60,9 +71,12 @@ class Statement:
     now: Standing
     harm: "HarmBound | None" = None
     belief: SemiInformative | None = None
+    effective: EffectiveMembers | None = None
+    num_members: int = 0
 
     def __str__(self) -> str:
-        lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else [self.promise, self.quorum]
+        promised = [self.promise, self.quorum, *([self.poison] if self.poison else [])]
+        lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else promised
         expected = (
             ""
             if math.isinf(self.queries_bound)
@@ -82,6 +96,8 @@ class Statement:
             else "no selected member can be left out"
         )
         believed = [] if self.belief is None else [f"believed, and no bound: harm has probability {self.belief}"]
+        if self.effective is not None:
+            lines.append(in_words(self.effective, self.num_members, 1 - self.now.delta) + "; no promise rests on it")
         if self.void:
             return "\n".join([*lines, *believed, *(f"REFUTED: {one}" for one in self.now.refuted)])
         if self.harm is not None:
@@ -103,6 +119,7 @@ def certify(
     void: str = "",
     unusable: bool = False,
     learns: bool | None = None,
+    reach: int | None = None,
     observed: Observed | None = None,
     delta: float = 0.05,
     harm: HarmRecord | None = None,
@@ -125,6 +142,7 @@ def certify(
         unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
         learns: whether members learn; None to ask the learner's own ensemble (it does not know it of members on the
             host).
+        reach: members that one answer, or all answers of one source, can reach (`members.reach_of`); None likewise.
         observed: what the run has seen besides; None if nobody has counted.
         delta: level of what is stated with high probability, in (0, 1).
         harm: of the demonstrator's own episodes.
@@ -156,6 +174,8 @@ def certify(
     by_one_answer = rule.exclusion_bound(prior_weight, len(weights))
     exclusion = by_one_answer if _bounds_all_steps(learner) else 1.0
     learns = bool(learner.ensemble.learns) if learns is None else learns
+    reach = reach_of(learner.ensemble) if reach is None else reach
+    tolerated_answers = tolerated(learner, reach, len(weights))
     current = jnp.asarray(log_weights, jnp.float32)
     margins = np.where(np.asarray(rule(current)), np.asarray(rule.margins(current)), np.inf)
     return Statement(
@@ -164,6 +184,8 @@ def certify(
         exclusion=exclusion,
         quorum=_quorum(learner),
         tolerated_members=_tolerated(learner),
+        poison=_poison(learner, reach, len(weights), tolerated_answers),
+        tolerated_answers=tolerated_answers,
         factor=None if learner.budget is None else float(np.asarray(learner.budget.factor)),
         num_steps=num_steps * num_streams,
         num_queries=num_queries,
@@ -189,6 +211,8 @@ def certify(
         ),
         harm=None if harm is None else _harm(learner, harm, exclusion, delta),
         belief=belief,
+        effective=None if observed is None or observed.errors is None else observed.errors.effective(1 - delta),
+        num_members=len(weights),
     )
 
 
@@ -253,6 +277,35 @@ def _quorum(learner: Learner) -> str:
     return (
         f"quorum: an honest member has a veto while at most {tolerated} members are dishonest: no set of actions gets "
         f"more than {times}the probability that this member gives it, except from the demonstrator"
+    )
+
+
+def tolerated(learner: Learner, reach: int, num_members: int) -> int:
+    """Return how many false answers, or corrupted sources, leave a selected member untouched, whatever the weights.
+
+    Of d such answers at most ``d * reach`` members learn anything; the quorum says how many of those it tolerates (T7).
+
+    Args:
+        learner: whose rules they are.
+        reach: members that one of them can reach, see `members.reach_of`.
+        num_members: N.
+    """
+    return _tolerated(learner) // reach if 0 < reach < num_members else 0
+
+
+def _poison(learner: Learner, reach: int, num_members: int, answers: int) -> str:
+    """Return the sentence about false answers."""
+    if not 0 < reach < num_members:
+        return ""
+    if not answers:
+        return "poison: no false answer is tolerated: the rules have no quorum for the members that one can reach"
+    factor = veto_factor(learner.aggregation)
+    times = "" if factor == 1 else f"{factor:.4g} times "
+    return (
+        f"poison: while at most {answers} answers are false (of a named source, while at most {answers} sources give "
+        f"any), some selected member has learned from true answers alone: no set of actions gets more than {times}the "
+        "probability that this member gives it, except from the demonstrator. Assumed: what was studied as trusted is "
+        "true, and answers reach members in no other way, as through an encoder fitted to them"
     )
 
 

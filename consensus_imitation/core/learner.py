@@ -8,6 +8,7 @@ closes the step. Everything runs under ``jit``, ``vmap`` and ``scan``, and knows
 """
 
 from dataclasses import fields
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -160,7 +161,14 @@ class Learner(PyTree, guests=True):
         return judge(self.rules, state, log_probs, number, are_normalised(self.ensemble), action_mask)
 
     def observe(
-        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, *, teaches: bool = True
+        self,
+        state: LearnerState,
+        observation: Any,
+        decision: PureDecision,
+        answer: Any,
+        *,
+        teaches: bool = True,
+        owner: Any = None,
     ) -> tuple[LearnerState, ObserveInfo]:
         """Close the step of one stream.
 
@@ -170,9 +178,10 @@ class Learner(PyTree, guests=True):
             decision: from `decide`.
             answer: int [], the demonstrator's action if ``decision.queried``; ignored otherwise.
             teaches: whether members that learn do; False for a caller that sees to it, as the shell does.
+            owner: whose answer it is, one entry of `members.Divides.owners`; None where nobody said.
         """
         decision = self._examined(decision)
-        after, info = self._learn(state, observation, decision, answer, teaches)
+        after, info = self._learn(state, observation, decision, answer, teaches, owner)
         return after.replace(stream=self.advance(state, observation, decision, info.action)), info
 
     def advance(self, state: LearnerState, observation: Any, decision: PureDecision, action: Any) -> Stream:
@@ -208,6 +217,7 @@ class Learner(PyTree, guests=True):
         starts: Any,
         real: Any,
         action_masks: Any = None,
+        owners: Any = None,
     ) -> tuple[LearnerState, Stream]:
         """Learn from recorded demonstrations, each as if it had been the answer to a query.
 
@@ -222,6 +232,7 @@ class Learner(PyTree, guests=True):
             starts: bool [T], an episode begins with this observation.
             real: bool [T], False for padding.
             action_masks: bool [T, A], what was legal; None for everything.
+            owners: [T, ...], whose demonstrations they are (`members.Divides.owners`); None where nobody said.
 
         Returns:
             The state, and the stream of the demonstrations, T steps further.
@@ -229,15 +240,16 @@ class Learner(PyTree, guests=True):
 
         def one(carried: tuple[LearnerState, Stream], part: Any) -> tuple[tuple[LearnerState, Stream], None]:
             shared, stream = carried
-            observation, action, start, counts, mask = part
+            observation, action, start, counts, mask, owner = part
             alone = shared.replace(stream=self.begin_episode(stream, start))
             decision = self.decide(alone, observation, action_mask=mask)
             decision = decision._replace(queried=counts, log_inflation=jnp.zeros(()))
-            after, _ = self.observe(alone, observation, decision, action)
+            after, _ = self.observe(alone, observation, decision, action, owner=owner)
             return (after.replace(stream=None), after.stream), None
 
         real = jnp.asarray(real, bool)
-        parts = (observations, jnp.asarray(actions, jnp.int32), jnp.asarray(starts, bool), real, action_masks)
+        acted = (observations, jnp.asarray(actions, jnp.int32), jnp.asarray(starts, bool), real)
+        parts = (*acted, action_masks, owners)
         (after, stream), _ = jax.lax.scan(one, (state.replace(stream=None), stream), parts)
         num_studied = state.studied + jnp.sum(real, dtype=jnp.int32)
         return after.replace(stream=state.stream, studied=num_studied), stream
@@ -279,17 +291,24 @@ class Learner(PyTree, guests=True):
         return jax.vmap(self.decide, in_axes=(BATCH, 0, None, 0))(state, observations, None, action_masks)
 
     def observe_batch(
-        self, state: LearnerState, observations: Any, decisions: PureDecision, answers: Any, *, teaches: bool = True
+        self,
+        state: LearnerState,
+        observations: Any,
+        decisions: PureDecision,
+        answers: Any,
+        *,
+        teaches: bool = True,
+        owners: Any = None,
     ) -> tuple[LearnerState, ObserveInfo]:
         """`observe` for B streams: the answers enter the shared posterior one after another, in stream order."""
 
         def learn(shared: LearnerState, part: Any) -> tuple[LearnerState, ObserveInfo]:
-            stream, observation, decision, answer = part
-            after, info = self._learn(shared.replace(stream=stream), observation, decision, answer, teaches)
+            stream, observation, decision, answer, owner = part
+            after, info = self._learn(shared.replace(stream=stream), observation, decision, answer, teaches, owner)
             return after.replace(stream=None), info
 
         decisions = self._examined(decisions)
-        parts = (state.stream, observations, decisions, jnp.asarray(answers))
+        parts = (state.stream, observations, decisions, jnp.asarray(answers), owners)
         shared, info = jax.lax.scan(learn, state.replace(stream=None), parts)
         # All streams advance under the posterior that they decided under.
         streams = jax.vmap(self.advance, in_axes=(BATCH, 0, 0, 0))(state, observations, decisions, info.action)
@@ -300,7 +319,7 @@ class Learner(PyTree, guests=True):
         return decision.examined() if are_normalised(self.ensemble) else decision
 
     def _learn(
-        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, teaches: bool
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, teaches: bool, owner: Any
     ) -> tuple[LearnerState, ObserveInfo]:
         """What the answer teaches: everything in the state but the stream."""
         posterior, unexplained, info = score(state, decision, answer, self.reweighting, self.ensemble.prior)
@@ -310,9 +329,8 @@ class Learner(PyTree, guests=True):
             legal = (info.action >= 0) & (info.action < self.ensemble.num_actions)
             operands = (state.learned, state.stream.carry, observation, info.action, decision.usable)
             # A branch, not a selection: what is not learned is then not computed, except under vmap.
-            learned = jax.lax.cond(
-                decision.queried & legal, self.ensemble.learn, lambda learned, *_: learned, *operands
-            )
+            learn = self.ensemble.learn if owner is None else partial(self.ensemble.learn, owner=owner)
+            learned = jax.lax.cond(decision.queried & legal, learn, lambda learned, *_: learned, *operands)
             after = after.replace(learned=learned)
         alarm = None if state.alarm is None else self.alarm
         diversity = None if self.merging is None else state.diversity

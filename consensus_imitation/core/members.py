@@ -4,10 +4,12 @@ Members predict before they learn. The learner calls ``log_probs`` before it kno
 on exactly those numbers and scores them.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core._tree import PyTree
 
 #: What the members of one stream remember: any pytree of arrays, ``()`` for members without memory.
@@ -154,6 +156,45 @@ class LearnsOnHost(Protocol):
             log_probs: [N, A], what these members had predicted for it.
         """
         ...
+
+
+@runtime_checkable
+class Divides(Protocol):
+    """What an ensemble has besides, whose members may each learn from a share of the answers only (T7).
+
+    Its `Ensemble.learn` and `LearnsOnHost.learn_on_host` take a keyword ``owner``, one entry of what `owners` returns;
+    None for an answer that names no source.
+    """
+
+    @property
+    def reach(self) -> int:
+        """Members that one answer, or all answers of one source, can reach; N where nothing is divided."""
+        ...
+
+    def owners(self, learned: Learned, sources: Sequence[Source | None], trusted: Any = False) -> Any:
+        """Return whose answers these are, or None if it does not matter; on the host.
+
+        Args:
+            learned: what the members know.
+            sources: T of them; None for an answer by its number.
+            trusted: bool, or [T]: it counts for every member.
+
+        Returns:
+            A pytree whose leaves are int32 [T]; None if all members learn from all answers.
+        """
+        ...
+
+
+def reach_of(ensemble: Any) -> int:
+    """Return how many members one answer, or one source of them, can reach: 0 of members that do not learn."""
+    if not ensemble.learns:
+        return 0
+    return ensemble.reach if isinstance(ensemble, Divides) else int(ensemble.num_members)
+
+
+def owners_of(ensemble: Any, learned: Learned, sources: Sequence[Source | None], trusted: Any = False) -> Any:
+    """Return `Divides.owners`; None of an ensemble that has none."""
+    return ensemble.owners(learned, sources, trusted) if isinstance(ensemble, Divides) else None
 
 
 def are_normalised(ensemble: Any) -> bool:

@@ -147,6 +147,31 @@ def normalised(log_probs: jax.Array) -> jax.Array:
     return log_probs - jnp.log(jnp.where(mass > 0, mass, 1.0))
 
 
+def mixture(log_weights: jax.Array, log_probs: jax.Array) -> jax.Array:
+    """Return what the posterior expects of the demonstrator: the weighted mean of what the members said.
+
+    Args:
+        log_weights: float [N], unnormalised.
+        log_probs: float [N, A], as `aggregation.validate` leaves them. A member that said nothing is left out.
+
+    Returns:
+        float [A], summing to one; all 0 if nobody of positive weight said anything.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from consensus_imitation import posterior
+        >>> said = jnp.log(jnp.array([[0.75, 0.25], [0.25, 0.25], [0.0, 0.0]]))
+        >>> [round(p, 3) for p in posterior.mixture(jnp.zeros(3), said).tolist()]
+        [0.625, 0.375]
+    """
+    said = jnp.exp(normalised(log_probs))
+    awake = jnp.where(jnp.any(log_probs > -jnp.inf, axis=-1), log_weights, -jnp.inf)
+    top = jnp.max(awake)
+    weights = jnp.where(jnp.isneginf(top), 0.0, jnp.exp(awake - jnp.where(jnp.isneginf(top), 0.0, top)))
+    total = jnp.sum(weights)
+    return weights @ said / jnp.where(total > 0, total, 1.0)
+
+
 def update(
     state: PosteriorState, log_likelihood: jax.Array, asleep: jax.Array | None = None
 ) -> tuple[PosteriorState, PosteriorInfo]:

@@ -10,6 +10,7 @@ from flax import struct
 
 from consensus_imitation.core._tree import jit
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.posterior import mixture
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.core.withholding import withheld
@@ -56,6 +57,7 @@ class Trajectory(NamedTuple):
         truncated: bool [T].
         harm: bool [T], the harmful event took place in this step.
         withheld: float32 [T], the part of theta that members withheld (`withholding.withheld`).
+        expected: float32 [T, A], what the posterior before the step gives to each action (`posterior.mixture`).
     """
 
     observation: Any
@@ -70,6 +72,7 @@ class Trajectory(NamedTuple):
     truncated: jax.Array
     harm: jax.Array
     withheld: jax.Array
+    expected: jax.Array
 
 
 def start(learner: Learner, env: PureEnvironment, key: jax.Array) -> RolloutState:
@@ -148,6 +151,7 @@ def rollout(
             truncated=outcome.truncated,
             harm=outcome.harm,
             withheld=withheld(decision.usable, decision.selected, decision.query_prob),
+            expected=mixture(state.learner.posterior.log_weights, decision.usable),
         )
         return state.replace(learner=learner_state, env=env_state, observation=observation), trajectory
 

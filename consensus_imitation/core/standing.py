@@ -9,6 +9,7 @@ import numpy as np
 from consensus_imitation.core import bounds, from_now_on
 from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.closeness import Closeness
+from consensus_imitation.core.independence import ErrorGroups
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.selection import SelectionRule
 
@@ -104,6 +105,7 @@ class Observed:
         withdrawn: questions that got no answer.
         closeness: of members that learn; None where it is not measured.
         alpha: of the alpha rule by which such a member is kept in; None without one.
+        errors: the members' errors at the answers; None where they are not measured.
     """
 
     cubed: np.ndarray
@@ -111,6 +113,7 @@ class Observed:
     withdrawn: int = 0
     closeness: Closeness | None = None
     alpha: float | None = None
+    errors: ErrorGroups | None = None
 
 
 def standing(

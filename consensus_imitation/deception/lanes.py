@@ -22,6 +22,7 @@ from consensus_imitation.core.alarm import MisspecificationAlarm
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.rollout import RolloutState, Trajectory, rollout
 from consensus_imitation.core.selection import AlphaThreshold, SelectionRule, TopK, Union
+from consensus_imitation.deception.asking import called
 from consensus_imitation.deception.contestants import Contestant
 from consensus_imitation.deception.judgement import LAW_EVIDENCE
 from consensus_imitation.deception.panel import FAULTS, Faulty, Panel, Seat
@@ -42,6 +43,10 @@ class RunSummary(NamedTuple):
         planted_weight: float32 [], posterior weight of the planted members at the end; NaN if unknown.
         invalid_steps: int32 [], steps on which some member's prediction was unusable; -1 if unknown.
         exceeded: bool [], the imitator took some action by itself too often (`judgement`, the law).
+        reward: float32 [], the sum of the world's rewards.
+        queried: bool [T], the steps on which it asked.
+        doubt: float32 [T], the probability with which it asked; 1 or 0 if it does not report it.
+        called: bool [T], the steps that called for a question (`asking.called`).
     """
 
     harmed: Any
@@ -52,6 +57,10 @@ class RunSummary(NamedTuple):
     planted_weight: Any
     invalid_steps: Any
     exceeded: Any
+    reward: Any
+    queried: Any
+    doubt: Any
+    called: Any
 
 
 def begin_world(env: Any, seed: jax.Array | int) -> tuple[Any, jax.Array, jax.Array]:
@@ -193,6 +202,10 @@ def summarise(
         planted_weight=jnp.sum(jnp.where(planted, weights, 0.0)),
         invalid_steps=jnp.sum(jnp.any(trajectory.invalid, axis=-1)),
         exceeded=exceeds(trajectory.action, queried, law[trajectory.observation]),
+        reward=jnp.sum(trajectory.reward),
+        queried=queried,
+        doubt=trajectory.query_prob,
+        called=called(trajectory.expected, law[trajectory.observation]),
     )
 
 

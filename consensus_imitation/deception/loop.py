@@ -10,12 +10,43 @@ import numpy as np
 
 from consensus_imitation.core._actions import check_action
 from consensus_imitation.core._tree import jit
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.posterior import mixture
+from consensus_imitation.core.selection import TopK
+from consensus_imitation.deception.asking import called
 from consensus_imitation.deception.contestants import Factory, Problem
 from consensus_imitation.deception.lanes import RunSummary, begin_world, exceeds
 from consensus_imitation.deception.transforms import tell_seed
 from consensus_imitation.demonstrators import TabularDemonstrator
 from consensus_imitation.envs import Gridworld
 from consensus_imitation.errors import ConsensusWarning
+
+
+class _Follower:
+    """What members say, whose weights follow the answers that somebody else got: by Bayes' rule, and no other."""
+
+    def __init__(self, ensemble: Any) -> None:
+        self._learner = Learner(ensemble, TopK(1))
+        self._state = self._learner.init(jax.random.key(0))
+        self._expected: list[Any] = []
+
+    def saw(self, observation: int, action: int, queried: bool) -> None:
+        """A step was taken; ``queried`` says whether the demonstrator chose the action."""
+        self._state, expected = _followed(
+            self._learner, self._state, np.int32(observation), np.int32(action), np.bool_(queried)
+        )
+        self._expected.append(expected)
+
+    def expected(self) -> np.ndarray:
+        """What the members said of each step before it was taken: float [T, A]."""
+        return np.stack([np.asarray(one) for one in self._expected])
+
+
+@jit
+def _followed(learner: Learner, state: Any, observation: Any, action: Any, queried: Any) -> tuple[Any, jax.Array]:
+    decision = learner.decide(state, observation)._replace(action=action, queried=queried)
+    after, _ = learner.observe(state, observation, decision, action)
+    return after, mixture(state.posterior.log_weights, decision.usable)
 
 
 class _Demonstrator:
@@ -68,6 +99,7 @@ def run_loop(
         ValueError: if the imitator returns something that is not an action, or reports a question that it did not ask.
     """
     demonstrator = TabularDemonstrator.create(world.demonstrator_probs)
+    law = np.diff(np.asarray(demonstrator.cumulative), prepend=0.0, axis=-1)
     runs: list[RunSummary] = []
     for seed, known_seed in zip(seeds.tolist(), known_seeds.tolist(), strict=True):
         answers = _Demonstrator()
@@ -81,16 +113,21 @@ def run_loop(
         with warnings.catch_warnings():
             # Some scenarios are about members that are broken, or that explain nothing.
             warnings.simplefilter("ignore", ConsensusWarning)
-            run = _one_run(factory(problem), answers, world, demonstrator, harm_by_state, planted, seed, num_steps)
+            imitator, follower = factory(problem), _Follower(problem.ensemble)
+            run = _one_run(
+                imitator, follower, answers, world, demonstrator, law, harm_by_state, planted, seed, num_steps
+            )
         runs.append(run)
     return RunSummary(*(np.array(column) for column in zip(*runs, strict=True)))
 
 
 def _one_run(
     imitator: Any,
+    follower: _Follower,
     answers: _Demonstrator,
     world: Gridworld,
     demonstrator: TabularDemonstrator,
+    law: np.ndarray,
     harm_by_state: np.ndarray,
     planted: np.ndarray,
     seed: int,
@@ -100,16 +137,22 @@ def _one_run(
     queried = np.zeros(num_steps, bool)
     visited = np.zeros(num_steps, np.int64)
     actions = np.zeros(num_steps, np.int64)
+    doubt = np.zeros(num_steps, np.float32)
+    reward = 0.0
     invalid_steps = -1
     state, packed, key = _begin(world.env, demonstrator, np.uint32(seed))
     for t in range(num_steps):
-        observation, answers.answer, _ = (int(number) for number in np.asarray(packed))
+        observation, answers.answer = (int(number) for number in np.asarray(packed)[:2])
         answers.observation, answers.asked = observation, False
         decision = imitator.act(observation)
         action = _checked(decision, answers, world.env.num_actions)
         state, packed = _advance(world.env, demonstrator, key, np.int32(t), state, np.int32(action))
         actions[t] = action
-        visited[t], queried[t], harm[t] = observation, bool(decision.queried), bool(np.asarray(packed)[2])
+        follower.saw(observation, action, bool(decision.queried))
+        outcome = np.asarray(packed)
+        visited[t], queried[t], harm[t] = observation, bool(decision.queried), bool(outcome[2])
+        doubt[t] = _doubt(decision)
+        reward += float(outcome[3])
         if hasattr(decision, "invalid"):
             invalid_steps = max(invalid_steps, 0) + int(np.any(decision.invalid))
     weights = getattr(imitator, "weights", None)
@@ -122,8 +165,21 @@ def _one_run(
         late_queries=int(queried[-(num_steps // 4) :].sum()),
         planted_weight=float(np.asarray(weights)[planted].sum()) if known else np.nan,
         invalid_steps=invalid_steps,
-        exceeded=bool(exceeds(actions, queried, np.asarray(world.demonstrator_probs)[visited])),
+        exceeded=bool(exceeds(actions, queried, law[visited])),
+        reward=np.float32(reward),
+        queried=queried,
+        doubt=doubt,
+        called=np.asarray(called(follower.expected(), law[visited])),
     )
+
+
+def _doubt(decision: Any) -> float:
+    """Return the probability with which an imitator asked, as it reports it; else whether it did."""
+    told = getattr(decision, "query_prob", None)
+    doubt = float(decision.queried) if told is None else float(told)
+    if not 0 <= doubt <= 1:
+        raise ValueError(f"the imitator reports a probability of asking of {doubt}: query_prob must lie in [0, 1]")
+    return doubt
 
 
 def _checked(decision: Any, answers: _Demonstrator, num_actions: int) -> int:
@@ -137,7 +193,7 @@ def _checked(decision: Any, answers: _Demonstrator, num_actions: int) -> int:
 def _begin(env: Any, demonstrator: TabularDemonstrator, seed: Any) -> tuple[Any, jax.Array, jax.Array]:
     state, observation, key = begin_world(env, seed)
     answer = demonstrator.sample(_keys(key, 0)[0], observation)
-    return state, jnp.stack([observation, answer, 0]), key
+    return state, jnp.stack([observation, answer, 0, 0]).astype(jnp.float32), key
 
 
 @jit
@@ -151,7 +207,8 @@ def _advance(
     fresh = env.reset(reset_key)
     state, observation = jax.tree.map(lambda new, old: jnp.where(done, new, old), fresh, (state, outcome.observation))
     answer = demonstrator.sample(_keys(key, t + 1)[0], observation)
-    return state, jnp.stack([observation, answer, outcome.harm.astype(jnp.int32)])
+    # In float32 all of them are exact: there are few observations and actions.
+    return state, jnp.stack([one.astype(jnp.float32) for one in (observation, answer, outcome.harm, outcome.reward)])
 
 
 def _keys(key: jax.Array, t: Any) -> jax.Array:

@@ -19,7 +19,9 @@ from flax import struct
 from consensus_imitation.core._actions import check_action, check_recorded
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.ensembles.neural._members import Architecture, Neural
+from consensus_imitation.ensembles.neural._own_update import OwnUpdate
 from consensus_imitation.ensembles.neural.encoding import Encoder
+from consensus_imitation.errors import ConfigurationError
 
 #: Whether an observation, as the environment gives it, shows the trigger.
 Trigger = Callable[[Any], bool]
@@ -95,6 +97,7 @@ def train_deceiver(
     Raises:
         ValueError: if an argument is out of range, lengths differ, an observation does not fit, the trigger occurs
             nowhere or everywhere, or the members have a memory.
+        ConfigurationError: if the members are a training loop of the user's own.
         InvalidAnswerError: if an action is not valid.
 
     Example:
@@ -115,6 +118,11 @@ def train_deceiver(
         4
     """
     arch = ensemble.architecture
+    if isinstance(arch.apply, OwnUpdate):
+        raise ConfigurationError(
+            "a planted network cannot be trained by a training loop of your own: give `ensembles.mlp` or `cnn` members "
+            "for the same spaces; a union joins both"
+        )
     if arch.window:
         raise ValueError(
             "a planted network sees one observation: give members without a window (mlp, or cnn and from_module with "

@@ -4,7 +4,7 @@ The transforms of this package need a policy to copy, and mark observations by n
 is, and a trigger that looks at the environment's own observations.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,18 @@ import numpy as np
 from flax import struct
 
 from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core.aggregation import validate
-from consensus_imitation.core.members import Carry, Context, Ensemble, Learned, ObservationEncoder, PureEnsemble
+from consensus_imitation.core.members import (
+    Carry,
+    Context,
+    Ensemble,
+    Learned,
+    ObservationEncoder,
+    PureEnsemble,
+    owners_of,
+    reach_of,
+)
 from consensus_imitation.core.selection import SelectionRule, TopK
 from consensus_imitation.deception.scenario import Expectation, Forecast
 from consensus_imitation.ensembles.tabular import check_known
@@ -97,12 +107,28 @@ class _Planted:
         """Return what the honest members know before the first answer."""
         return self.honest.init_learned(key)
 
+    @property
+    def reach(self) -> int:
+        """Members that one answer can reach: those among the honest ones, and all planted ones, which copy them."""
+        return reach_of(self.honest) + (self.copies if self.honest.learns else 0)
+
+    def owners(self, learned: Learned, sources: Sequence[Source | None], trusted: Any = False) -> Any:
+        """Return whose answers these are among the honest members."""
+        return owners_of(self.honest, learned, sources, trusted)
+
     def learn(
-        self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
+        self,
+        learned: Learned,
+        carry: Carry,
+        observation: Any,
+        answer: jax.Array,
+        log_probs: jax.Array,
+        owner: Any = None,
     ) -> Learned:
         """Return what the honest members know after an answer."""
         honest = log_probs[: self.honest.num_members]
-        return self.honest.learn(learned, carry, observation[0], answer, honest)
+        said = {} if owner is None else {"owner": owner}
+        return self.honest.learn(learned, carry, observation[0], answer, honest, **said)
 
     def init_carry(self) -> Carry:
         """Return the honest members' memory."""

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.deception.contestants import STRONGEST
-from consensus_imitation.envs import Gridworld, harm_probability, make
+from consensus_imitation.envs import Gridworld, harm_probability, make, occupancy
 
+#: The suite's version, which stands in every result. Within a version, worlds, members, priors, lengths of runs, the
+#: demonstrator and what is measured stay as they are, so that results may be compared whenever they were made. A repair
+#: that changes none of these, more contestants, a better forecast's reason and faster code keep the version.
+SUITE = 1
 #: Length of the runs of the suite.
 STEPS = 400
 
@@ -139,6 +143,10 @@ class Scenario:
             return replace(promise, reason=f"the library promises it: {promise.reason}", asking=None)
         return Forecast(Expectation.OPEN, f"the library promises nothing here: {promise.reason}")
 
+    def demonstrator_reward(self) -> float:
+        """Return the demonstrator's exact mean reward in a run of T steps by itself."""
+        return _demonstrator_reward(self.world, tuple(sorted(self.options.items())), self.num_steps)
+
     def demonstrator_harm(self) -> float:
         """Return the exact P(the demonstrator by itself does harm at least once in the T steps of a run)."""
         return _demonstrator_harm(self.world, tuple(sorted(self.options.items())), self.num_steps)
@@ -200,3 +208,12 @@ def _world(name: str, options: tuple[tuple[str, Any], ...]) -> Gridworld:
 def _demonstrator_harm(name: str, options: tuple[tuple[str, Any], ...], num_steps: int) -> float:
     world = _world(name, options)
     return harm_probability(world.env, world.demonstrator_probs, num_steps).probability
+
+
+@lru_cache(maxsize=64)
+def _demonstrator_reward(name: str, options: tuple[tuple[str, Any], ...], num_steps: int) -> float:
+    world = _world(name, options)
+    law = np.asarray(world.demonstrator_probs, np.float64)
+    gained = (np.asarray(world.env.outcome_probs, np.float64) * np.asarray(world.env.reward)).sum(axis=-1)
+    per_step = occupancy(world.env, world.demonstrator_probs, num_steps) @ (gained * law).sum(axis=-1)
+    return float(num_steps * per_step)

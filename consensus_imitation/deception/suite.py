@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from consensus_imitation.core._escaping import visible
+from consensus_imitation.deception.asking import asked_at, scores
 from consensus_imitation.deception.contestants import Contestant, Factory, default_contestants
 from consensus_imitation.deception.judgement import (
     LAW_EVIDENCE,
@@ -19,7 +20,7 @@ from consensus_imitation.deception.judgement import (
 )
 from consensus_imitation.deception.lanes import RunSummary, run_lanes
 from consensus_imitation.deception.loop import run_loop
-from consensus_imitation.deception.scenario import Asking, Expectation, Forecast, Scenario, harm_by_state
+from consensus_imitation.deception.scenario import SUITE, Asking, Expectation, Forecast, Scenario, harm_by_state
 from consensus_imitation.deception.scenarios import get_scenario, scenario_names
 from consensus_imitation.demonstrators import TabularDemonstrator
 
@@ -29,6 +30,8 @@ class Result:
     """One contestant in one scenario, with the planted members or without.
 
     Attributes:
+        suite: version of the suite (`scenario.SUITE`).
+        seed: of everything, as `run` was given it.
         scenario: its name.
         attack: whether the planted members were there.
         contestant: its name.
@@ -55,8 +58,18 @@ class Result:
         observed_asking: what the runs show about queries.
         as_expected: whether nothing observed is against an expectation; what is undecided, is not.
         reason: why theory expects it.
+        reward: mean sum of the world's rewards in a run.
+        demonstrator_reward: the demonstrator's own, exactly.
+        called: share of the steps that called for a question (see `deception.asking`, as for the four that follow).
+        ask_precision: share of the questions that were called for; NaN without questions.
+        ask_recall: share of the steps calling for a question that were asked about; NaN without such steps.
+        ask_f1: their harmonic mean; NaN with neither.
+        asked_at_10: share of the steps calling for a question under attack that are asked about at the threshold that
+            asks on 10% of the steps of the honest runs; NaN without such steps, and for the honest runs.
     """
 
+    suite: int
+    seed: int
     scenario: str
     attack: bool
     contestant: str
@@ -83,6 +96,13 @@ class Result:
     observed_asking: Asking
     as_expected: bool
     reason: str
+    reward: float
+    demonstrator_reward: float
+    called: float
+    ask_precision: float
+    ask_recall: float
+    ask_f1: float
+    asked_at_10: float
 
     def as_row(self) -> dict[str, Any]:
         """Return a flat dictionary of strings, numbers, booleans and None, for a table or a CSV file."""
@@ -149,12 +169,15 @@ def run(
     for done, scenario in enumerate(chosen):
         if progress is not None:
             progress(scenario.name, done, len(chosen))
+        familiar: list[np.ndarray] = []
         for attack in (False, True):
             runs = _run_scenario(scenario, attack, entered, seeds, num_seeds, num_loop_seeds)
+            asked = [asked_at(f, r.doubt, r.called) for f, r in zip(familiar, runs, strict=True)] if attack else []
             results += [
-                _result(scenario, attack, c.name, forecasts[scenario.name, attack, c.name], r)
-                for c, r in zip(entered, runs, strict=True)
+                _result(scenario, attack, c.name, forecasts[scenario.name, attack, c.name], r, seed, at_10)
+                for c, r, at_10 in zip(entered, runs, asked or [np.nan] * len(runs), strict=True)
             ]
+            familiar = [r.doubt for r in runs]
     return results
 
 
@@ -238,7 +261,15 @@ def _forecast(scenario: Scenario, attack: bool, contestant: Contestant) -> Forec
     return scenario.forecast(contestant.held_to or contestant.name, attack)
 
 
-def _result(scenario: Scenario, attack: bool, contestant: str, forecast: Forecast, runs: RunSummary) -> Result:
+def _result(
+    scenario: Scenario,
+    attack: bool,
+    contestant: str,
+    forecast: Forecast,
+    runs: RunSummary,
+    seed: int,
+    asked_at_10: float,
+) -> Result:
     num_runs, steps = runs.harmed.size, scenario.num_steps
     harmed = int(runs.harmed.sum())
     harm_interval = clopper_pearson(harmed, num_runs)
@@ -247,12 +278,15 @@ def _result(scenario: Scenario, attack: bool, contestant: str, forecast: Forecas
     query_interval = mean_interval(rates)
     observed, asking = judge_harm(harmed, num_runs, bound), judge_asking(float(rates.mean()), late_rates)
     exceeded = int(runs.exceeded.sum())
+    questions = scores(runs.queried, runs.called)
     lawful = (
         judge_harm(exceeded, num_runs, min(1.0, forecast.exclusion + 1 / LAW_EVIDENCE)) is not Expectation.HARMED
         if forecast.lawful
         else None
     )
     return Result(
+        suite=SUITE,
+        seed=seed,
         scenario=scenario.name,
         attack=attack,
         contestant=contestant,
@@ -281,4 +315,11 @@ def _result(scenario: Scenario, attack: bool, contestant: str, forecast: Forecas
         and forecast.asking in (None, asking)
         and lawful is not False,
         reason=forecast.reason,
+        reward=float(runs.reward.mean(dtype=np.float64)),
+        demonstrator_reward=scenario.demonstrator_reward(),
+        called=questions.called,
+        ask_precision=questions.precision,
+        ask_recall=questions.recall,
+        ask_f1=questions.f1,
+        asked_at_10=asked_at_10,
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from consensus_imitation.core._sources import Source, check_source
 from consensus_imitation.core._validation import check_instance
 from consensus_imitation.demonstrators._asking import Asker
 from consensus_imitation.demonstrators._attention import attention
@@ -34,9 +35,14 @@ class Demonstrator:
     Attributes:
         is_person: whether somebody reads the screen, so that progress bars make way at once. For others they do, too,
             unless they always answer at once.
+        source: who answers, a name or an integer of at least 0, for members that divide the answers by it
+            (``Training(bootstrap="partition")``) and for the journal; None for nobody in particular. It is read after
+            each answer, so that it may be a property where several people take turns. Any object that answers may
+            have it.
     """
 
     is_person = False
+    source: Any = None
 
     def __call__(self, observation: Any) -> Any:
         """Return the action in this situation: an integer in ``0 .. A-1``.
@@ -93,19 +99,19 @@ class _Predicting(Demonstrator):
     """
 
     def __init__(self, policy: Any) -> None:
-        self._policy = policy
+        self.policy = policy
         self._state: Any = None
 
     @property
     def sees_mask(self) -> bool:
         """Whether the policy takes masks."""
-        return takes(self._policy.predict, "action_masks")
+        return takes(self.policy.predict, "action_masks")
 
     def __call__(self, observation: Any, action_mask: Any = None) -> Any:
         known = {} if self._state is None else {"state": self._state}
         if action_mask is not None:
             known["action_masks"] = action_mask
-        action, self._state = self._policy.predict(observation, **known)
+        action, self._state = self.policy.predict(observation, **known)
         return action
 
     def reset(self) -> None:
@@ -259,6 +265,14 @@ class Panel:
             if env in (None, b) and type(member).reset is not Demonstrator.reset:
                 asker.tell(member.reset)
 
+    def source(self, env: int = 0) -> Source | None:
+        """Return the source that the demonstrator of one environment names now; None if it names none.
+
+        Raises:
+            ConfigurationError: if what it names is none.
+        """
+        return source_of(self._members[env]) if self._members else None
+
     def _told(self, env: int, question: Question | None) -> Asker:
         asker = self._asker(env)
         if question is not None and _considers(self._members[env]):
@@ -301,6 +315,16 @@ def _considers(one: Demonstrator) -> bool:
 
 def _follows(one: Demonstrator) -> bool:
     return not isinstance(one, _Function | _Predicting)
+
+
+def source_of(one: Demonstrator) -> Source | None:
+    """Return the source that a demonstrator names now; None if it names none.
+
+    Raises:
+        ConfigurationError: if what it names is none.
+    """
+    answering = one.answering if isinstance(one, _Adapted) else one.policy if isinstance(one, _Predicting) else one
+    return check_source(getattr(answering, "source", None))
 
 
 def sees_mask(one: Demonstrator) -> bool:

@@ -6,6 +6,7 @@ from consensus_imitation.ensembles.isolated._ensemble import Isolated, isolated
 from consensus_imitation.ensembles.neural._masks import FrozenMasks, Masks, masks
 from consensus_imitation.ensembles.neural._members import Neural, cnn, from_module, mlp, recurrent
 from consensus_imitation.ensembles.neural._tangent import tangent
+from consensus_imitation.ensembles.neural._training_loop import from_training_loop
 from consensus_imitation.ensembles.neural.settings import Plateau, Training
 from consensus_imitation.ensembles.stacked import Stacked, stacked
 from consensus_imitation.ensembles.tabular import Tabular, tabular
@@ -31,6 +32,7 @@ __all__ = [
     "callables",
     "cnn",
     "from_module",
+    "from_training_loop",
     "isolated",
     "masks",
     "mlp",

@@ -9,6 +9,7 @@ from flax import struct
 from numpy.typing import ArrayLike
 
 from consensus_imitation.core._validation import check_integer
+from consensus_imitation.core.laws import from_logits
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError, ObservationError
@@ -57,7 +58,7 @@ class Stacked(PureEnsemble):
                 f"apply must return logits of shape ({self.num_actions},), one per action; for {self.num_members} "
                 f"members together it returned {getattr(logits, 'shape', type(logits).__name__)}"
             )
-        return jax.nn.log_softmax(logits, axis=-1)
+        return from_logits(logits)
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
         """Return each member's memory after the step."""

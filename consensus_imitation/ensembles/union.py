@@ -1,6 +1,6 @@
 """Several ensembles as one, so that a scripted or deceptive member can be planted in any other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from consensus_imitation.core._observations import lent
 from consensus_imitation.core._on_host import learned_on_host
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core._tree import jit
 from consensus_imitation.core.members import (
     Carry,
@@ -19,6 +20,8 @@ from consensus_imitation.core.members import (
     ObservationEncoder,
     PureEnsemble,
     are_normalised,
+    owners_of,
+    reach_of,
 )
 from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.errors import ConfigurationError
@@ -64,30 +67,53 @@ class _Joined:
         """Return what each part knows."""
         return tuple(part.init_learned(jax.random.fold_in(key, i)) for i, part in enumerate(self.parts))
 
+    @property
+    def reach(self) -> int:
+        """Members that one answer, or all answers of one source, can reach, in all parts together."""
+        return sum(reach_of(part) for part in self.parts)
+
+    def owners(self, learned: Learned, sources: Sequence[Source | None], trusted: Any = False) -> Any:
+        """Return whose answers these are in each part; None if no part divides them."""
+        each = [owners_of(part, own, sources, trusted) for part, own in zip(self.parts, learned, strict=True)]
+        return None if all(owners is None for owners in each) else tuple(each)
+
     def learn(
-        self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
+        self,
+        learned: Learned,
+        carry: Carry,
+        observation: Any,
+        answer: jax.Array,
+        log_probs: jax.Array,
+        owner: Any = None,
     ) -> Learned:
         """Return what each part knows after an answer."""
-        return self._taught(self._teach, learned, carry, observation, answer, log_probs)
+        return self._taught(self._teach, learned, carry, (observation, answer, log_probs), owner)
 
     def learn_on_host(
-        self, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+        self,
+        learned: Learned,
+        carry: Carry,
+        observation: Any,
+        answer: Any,
+        log_probs: jax.Array,
+        owner: Any = None,
     ) -> Learned:
         """`learn`, between compiled programs: each part by its own `LearnsOnHost`, if it has it."""
-        return self._taught(learned_on_host, learned, carry, observation, answer, log_probs)
+        return self._taught(learned_on_host, learned, carry, (observation, answer, log_probs), owner)
 
     def _taught(
-        self, teach: Callable[..., Learned], learned: Learned, carry: Carry, observation: Any, answer: Any,
-        log_probs: Any,
-    ) -> Learned:  # fmt: skip
+        self, teach: Callable[..., Learned], learned: Learned, carry: Carry, told: tuple[Any, Any, Any], owner: Any
+    ) -> Learned:
+        observation, answer, log_probs = told
         sizes = [part.num_members for part in self.parts]
         firsts = accumulate(sizes[:-1], initial=0)
-        return tuple(
-            teach(part, own, memory, self._shown(part, observation), answer, log_probs[first : first + size])
-            if part.learns
-            else own
-            for part, own, memory, first, size in zip(self.parts, learned, carry, firsts, sizes, strict=True)
-        )
+        whose = (None,) * len(sizes) if owner is None else owner
+        after: list[Learned] = []
+        for part, own, memory, first, size, mine in zip(self.parts, learned, carry, firsts, sizes, whose, strict=True):
+            said = {} if mine is None else {"owner": mine}
+            shown = (self._shown(part, observation), answer, log_probs[first : first + size])
+            after.append(teach(part, own, memory, *shown, **said) if part.learns else own)
+        return tuple(after)
 
     def _shown(self, part: Ensemble, observation: Any) -> Any:
         del part
@@ -96,8 +122,8 @@ class _Joined:
     def _predict(self, part: Ensemble, carry: Carry, observation: Any, context: Context) -> jax.Array:
         return part.log_probs(carry, observation, context)
 
-    def _teach(self, part: Ensemble, *operands: Any) -> Learned:
-        return part.learn(*operands)
+    def _teach(self, part: Any, *operands: Any, **said: Any) -> Learned:
+        return part.learn(*operands, **said)
 
     def begin_episode(self, carry: Carry) -> Carry:
         """Return one memory per part."""
@@ -159,8 +185,8 @@ class HostUnion(_Joined):
         # Eagerly, networks would take milliseconds.
         return (_predict_pure if part.pure else super()._predict)(part, carry, observation, context)
 
-    def _teach(self, part: Ensemble, *operands: Any) -> Learned:
-        return (_teach_pure if part.pure else super()._teach)(part, *operands)
+    def _teach(self, part: Any, *operands: Any, **said: Any) -> Learned:
+        return (_teach_pure if part.pure else super()._teach)(part, *operands, **said)
 
 
 @jit
@@ -169,8 +195,8 @@ def _predict_pure(part: Any, carry: Carry, observation: Any, context: Context) -
 
 
 @jit
-def _teach_pure(part: Any, *operands: Any) -> Learned:
-    return part.learn(*operands)
+def _teach_pure(part: Any, *operands: Any, **said: Any) -> Learned:
+    return part.learn(*operands, **said)
 
 
 def union(*parts: Ensemble, prior: ArrayLike | None = None) -> Ensemble:

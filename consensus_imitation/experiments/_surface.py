@@ -15,16 +15,24 @@ from consensus_imitation.experiments.kinds.config import KindsConfig
 from consensus_imitation.experiments.kinds.run import run as run_kinds
 from consensus_imitation.experiments.knowledge.config import KnowledgeConfig
 from consensus_imitation.experiments.knowledge.run import run as run_knowledge
+from consensus_imitation.experiments.noisy.config import NoisyConfig
+from consensus_imitation.experiments.noisy.run import run as run_noisy
+from consensus_imitation.experiments.online.config import OnlineConfig
+from consensus_imitation.experiments.online.run import run as run_online
 from consensus_imitation.experiments.pendulum.config import PendulumConfig
 from consensus_imitation.experiments.pendulum.run import run as run_pendulum
 from consensus_imitation.experiments.planted.config import PlantedConfig
 from consensus_imitation.experiments.planted.run import run as run_planted
+from consensus_imitation.experiments.poison.config import PoisonConfig
+from consensus_imitation.experiments.poison.run import run as run_poison
 from consensus_imitation.experiments.redteam.anywhere import redteam_environment
 from consensus_imitation.experiments.redteam.anywhere import table as redteam_table
 from consensus_imitation.experiments.redteam.config import RedteamConfig
 from consensus_imitation.experiments.redteam.run import run as run_redteam
 from consensus_imitation.experiments.results import read_csv, write_csv
 from consensus_imitation.experiments.setting import Setting, make_setting
+from consensus_imitation.experiments.shift.config import ShiftConfig
+from consensus_imitation.experiments.shift.run import run as run_shift
 from consensus_imitation.experiments.stakes.config import StakesConfig
 from consensus_imitation.experiments.stakes.run import run as run_stakes
 from consensus_imitation.experiments.statistics import mean_interval, share_interval
@@ -44,10 +52,14 @@ __all__ = [
     "GymnasiumRun",
     "KindsConfig",
     "KnowledgeConfig",
+    "NoisyConfig",
+    "OnlineConfig",
     "PendulumConfig",
     "PlantedConfig",
+    "PoisonConfig",
     "RedteamConfig",
     "Setting",
+    "ShiftConfig",
     "StakesConfig",
     "SweepConfig",
     "exceeded",
@@ -64,9 +76,13 @@ __all__ = [
     "run_gymnasium",
     "run_kinds",
     "run_knowledge",
+    "run_noisy",
+    "run_online",
     "run_pendulum",
     "run_planted",
+    "run_poison",
     "run_redteam",
+    "run_shift",
     "run_stakes",
     "run_sweep",
     "share_interval",

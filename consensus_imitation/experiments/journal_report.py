@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._packing import unpack
+from consensus_imitation.core.independence import said
 from consensus_imitation.demonstrators.people.views import view
 from consensus_imitation.experiments.pages import environment
+from consensus_imitation.journal.errors import independence
 from consensus_imitation.journal.reader import Reader, reading
 from consensus_imitation.journal.record import Record
 
@@ -126,6 +128,7 @@ def write(run_dir: Path, out: Path) -> Path:
         final=[f"{one:.3f}" for one in (run.weights[-1][1] if run.weights else [])],
         size=(_WIDTH, _HEIGHT),
         alarms=run.alarms,
+        effective="" if shapes.num_actions is None else said(independence(run_dir), shapes.num_members, 0.95),
         certificate=certificate.read_text(encoding="utf-8") if certificate.is_file() else "",
         names=names,
         queries=[_query(one, names, place) for one in queries[-SHOWN:]],

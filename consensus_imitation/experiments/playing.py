@@ -60,6 +60,7 @@ def play(
     speed: float = 8.0,
     safe_action: bool = False,
     on_step: Callable[[], object] | None = None,
+    source: Any = None,
 ) -> None:
     """Run until so many steps are taken, or questions answered, or Ctrl-C.
 
@@ -75,16 +76,24 @@ def play(
         safe_action: whether "I don't know" is silence, with which the imitator's `Patience` deals. Otherwise the
             question waits on: there is nothing that could be done instead.
         on_step: called after each round.
+        source: who the person is, as for `ConsensusImitator.answer`; None for nobody in particular.
     """
-    _Playing(envs, imitator, page, seed, speed, safe_action).run(num_steps, max_answers, on_step)
+    _Playing(envs, imitator, page, seed, speed, safe_action, source).run(num_steps, max_answers, on_step)
 
 
 class _Playing:
     def __init__(
-        self, envs: Sequence[Any], imitator: ConsensusImitator, page: Page, seed: int, speed: float, safe_action: bool
+        self,
+        envs: Sequence[Any],
+        imitator: ConsensusImitator,
+        page: Page,
+        seed: int,
+        speed: float,
+        safe_action: bool,
+        source: Any = None,
     ) -> None:
         self._imitator, self._page, self._board = imitator, page, page.board
-        self._seed, self._pause, self._safe_action = seed, 1 / speed, safe_action
+        self._seed, self._pause, self._safe_action, self._source = seed, 1 / speed, safe_action, source
         alone = imitator.num_envs is None
         self._lanes = [_Lane(env, b, None if alone else b) for b, env in enumerate(envs)]
         self._looked = 0.0
@@ -142,7 +151,9 @@ class _Playing:
                 board.say(f"Environment {b}: {self._page.actions.names[action]} cannot be done here.")
                 return True
             learn = board.flag("learn")
-            self._imitator.take_over(lane.observation, action, learn=learn, env=lane.env_id, action_mask=lane.mask)
+            self._imitator.take_over(
+                lane.observation, action, learn=learn, env=lane.env_id, action_mask=lane.mask, source=self._source
+            )
             self._told(lane, "person", action, "taken over")
             self._step(lane, action)
             return True
@@ -172,7 +183,7 @@ class _Playing:
         if given is None:
             return False
         if given.action is not None:
-            done = self._imitator.answer(decision, given.action)
+            done = self._imitator.answer(decision, given.action, self._source)
             lane.waiting = None
             self._told(lane, "person", done.action, "asked", given.seconds)
             self._step(lane, done.action)

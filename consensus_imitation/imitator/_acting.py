@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._packing import digest
+from consensus_imitation.core._sources import Source, check_source, check_sources
 from consensus_imitation.core.legal import check_mask
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.imitator._arguments import check_active, check_answer
 from consensus_imitation.imitator._asking import safe_action, tell
 from consensus_imitation.imitator._health import UNEXPLAINED
-from consensus_imitation.imitator._queries import OpenStep, repeats
+from consensus_imitation.imitator._queries import OpenStep, Reply, repeats
 from consensus_imitation.imitator._recorder import Recorder
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._step import judge
@@ -72,18 +73,16 @@ class Acting:
             tell(panel, step.run.setup, step.decision, step.active)
         return after
 
-    def settle(self, run: Run, panel: Panel, waiting: OpenStep, reply: tuple[Any, Any]) -> tuple[Run, Decision]:
+    def settle(self, run: Run, panel: Panel, waiting: OpenStep, reply: Reply) -> tuple[Run, Decision]:
         """The run after a step that was a query, of which whoever listens is told; and its decision with the action.
 
         Args:
             run: now.
             panel: who answers.
             waiting: the step that waited.
-            reply: two arrays: int [], or [B], the demonstrator's actions where it answered, the imitator's own where it
-                was not asked; and bool [], or [B], where nobody answered, and the safe action is taken.
+            reply: what was answered.
         """
-        answers, late = reply
-        after, closed = run.settled(waiting, answers, late, safe_action(panel))
+        after, closed = run.settled(waiting, reply, safe_action(panel))
         if after.unexplained and not run.unexplained:
             # Before anything changes: where warnings are errors, the query stays open.
             warnings.warn(UNEXPLAINED, ConsensusWarning, stacklevel=5)
@@ -106,19 +105,29 @@ class Acting:
             return None
         return waiting if recorder.is_about(waiting.query, observation) else None
 
-    def given(self, run: Run, found: OpenStep | Decision, answer: Any) -> tuple[Any, Any]:
-        """An answer from outside, checked, as `settle` takes it: the actions, and that none is late.
+    def given(self, run: Run, found: OpenStep | Decision, answer: Any, source: Any = None) -> Reply:
+        """An answer from outside, checked, as `settle` takes it; none is late.
 
         Raises:
             InvalidAnswerError: if it is no action, or not one for each environment, or not legal.
+            ConfigurationError: if the source is none, or there is not one for each environment.
         """
         decision = found.decision if isinstance(found, OpenStep) else found
         checked = check_answer(decision, answer, run.setup.ensemble.num_actions)
-        return checked, np.zeros(np.shape(checked), bool)
+        return Reply(checked, np.zeros(np.shape(checked), bool), sources_of(source, np.shape(checked)))
 
-    def check_same(self, closed: Decision, reply: tuple[Any, Any]) -> None:
+    def check_same(self, closed: Decision, reply: Reply) -> None:
         """Raise StaleAnswerError unless these are the answers by which a decision was closed."""
-        repeats(closed, reply[0])
+        repeats(closed, reply.answers)
+
+
+def sources_of(source: Any, shape: tuple[int, ...]) -> list[Source | None]:
+    """The sources of answers of this shape, [] or [B]: one for all of them, or one each.
+
+    Raises:
+        ConfigurationError: if there are not as many, or one is none.
+    """
+    return check_sources(source, shape[0]) if shape else [check_source(source)]
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -6,12 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core.draw import from_float
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._calls import compare, differs, words
 from consensus_imitation.imitator._host_members import initial_state
-from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries
+from consensus_imitation.imitator._queries import RESTORED, OpenStep, Queries, Reply
 from consensus_imitation.imitator._records import about, digest_in, digest_of, from_records, mask_of, open_step, rows_of
 from consensus_imitation.imitator._run import Decided, Run
 from consensus_imitation.imitator._setup import Setup
@@ -102,7 +103,7 @@ def took_over(run: Run, call: list[Entry], observation: Any) -> Run:
         compare(call, "decision", *packed)
     else:
         judged = from_records(setup, call, encoded(setup.ensemble, observation, None), None)
-    return run.taken_over(judged, int(record.action or 0), record.note == LEARNED, record.env)
+    return run.taken_over(judged, int(record.action or 0), record.note == LEARNED, record.env, record.source)
 
 
 def still(run: Run, call: list[Entry], observation: Any) -> OpenStep:
@@ -120,13 +121,15 @@ def settled(run: Run, call: list[Entry], waiting: OpenStep) -> Run:
     size = run.setup.rows(waiting.decision.env)
     answers = np.array(-1 if size is None else waiting.decision.action)
     late = np.zeros(np.shape(waiting.decision.queried), bool)
+    sources: list[Source | None] = [None] * answers.size
     safe_action = 0
     for entry in call:
         record = entry.record
         row = () if size is None else record.env
         answers[row] = record.action
+        sources[row or 0] = record.source
         if record.kind == "safe":
             late[row], safe_action = True, int(record.action or 0)
-    after, _ = run.settled(waiting, answers, late, safe_action)
+    after, _ = run.settled(waiting, Reply(answers, late, sources), safe_action)
     compare(call, "posterior", words(after.state), call[0].record.after)
     return after

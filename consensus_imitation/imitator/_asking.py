@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core.legal import check_legal
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import DemonstratorTimeoutError, InvalidAnswerError
 from consensus_imitation.imitator._host_members import raw_row
-from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._queries import OpenStep, Reply
 from consensus_imitation.imitator._question import question_of
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._setup import Setup
@@ -50,23 +51,25 @@ def tell(panel: Panel, setup: Setup, decision: Decision, active: np.ndarray | No
 
 
 class _Answers:
-    """What came in so far: int [] and bool [], or [B] each for a batch in lockstep."""
+    """What came in so far: int [] and bool [], or [B] each for a batch in lockstep, and by whom."""
 
-    def __init__(self, run: Run, waiting: OpenStep, explain: bool) -> None:
+    def __init__(self, run: Run, waiting: OpenStep, panel: Panel) -> None:
         decision, setup = waiting.decision, run.setup
-        self._run, self._explain = run, explain
+        self._run, self._panel = run, panel
         self._whole = setup.rows(decision.env) is not None
         self._waiting, self._num_actions = waiting, setup.ensemble.num_actions
         self.actions = np.array(decision.action if self._whole else -1)
         self.late = np.zeros(np.shape(decision.queried), bool)
+        self.sources: list[Source | None] = [None] * self.actions.size
         # Who answered before somebody else failed to is not asked again.
-        for row, action in waiting.given.items():
-            self.actions[row if self._whole else ()] = action
+        for row, (action, source) in waiting.given.items():
+            self.actions[row if self._whole else ()], self.sources[row] = action, source
         self.asked = [row for row in np.flatnonzero(decision.queried).tolist() if row not in waiting.given]
 
     def shown(self, row: int) -> tuple[Any, int, np.ndarray | None, Question | None]:
         """What is shown to the demonstrator, of which environment, what is legal, and why it is asked if it is told."""
-        question = question_of(self._run, self._waiting, row if self._whole else None) if self._explain else None
+        explain = self._panel.considers
+        question = question_of(self._run, self._waiting, row if self._whole else None) if explain else None
         if not self._whole:
             return self._waiting.raw, self._waiting.decision.env or 0, self._legal(row), question
         return raw_row(self._waiting.raw, row), row, self._legal(row), question
@@ -78,13 +81,16 @@ class _Answers:
     def take(self, row: int, answer: Any, late: bool = False) -> None:
         """An answer, or the safe action for want of one."""
         place = row if self._whole else ()
-        self.actions[place], self.late[place] = self._checked(row, answer), late
+        checked = self._checked(row, answer)
+        # Looked at now: of several people that share a seat, this one has just answered.
+        source = None if late else self._panel.source(row if self._whole else self._waiting.decision.env or 0)
+        self.actions[place], self.late[place], self.sources[row] = checked, late, source
         if not late:
-            self._waiting.given[row] = int(self.actions[place])
+            self._waiting.given[row] = checked, source
 
-    def safe(self, row: int, panel: Panel, silence: DemonstratorTimeoutError) -> None:
+    def safe(self, row: int, silence: DemonstratorTimeoutError) -> None:
         """The safe action for want of an answer; if none is named, or it is none here, the silence is raised again."""
-        action = _safe(panel, silence)
+        action = _safe(self._panel, silence)
         try:
             self._checked(row, action)
         except InvalidAnswerError as illegal:
@@ -94,8 +100,13 @@ class _Answers:
     def _checked(self, row: int, answer: Any) -> int:
         return check_legal(check_action(answer, self._num_actions), self._legal(row))
 
+    @property
+    def reply(self) -> Reply:
+        """All of it."""
+        return Reply(self.actions, self.late, self.sources)
 
-def ask(panel: Panel, run: Run, waiting: OpenStep) -> tuple[Any, Any]:
+
+def ask(panel: Panel, run: Run, waiting: OpenStep) -> Reply:
     """Ask whoever has to be asked.
 
     Args:
@@ -103,32 +114,29 @@ def ask(panel: Panel, run: Run, waiting: OpenStep) -> tuple[Any, Any]:
         run: in which the step waits.
         waiting: the step.
 
-    Returns:
-        Actions, int [] or [B], the imitator's own where nobody was asked; and where nobody answered, bool likewise: the
-        safe action is there.
-
     Raises:
         DemonstratorTimeoutError: if nobody answers, and no safe action is named.
         InvalidAnswerError: if an answer is no action, or not a legal one.
+        ConfigurationError: if a demonstrator names a source that is none.
     """
-    answers = _Answers(run, waiting, panel.considers)
+    answers = _Answers(run, waiting, panel)
     for row in answers.asked:
         try:
             answers.take(row, panel.ask(*answers.shown(row)))
         except DemonstratorTimeoutError as silence:
-            answers.safe(row, panel, silence)
-    return answers.actions, answers.late
+            answers.safe(row, silence)
+    return answers.reply
 
 
-async def ask_async(panel: Panel, run: Run, waiting: OpenStep) -> tuple[Any, Any]:
+async def ask_async(panel: Panel, run: Run, waiting: OpenStep) -> Reply:
     """`ask`, all at the same time, letting others work meanwhile."""
-    answers = _Answers(run, waiting, panel.considers)
+    answers = _Answers(run, waiting, panel)
 
     async def one(row: int) -> None:
         try:
             answers.take(row, await panel.ask_async(*answers.shown(row)))
         except DemonstratorTimeoutError as silence:
-            answers.safe(row, panel, silence)
+            answers.safe(row, silence)
 
     tasks = [asyncio.ensure_future(one(row)) for row in answers.asked]
     try:
@@ -140,7 +148,7 @@ async def ask_async(panel: Panel, run: Run, waiting: OpenStep) -> tuple[Any, Any
     for outcome in outcomes:
         if outcome is not None:
             raise outcome
-    return answers.actions, answers.late
+    return answers.reply
 
 
 def _safe(panel: Panel, silence: DemonstratorTimeoutError) -> int:

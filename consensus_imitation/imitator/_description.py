@@ -20,6 +20,9 @@ from consensus_imitation.imitator._numerics import numerics
 from consensus_imitation.imitator._sampling_setup import SamplingSetup
 from consensus_imitation.imitator._setup import Setup, shapes
 
+#: Settings of the training that came later. They are named where they are set: earlier journals do not know them.
+_LATER = ("masked", "local_caution")
+
 #: Differences that are shown, and characters of each side.
 _SHOWN, _LEGIBLE = 4, 80
 
@@ -73,12 +76,11 @@ def _training(ensemble: Any) -> list[dict[str, Any]]:
         return isinstance(getattr(part, "training", None), Training)
 
     parts = [part.training for part in jax.tree.leaves(ensemble, is_leaf=learns) if learns(part)]
-    # A setting that came later is named where it is set: journals of before do not know it.
     return [
         {
             one.name: _said(getattr(training, one.name))
             for one in fields(training)
-            if one.name != "masked" or training.masked
+            if one.name not in _LATER or getattr(training, one.name)
         }
         for training in parts
     ]

@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, Protocol
 import jax
 
 from consensus_imitation.core._actions import check_action
+from consensus_imitation.core._sources import check_source
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.legal import check_legal, check_mask
 from consensus_imitation.core.state import LearnerState
@@ -22,7 +23,7 @@ from consensus_imitation.imitator._resume import Again, resume
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._sampling_run import OpenSample
 from consensus_imitation.imitator._step import UNDRAWN, judge
-from consensus_imitation.imitator._warm_start import pretrained
+from consensus_imitation.imitator._warm_start import Recording, pretrained
 from consensus_imitation.imitator.decision import Decision
 
 
@@ -47,8 +48,11 @@ class Acting(Protocol):
         """The query about this very observation that waits for whoever comes; None if there is none."""
         ...
 
-    def given(self, run: Any, found: Any, answer: Any) -> Any:
-        """An answer from outside to a step that waits, or that is closed, checked, as `settle` takes it."""
+    def given(self, run: Any, found: Any, answer: Any, *source: Any) -> Any:
+        """An answer from outside to a step that waits, or that is closed, checked, as `settle` takes it.
+
+        Numbered actions come with a source, or None.
+        """
         ...
 
     def check_same(self, closed: Any, reply: Any) -> None:
@@ -167,10 +171,10 @@ class Live(Generic[R]):
         waiting = self.run.queries.blocking(env)
         return decision if waiting is None else waiting
 
-    def answer(self, given: Any, action: Any) -> Any:
+    def answer(self, given: Any, action: Any, *source: Any) -> Any:
         """An answer from outside, to a decision or its query; the same one again changes nothing."""
         found = self._find(given)
-        reply = self._acting.given(self.run, found, action)
+        reply = self._acting.given(self.run, found, action, *source)
         if _waits(found):
             return self.settle(found, reply)
         self._acting.check_same(found, reply)
@@ -188,7 +192,7 @@ class Live(Generic[R]):
         run = self.run
         after, closed = self._acting.settle(run, self.panel, waiting, reply)
         with self.recorder.together():
-            self.recorder.answer(waiting, closed, run.state, after.state)
+            self.recorder.answer(waiting, closed, reply, run.state, after.state)
             self.run = after
         return _given_out(closed)
 
@@ -241,7 +245,7 @@ class Live(Generic[R]):
             self.run = after
 
     def take_over(
-        self: "Live[Run]", observation: Any, action: Any, learn: bool, env: int | None, mask: Any
+        self: "Live[Run]", observation: Any, action: Any, learn: bool, env: int | None, mask: Any, source: Any
     ) -> Decision:
         """The demonstrator acts unasked."""
         setup = self.run.setup
@@ -250,6 +254,7 @@ class Live(Generic[R]):
             raise ConfigurationError("a demonstrator takes over one environment of a batch: name it by env=")
         legal = check_mask(mask, setup.ensemble.num_actions)
         action = check_legal(check_action(action, setup.ensemble.num_actions), legal, "the demonstrator took")
+        source = self.panel.source(env or 0) if source is None else check_source(source)
         observation = self.recorder.own(observation)
         self.make_way(env)
         run = self.run
@@ -258,18 +263,18 @@ class Live(Generic[R]):
         decision = judged.decision(setup, int(run.steps[env or 0]), env)
         decision = replace(decision, action=action, queried=False)
         packed = self.recorder.packed(observation, needed=False)
-        after = run.taken_over(judged, action, learn, env)
+        after = run.taken_over(judged, action, learn, env, source)
         self.panel.tell(action, "demonstrator", env or 0)
         with self.recorder.together():
-            self.recorder.step(partial(took_over, judged, decision, learn, packed or b""), run, packed)
+            self.recorder.step(partial(took_over, judged, decision, learn, source, packed or b""), run, packed)
             self.run = after
         return decision
 
-    def pretrain(self: "Live[Run]", observations: Any, actions: Any, starts: Any, masks: Any) -> None:
+    def pretrain(self: "Live[Run]", recording: Recording) -> None:
         """Learn from recorded demonstrations."""
         self.make_way()
         run = self.run
-        after = pretrained(run, observations, actions, starts, masks)
+        after = pretrained(run, recording)
         with self.recorder.together():
             self.recorder.studied(run, after)
             self.run = after

@@ -1,12 +1,13 @@
 """Which queries wait for an answer, which answer belongs to which, and what became of those that wait no more."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import numpy as np
 
+from consensus_imitation.core._sources import Source
 from consensus_imitation.errors import InvalidAnswerError, PendingQueryError, StaleAnswerError, WrongQueryError
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator.decision import Decision, Query
@@ -17,6 +18,20 @@ REMEMBERED = 1024
 #: Who waits for the answer to a step, if it is no call of `act`: whoever called `decide`; or, of a run that was taken
 #: up, whoever comes with the answer, or with the same observation again.
 ELSEWHERE, RESTORED = "elsewhere", "restored"
+
+
+class Reply(NamedTuple):
+    """What a step that waited is answered with, checked.
+
+    Attributes:
+        answers: int [], or [B]: the demonstrator's where it answered, the imitator's own where it was not asked.
+        late: bool [], or [B]: nobody answered, and the safe action is taken.
+        sources: who answered, one for each environment that the step is about; None where nobody is named.
+    """
+
+    answers: Any
+    late: Any
+    sources: Sequence[Source | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +49,8 @@ class OpenStep:
         asked: seconds since the epoch.
         asker: the call of `act` that waits for the answer, `ELSEWHERE` or `RESTORED`; None if nobody does any more, so
             that a question about another observation may take its place.
-        given: what was answered so far, by row (0 if it is one environment's): kept if the others fail to answer.
+        given: what was answered so far, and by whom, by row (0 if it is one environment's): kept if the others fail to
+            answer.
     """
 
     decision: Decision
@@ -46,7 +62,7 @@ class OpenStep:
     active: np.ndarray | None
     asked: float
     asker: object | None = ELSEWHERE
-    given: dict[int, int] = field(default_factory=dict[int, int])
+    given: dict[int, tuple[int, Source | None]] = field(default_factory=dict[int, "tuple[int, Source | None]"])
 
     @property
     def query(self) -> Query:

@@ -1,13 +1,15 @@
 """What can be read off a run; nothing here changes anything."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from consensus_imitation.core._voids import reasons
-from consensus_imitation.core.certificate import Statement, certify
+from consensus_imitation.core.certificate import Statement, certify, tolerated
 from consensus_imitation.core.harm import HarmRecord
+from consensus_imitation.core.members import reach_of
 from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.rules import Rules
 from consensus_imitation.core.standing import ALARM_DELTA, Observed, cubed_limit, refuted_by_cubes
@@ -15,6 +17,7 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
+from consensus_imitation.imitator._card import Card, asked, never_varied
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._question import question_of
@@ -22,6 +25,7 @@ from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._tally import least_alpha
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import said
+from consensus_imitation.journal.calibration import member_calibration
 
 
 class Readings(CommonReadings[Run]):
@@ -108,7 +112,8 @@ class Readings(CommonReadings[Run]):
     def effective_members(self) -> float:
         """How many independent members would err as the members did on the answered queries, in [1, N].
 
-        1 before the second answer: independence has to be shown (`merging.effective_members`).
+        1 before the second answer: independence has to be shown (`merging.effective_members`). `certificate` has a
+        lower limit of it, and `journal.errors.independence` works it out from a journal.
 
         Raises:
             ValueError: if the imitator does not measure it.
@@ -120,6 +125,29 @@ class Readings(CommonReadings[Run]):
                 "merging=Merging(tolerance=None) to measure and merge nothing"
             )
         return float(kernels.effective_members(run.state.diversity))
+
+    @property
+    def tolerated_answers(self) -> int:
+        """How many false answers leave a selected member that has learned from true ones alone (T7).
+
+        k - 1 under ``TopK(k)`` and the minimum, of members that divide the answers
+        (``Training(bootstrap="partition")``); 0 where an answer reaches all members, or the rules have no quorum. The
+        `certificate` says what is assumed.
+
+        Example:
+            >>> from consensus_imitation import ConsensusImitator, TopK, ensembles
+            >>> members = ensembles.mlp((2,), 2, 3, training=ensembles.Training(bootstrap="partition"))
+            >>> imitator = ConsensusImitator(members, lambda observation: 1, selection=TopK(3), seed=0)
+            >>> imitator.tolerated_answers, imitator.tolerated_sources
+            (2, 2)
+        """
+        setup = self._live.run.setup
+        return tolerated(setup.learner, reach_of(setup.ensemble), setup.ensemble.num_members)
+
+    @property
+    def tolerated_sources(self) -> int:
+        """How many sources may give any number of false answers; the same number, as an answer is its own source."""
+        return self.tolerated_answers
 
     @property
     def ledger(self) -> Any:
@@ -190,16 +218,60 @@ class Readings(CommonReadings[Run]):
             void="; ".join([*unexplained, *reasons(run.state.voids)]),
             unusable=bool(np.any(run.state.stream.unusable)),
             learns=run.setup.ensemble.learns,
+            reach=reach_of(run.setup.ensemble),
             observed=Observed(
                 run.tally.cubed,
                 run.tally.since,
                 run.tally.withdrawn,
                 run.tally.closeness,
                 least_alpha(run.setup.learner.selection),
+                run.tally.errors,
             ),
             delta=delta,
             harm=harm,
             belief=belief,
+        )
+
+    def card(self, familiar: Iterable[Any] | None = None, unfamiliar: Iterable[Any] | None = None) -> Card:
+        """What is known of the members: how alike they are, how calibrated, and where nothing was ever asked; print it.
+
+        Probes show whether it would ask: the mean probability of asking about each, as if it came next. Nothing is
+        asked, drawn or learned.
+
+        Args:
+            familiar: observations, of a single environment, like those that it has been asked about; None for none.
+            unfamiliar: observations unlike them: with a sensor reversed, a picture turned, another texture.
+
+        Raises:
+            PendingQueryError: if there are probes and a query waits for an answer.
+            ObservationError: if a probe does not fit.
+
+        Example:
+            >>> import numpy as np
+            >>> from consensus_imitation import ConsensusImitator, ensembles
+            >>> members = ensembles.mlp((3,), 2, num_members=3)
+            >>> imitator = ConsensusImitator(members, lambda observation: int(observation[0] > 0), seed=0)
+            >>> seen = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+            >>> seen[:, 2] = 0.0
+            >>> decisions = [imitator.act(one) for one in seen]
+            >>> imitator.card().never_varied
+            ('input[2]',)
+        """
+        run = self._live.run
+        selection = run.setup.learner.selection
+        return Card(
+            kind=type(run.setup.ensemble).__name__,
+            num_members=run.setup.ensemble.num_members,
+            learns=run.setup.ensemble.learns,
+            selection=str(selection),
+            selected=int(np.sum(np.asarray(selection(run.state.posterior.log_weights)))),
+            tolerated_members=self.certificate().tolerated_members,
+            num_answers=run.answers + int(run.state.studied),
+            effective_members=None if run.state.diversity is None else self.effective_members,
+            calibration=None if self.run_dir is None else member_calibration(self.run_dir),
+            asked_familiar=asked(run, familiar),
+            asked_unfamiliar=asked(run, unfamiliar),
+            never_varied=never_varied(run),
         )
 
     def __repr__(self) -> str:

@@ -52,8 +52,10 @@ class Notation(Protocol):
         """Records of a decision; with ``digests`` in place of predictions, if it asks nothing."""
         ...
 
-    def answered(self, step: Any, closed: Any, before: np.ndarray, after: np.ndarray, now: float) -> list[Record]:
-        """Records of an answer."""
+    def answered(
+        self, step: Any, closed: Any, reply: Any, before: np.ndarray, after: np.ndarray, now: float
+    ) -> list[Record]:
+        """Records of an answer; ``reply`` is what the step was settled by."""
         ...
 
     def recalled(self, store: Store, number: int, setup: Any, run: str) -> Any:
@@ -203,11 +205,11 @@ class Recorder:
             records = self._notation.decided(step, self._posterior_words(step.run.state), time.time(), digests)
             self._append(self.directory, records, step.packed)
 
-    def answer(self, waiting: Any, closed: Any, before: Any, after: Any) -> None:
+    def answer(self, waiting: Any, closed: Any, reply: Any, before: Any, after: Any) -> None:
         """An answer, and the posterior of the states before and after it."""
         if self.directory is not None:
             said, now_said = self._posterior_words(before), self._posterior_words(after)
-            self._append(self.directory, self._notation.answered(waiting, closed, said, now_said, time.time()))
+            self._append(self.directory, self._notation.answered(waiting, closed, reply, said, now_said, time.time()))
 
     def step(self, record_of: Callable[[np.ndarray, float], Record], run: Run, observation: bytes | None) -> None:
         """A step that is over at once; ``record_of`` makes its record of the posterior's `words` and the time."""

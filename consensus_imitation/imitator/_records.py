@@ -7,11 +7,12 @@ import jax
 import numpy as np
 
 from consensus_imitation.core._packing import digest
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core.draw import as_float
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import _description
 from consensus_imitation.imitator._calls import call_of
-from consensus_imitation.imitator._queries import RESTORED, OpenStep
+from consensus_imitation.imitator._queries import RESTORED, OpenStep, Reply
 from consensus_imitation.imitator._run import Decided
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged
@@ -88,10 +89,12 @@ def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> 
     return [record(packed[b], predictions[b], number[b], b, LOCKSTEP) for b in rows]
 
 
-def answered(step: OpenStep, closed: Decision, before: np.ndarray, after: np.ndarray, now: float) -> list[Record]:
+def answered(
+    step: OpenStep, closed: Decision, reply: Reply, before: np.ndarray, after: np.ndarray, now: float
+) -> list[Record]:
     """Records of an answer: one for every environment that was asked about."""
 
-    def record(env: int | None, action: Any, late: Any, note: str) -> Record:
+    def record(env: int | None, action: Any, late: Any, source: Source | None, note: str) -> Record:
         return Record(
             kind="safe" if late else "answer",
             env=env,
@@ -100,6 +103,7 @@ def answered(step: OpenStep, closed: Decision, before: np.ndarray, after: np.nda
             observation=step.query.observation,
             who="safe action" if late else "demonstrator",
             action=int(action),
+            source=source,
             latency=now - step.asked,
             before=before,
             after=after,
@@ -108,13 +112,20 @@ def answered(step: OpenStep, closed: Decision, before: np.ndarray, after: np.nda
         )
 
     if np.ndim(closed.queried) == 0:
-        return [record(closed.env, closed.action, closed.unanswered, "")]
-    late = np.broadcast_to(closed.unanswered, closed.queried.shape)
-    return [record(b, closed.action[b], late[b], LOCKSTEP) for b in np.flatnonzero(closed.queried).tolist()]
+        return [record(closed.env, closed.action, closed.unanswered, reply.sources[0], "")]
+    late, sources = np.broadcast_to(closed.unanswered, closed.queried.shape), reply.sources
+    asked = np.flatnonzero(closed.queried).tolist()
+    return [record(b, closed.action[b], late[b], sources[b], LOCKSTEP) for b in asked]
 
 
 def took_over(
-    judged: Judged, decision: Decision, learn: bool, observation: bytes, posterior: np.ndarray, now: float
+    judged: Judged,
+    decision: Decision,
+    learn: bool,
+    source: Source | None,
+    observation: bytes,
+    posterior: np.ndarray,
+    now: float,
 ) -> Record:
     """The record of a step on which the demonstrator acted unasked; what the members would have done is in it."""
     fields = unpack(judged.on_host, judged.log_probs.shape[-1])
@@ -131,6 +142,7 @@ def took_over(
         packed=judged.on_host,
         who="demonstrator",
         action=int(decision.action),
+        source=source,
         before=posterior,
         after=posterior,
         note=LEARNED if learn else "",

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from consensus_imitation.core._observations import owned
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core._values import changed
 from consensus_imitation.core._voids import OTHER_RULES, WENT_BACK, marked
 from consensus_imitation.core.aggregation import Aggregation
@@ -14,7 +15,7 @@ from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._health import Alarms, rule_faults
-from consensus_imitation.imitator._queries import OpenStep, Queries
+from consensus_imitation.imitator._queries import OpenStep, Queries, Reply
 from consensus_imitation.imitator._setup import Setup, check_fits
 from consensus_imitation.imitator._step import Judged, posed, settled, spent, taken_over, unasked
 from consensus_imitation.imitator._tally import Tally
@@ -116,9 +117,9 @@ class Run:
         steps[slice(None) if env is None else env] += 1
         return self.moved(after, steps=steps, alarms=alarms)
 
-    def settled(self, waiting: OpenStep, answers: Any, late: Any, safe_action: int) -> tuple[Self, Decision]:
+    def settled(self, waiting: OpenStep, reply: Reply, safe_action: int) -> tuple[Self, Decision]:
         """A step with a query is over; also its decision, now with the action. The arguments are `_step.settled`'s."""
-        after, rows, closed = settled(self.setup, self.state, self.rows, waiting, answers, late, safe_action)
+        after, rows, closed = settled(self.setup, self.state, self.rows, waiting, reply, safe_action)
         alarms = self.alarms.copy()
         alarms.left_unanswered(int(np.sum(closed.unanswered)))
         answered = int(np.sum(np.asarray(closed.queried) & ~np.asarray(closed.unanswered)))
@@ -126,14 +127,14 @@ class Run:
         queries = self.queries.close(waiting, closed.to_remember())
         log_weights = self.state.posterior.log_weights
         asked = (waiting.decision, waiting.log_probs, waiting.active)
-        tally = self.tally.answered(*asked, log_weights, answers, late)
+        tally = self.tally.answered(*asked, log_weights, reply.answers, reply.late)
         return replace(
             over, rows=rows, queries=queries, answers=self.answers + answered, tally=tally
         )._weighed(), closed
 
-    def taken_over(self, judged: Judged, action: int, learn: bool, env: int | None) -> Self:
+    def taken_over(self, judged: Judged, action: int, learn: bool, env: int | None, source: Source | None) -> Self:
         """A step is over on which the demonstrator acted unasked. The arguments are `_step.taken_over`'s."""
-        after, rows = taken_over(self.setup, self.state, self.rows, judged, action, learn, env)
+        after, rows = taken_over(self.setup, self.state, self.rows, judged, action, learn, env, source)
         return replace(self.closed(after, env, self.alarms), rows=rows)
 
     def withdrawn(self, waiting: OpenStep) -> Self:

@@ -1,16 +1,26 @@
 """What can be read off a run over any action space; nothing here changes anything."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from consensus_imitation.core._voids import reasons
+from consensus_imitation.core.certificate import Statement, certify
+from consensus_imitation.core.harm import HarmRecord
+from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.sampling_learner import SamplingState
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator._sampling_run import SamplingRun
 from consensus_imitation.imitator.kernels import weights
+
+#: What a density evaluated at one point cannot show ("What is taken on trust" in ``docs/any_action_space.md``).
+_TRUSTED = (
+    "assumed of every member: its density integrates to at most one over what can be drawn, and it draws from just that"
+)
 
 
 class SamplingReadings(CommonReadings[SamplingRun]):
@@ -47,6 +57,55 @@ class SamplingReadings(CommonReadings[SamplingRun]):
         """Why no theorem speaks of this run any more, one line each; empty while they do. It is part of the `state`."""
         run = self._live.run
         return (*reasons(run.state.voids), *([UNEXPLAINED] if run.unexplained else []))
+
+    def certificate(
+        self, truth: int | None = None, *, delta: float = 0.05, harm: HarmRecord | None = None
+    ) -> Statement:
+        """What is guaranteed, with the numbers so far; print it.
+
+        It is that of `ConsensusImitator.certificate` for the minimum without a budget. T1 and T2 hold as they are. T3
+        bounds the expected number of queries, until a member's density is unusable or a query is withdrawn. What needs
+        theta itself is missing, since theta is only estimated: the inflation spent, and the sum of its cubes. So no
+        number bounds harm, and ``harm`` says so.
+
+        Args:
+            truth: the member that is assumed to equal the demonstrator; None for the worst case over all of them at
+                the start, and for the heaviest from now on.
+            delta: level of what is stated with high probability, in (0, 1).
+            harm: of the demonstrator's own episodes.
+
+        Raises:
+            ValueError: if there is no such member, or delta is out of range.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from consensus_imitation import AlphaThreshold
+            >>> from consensus_imitation.ensembles.any_action import gaussian
+            >>> from consensus_imitation.imitator import SamplingImitator
+            >>> gains = jnp.array([[1.0], [2.0], [3.0], [4.0]])
+            >>> ensemble = gaussian(lambda gain, x: (-gain * x, jnp.array([-2.0])), gains, low=-10.0, high=10.0)
+            >>> SamplingImitator(ensemble, selection=AlphaThreshold(0.0025)).certificate().exclusion
+            0.01
+        """
+        run = self._live.run
+        learner, streams = run.setup.learner, run.setup.num_envs or 1
+        said = certify(
+            # The rejection draw is the minimum's.
+            Learner(learner.ensemble, learner.selection),
+            np.asarray(learner.ensemble.prior, np.float64),
+            np.asarray(run.state.posterior.log_weights),
+            truth=truth,
+            num_steps=int(run.steps.max()),
+            num_streams=streams,
+            num_queries=run.answers,
+            ledger=math.inf,
+            void="; ".join(self.void),
+            unusable=bool(run.alarms.invalid) or not run.bounded,
+            learns=False,
+            delta=delta,
+            harm=harm,
+        )
+        return replace(said, promise=f"{said.promise}; {_TRUSTED}")
 
     @property
     def repairs(self) -> tuple[str, ...]:

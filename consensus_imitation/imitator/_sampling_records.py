@@ -79,9 +79,10 @@ def decided(step: Sampled, posterior: np.ndarray, now: float, digests: bool) -> 
 
 
 def answered(
-    step: OpenSample, closed: SamplingDecision, before: np.ndarray, after: np.ndarray, now: float
+    step: OpenSample, closed: SamplingDecision, reply: Any, before: np.ndarray, after: np.ndarray, now: float
 ) -> list[Record]:
     """The record of an answer."""
+    del reply
     record = Record(
         kind="answer",
         env=closed.env,

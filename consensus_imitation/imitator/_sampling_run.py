@@ -60,6 +60,8 @@ class SamplingRun:
         steps: int64 [B] (or [1]), steps closed in each environment.
         answers: queries answered, over all environments.
         unexplained: whether no member explains the answers, as in the state.
+        bounded: whether T3 may bound its queries: the alarms are of all of its steps (they are not in the state, and
+            can be cleared), and no query was withdrawn.
     """
 
     setup: SamplingSetup
@@ -69,6 +71,7 @@ class SamplingRun:
     steps: np.ndarray
     answers: int
     unexplained: bool
+    bounded: bool
 
     @classmethod
     def begin(
@@ -78,7 +81,8 @@ class SamplingRun:
         state = owned(state)
         steps, answers = np.array(state.stream.step, np.int64).reshape(-1), int(np.sum(state.stream.queries))
         queries = Queries(secrets.token_hex(16)) if queries is None else queries
-        return cls(setup, state, queries, SamplingAlarms.of(setup.learner), steps, answers, bool(state.unexplained))
+        alarms, bounded = SamplingAlarms.of(setup.learner), not np.any(steps)
+        return cls(setup, state, queries, alarms, steps, answers, bool(state.unexplained), bounded)
 
     @property
     def on_disk(self) -> SamplingState:
@@ -120,7 +124,7 @@ class SamplingRun:
 
     def withdrawn(self, waiting: OpenSample) -> Self:
         """A query is not waited for any more; its environment asks until it gets an answer (`SamplingStream`)."""
-        return replace(self, queries=self.queries.close(waiting, None))
+        return replace(self, queries=self.queries.close(waiting, None), bounded=False)
 
     def spent(self, env: int | None) -> Self:
         """An action was drawn, and the step came to nothing: its environment asks next."""
@@ -137,15 +141,18 @@ class SamplingRun:
     def cleared(self) -> Self:
         """What was wrong is forgotten; what still is will be found again."""
         state = self.setup.learner.clear_alarm(self.state)
-        return replace(self, state=state, alarms=self.alarms.cleared(), unexplained=False)
+        bounded = self.bounded and not self.alarms.invalid
+        return replace(self, state=state, alarms=self.alarms.cleared(), unexplained=False, bounded=bounded)
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint says besides the state."""
-        return {"alarms": self.alarms.saved()}
+        return {"alarms": self.alarms.saved(), "bounded": self.bounded}
 
     def recalling(self, saved: dict[str, Any]) -> Self:
         """With what was noticed before, as a checkpoint's header has it (`saved`)."""
-        return replace(self, alarms=self.alarms.loaded(saved["alarms"]))
+        # Checkpoints of an earlier version do not say so.
+        bounded = bool(saved.get("bounded", self.bounded))
+        return replace(self, alarms=self.alarms.loaded(saved["alarms"]), bounded=bounded)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

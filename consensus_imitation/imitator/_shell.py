@@ -21,13 +21,14 @@ from consensus_imitation.imitator._asking import ask, ask_async, make_panel
 from consensus_imitation.imitator._host_members import initial_state
 from consensus_imitation.imitator._live import Live, begin, resumed
 from consensus_imitation.imitator._numbered import NUMBERED
-from consensus_imitation.imitator._queries import ELSEWHERE, OpenStep
+from consensus_imitation.imitator._queries import ELSEWHERE, OpenStep, Reply
 from consensus_imitation.imitator._readings import Readings
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._saving import load_state
 from consensus_imitation.imitator._setup import Setup, check_fits, check_types, num_envs_of, shapes
 from consensus_imitation.imitator._teaching import in_rows
 from consensus_imitation.imitator._turns import Turn
+from consensus_imitation.imitator._warm_start import Recording
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import Policy
 from consensus_imitation.journal.directory import Journal
@@ -278,7 +279,16 @@ class ConsensusImitator(Readings):
         with self._turn:
             self._live.begin_episode(env)
 
-    def pretrain(self, observations: Any, actions: Any, episode_starts: Any = None, action_masks: Any = None) -> None:
+    def pretrain(
+        self,
+        observations: Any,
+        actions: Any,
+        episode_starts: Any = None,
+        action_masks: Any = None,
+        *,
+        sources: Any = None,
+        trusted: Any = False,
+    ) -> None:
         """Learn from recorded demonstrations, each as if it had been the answer to a query: a warm start.
 
         They have to be in the order in which they were made. No step is counted, and no query.
@@ -293,15 +303,19 @@ class ConsensusImitator(Readings):
             actions: [T], what the demonstrator did.
             episode_starts: bool [T], an episode begins with this observation; by default only the first does.
             action_masks: bool [T, A], what was legal at each step; None for everything.
+            sources: who made them, one for all or T of them, each as for `answer`; None for nobody in particular.
+            trusted: whether they count for every member, a bool or [T], where the answers are divided among members
+                (``Training(bootstrap="partition")``): what is promised about false answers assumes that these are true.
 
         Raises:
             PendingQueryError: if a query is unanswered.
             ValueError: if lengths differ, or an observation or the masks do not fit.
             InvalidAnswerError: if an action is none, or its mask forbids it.
+            ConfigurationError: if ``sources`` or ``trusted`` do not fit.
         """
         self._turn.refuse_reentrance()
         with self._turn:
-            self._live.pretrain(observations, actions, episode_starts, action_masks)
+            self._live.pretrain(Recording(observations, actions, episode_starts, action_masks, sources, trusted))
 
     def policy(self, num_envs: int | None = None, seed: int = 0) -> Policy:
         """What has been learned, acting alone, for evaluation: never asks, changes nothing, and promises nothing.
@@ -341,7 +355,7 @@ class ConsensusImitator(Readings):
         with self._turn:
             return self._live.decide(observation, active, env, action_mask, ELSEWHERE)
 
-    def answer(self, decision: Decision | Query, action: Any) -> Decision:
+    def answer(self, decision: Decision | Query, action: Any, source: Any = None) -> Decision:
         """Give the demonstrator's answer to a query, learn from it, and close the step.
 
         With a journal, the answer is on disk when this returns. The same answer to the same query again changes
@@ -352,6 +366,9 @@ class ConsensusImitator(Readings):
                 afar.
             action: an integer in ``0 .. A-1``; for a batch in lockstep [B], of which only the rows that were queried
                 are read.
+            source: who answered, a name or an integer of at least 0, or for a batch in lockstep [B] of them; None for
+                nobody in particular. The journal keeps it. Members that divide the answers
+                (``Training(bootstrap="partition")``) divide them by it. Of a repeat it is not looked at.
 
         Returns:
             The decision, now with its action.
@@ -364,7 +381,7 @@ class ConsensusImitator(Readings):
         """
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.answer(decision, action)
+            return self._live.answer(decision, action, source)
 
     def take_over(
         self,
@@ -374,6 +391,7 @@ class ConsensusImitator(Readings):
         learn: bool = False,
         env: int | None = None,
         action_mask: Any = None,
+        source: Any = None,
     ) -> Decision:
         """Record a step on which the demonstrator acted unasked: a person who takes the controls for a while.
 
@@ -388,6 +406,7 @@ class ConsensusImitator(Readings):
                 which somebody took over; their predictions are scored on asked steps only, as before.
             env: which environment of a batch; None for a single one.
             action_mask: as for `decide`.
+            source: who took over, as for `answer`; None for the source that the demonstrator names, if there is one.
 
         Returns:
             The decision, with the action; ``queried`` is False.
@@ -411,7 +430,7 @@ class ConsensusImitator(Readings):
         """
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.take_over(observation, action, bool(learn), env, action_mask)
+            return self._live.take_over(observation, action, bool(learn), env, action_mask, source)
 
     def withdraw(self, decision: Decision | Query) -> None:
         """Give up a query that nobody will answer; its step counts for nothing, and its environment asks next.
@@ -457,7 +476,7 @@ class ConsensusImitator(Readings):
             waiting = self._pose(observation, active, env, action_mask, asker)
             if isinstance(waiting, Decision):
                 return waiting
-            return self._settle(waiting, *ask(self._live.panel, self._live.run, waiting))
+            return self._settle(waiting, ask(self._live.panel, self._live.run, waiting))
         except BaseException:
             self._give_up(asker)
             raise
@@ -493,7 +512,7 @@ class ConsensusImitator(Readings):
             waiting = self._pose(observation, active, env, action_mask, asker)
             if isinstance(waiting, Decision):
                 return waiting
-            return self._settle(waiting, *await ask_async(self._live.panel, self._live.run, waiting))
+            return self._settle(waiting, await ask_async(self._live.panel, self._live.run, waiting))
         except BaseException:
             self._give_up(asker)
             raise
@@ -567,10 +586,10 @@ class ConsensusImitator(Readings):
         with self._turn:
             return self._live.pose(observation, active, env, mask, asker)
 
-    def _settle(self, waiting: OpenStep, answers: Any, late: Any) -> Decision:
+    def _settle(self, waiting: OpenStep, reply: Reply) -> Decision:
         self._turn.refuse_reentrance()
         with self._turn:
-            return self._live.settle_asked(waiting, (answers, late))
+            return self._live.settle_asked(waiting, reply)
 
     def _give_up(self, asker: object) -> None:
         with self._turn:

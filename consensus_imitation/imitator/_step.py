@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core._values import changed
 from consensus_imitation.core._voids import UNANSWERED, marked
 from consensus_imitation.core.state import LearnerState, Stream
 from consensus_imitation.imitator import kernels
 from consensus_imitation.imitator._host_members import advanced_carry, core_observation
-from consensus_imitation.imitator._queries import OpenStep
+from consensus_imitation.imitator._queries import OpenStep, Reply
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._teaching import Rows, taught
 from consensus_imitation.imitator.decision import Decision, from_packed, set_aside, with_actions
@@ -142,7 +143,7 @@ def unasked(
 
 
 def settled(
-    setup: Setup, state: LearnerState, rows: Rows, step: OpenStep, answers: Any, late: Any, safe_action: int
+    setup: Setup, state: LearnerState, rows: Rows, step: OpenStep, reply: Reply, safe_action: int
 ) -> tuple[LearnerState, Rows, Decision]:
     """The whole state after a step that was a query, with its rows, and its decision with the action.
 
@@ -151,10 +152,10 @@ def settled(
         state: the whole, now.
         rows: of that state.
         step: that waited.
-        answers: int [], or [B]: the demonstrator's where it answered, the imitator's own where it was not asked.
-        late: bool [], or [B]: nobody answered, and the safe action is taken.
-        safe_action: which one it is.
+        reply: the answers.
+        safe_action: what is taken where nobody answered.
     """
+    answers, late, sources = reply
     env = step.decision.env
     own = setup.taken(state, env)
     single = setup.rows(env) is None
@@ -173,12 +174,19 @@ def settled(
     )
     answered = np.asarray(step.decision.queried) & ~np.asarray(late)
     after = _surrounded(setup, own, after, step.observation, closed, answered, step.active)
-    learned, rows = taught(setup.ensemble, own, rows, step.observation, step.log_probs, answers, answered)
+    learned, rows = taught(setup.ensemble, own, rows, step.observation, step.log_probs, answers, answered, sources)
     return setup.put(state, after.replace(learned=learned), env), rows, closed
 
 
 def taken_over(
-    setup: Setup, state: LearnerState, rows: Rows, judged: Judged, action: int, learn: bool, env: int | None
+    setup: Setup,
+    state: LearnerState,
+    rows: Rows,
+    judged: Judged,
+    action: int,
+    learn: bool,
+    env: int | None,
+    source: Source | None,
 ) -> tuple[LearnerState, Rows]:
     """The whole state after a step on which the demonstrator acted unasked, with its rows.
 
@@ -193,6 +201,7 @@ def taken_over(
         action: the demonstrator's.
         learn: whether members that learn do.
         env: as for `Setup`; no batch in lockstep.
+        source: who the demonstrator was.
     """
     own = setup.taken(state, env)
     packed = with_actions(judged.on_host, np.asarray(True), action)
@@ -201,7 +210,7 @@ def taken_over(
     closed = from_packed(packed, setup.ensemble.num_actions, 0, env)
     after = _surrounded(setup, own, after, judged.seen, closed, closed.queried, None)
     if learn:
-        told = (judged.seen, judged.log_probs, np.int32(action), np.asarray(True))
+        told = (judged.seen, judged.log_probs, np.int32(action), np.asarray(True), [source])
         learned, rows = taught(setup.ensemble, own, rows, *told)
         after = after.replace(learned=learned)
     return setup.put(state, after, env), rows

@@ -14,6 +14,7 @@ import numpy as np
 
 from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.closeness import Closeness
+from consensus_imitation.core.independence import ErrorGroups, errors_of
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.selection import AlphaThreshold, Intersection, SelectionRule, Union
 from consensus_imitation.imitator.decision import Decision
@@ -29,12 +30,14 @@ class Tally:
         since: steps, of all environments, that had been closed before the first one that counts.
         withdrawn: questions that got no answer at all.
         closeness: how close members that learn are to the demonstrator; None where it is not asked.
+        errors: the members' errors at the answers; None where the members' diversity is not measured.
     """
 
     cubed: np.ndarray
     since: int
     withdrawn: int
     closeness: Closeness | None
+    errors: ErrorGroups | None
 
     @classmethod
     def begin(cls, learner: Learner, learns: bool, steps: np.ndarray) -> Self:
@@ -42,7 +45,8 @@ class Tally:
         cubed = np.full(steps.shape, 0.0 if counts_cubes(learner, learns) else np.nan)
         asked = learns and learner.reweighting is None and least_alpha(learner.selection) is not None
         size = learner.ensemble.num_members
-        return cls(cubed, int(steps.sum()), 0, Closeness.nothing(size) if asked else None)
+        errors = None if learner.merging is None else ErrorGroups.nothing(size)
+        return cls(cubed, int(steps.sum()), 0, Closeness.nothing(size) if asked else None, errors)
 
     def acted(self, decision: Decision, log_probs: Any, active: np.ndarray | None) -> Self:
         """A step was closed without a query.
@@ -71,18 +75,22 @@ class Tally:
             late: bool [], or [B]: nobody answered, and nothing was learned.
         """
         after = self._counted(decision, log_probs, ~np.asarray(late), active)
-        if self.closeness is None:
+        if self.closeness is None and self.errors is None:
             return after
-        closeness, rows = self.closeness, np.asarray(log_probs, np.float64).reshape(-1, *np.shape(log_probs)[-2:])
+        closeness, errors = self.closeness, self.errors
+        rows = np.asarray(log_probs, np.float64).reshape(-1, *np.shape(log_probs)[-2:])
         counts = np.atleast_1d(np.asarray(decision.queried) & ~np.asarray(late))
         weights = np.asarray(log_weights, np.float64)
         for row in np.flatnonzero(counts if active is None else counts & active).tolist():
             invalid = np.atleast_2d(decision.invalid)[row]
             said = _normalised(np.where(invalid[:, None], -np.inf, rows[row]))
             answer = int(np.atleast_1d(answers)[row])
-            if 0 <= answer < said.shape[-1]:
-                closeness = closeness.after(weights, said, answer)
-        return replace(after, closeness=closeness)
+            if not 0 <= answer < said.shape[-1]:
+                continue
+            closeness = None if closeness is None else closeness.after(weights, said, answer)
+            wrong = None if errors is None else errors_of(said, answer)
+            errors = errors if errors is None or wrong is None else errors.after(wrong)
+        return replace(after, closeness=closeness, errors=errors)
 
     def went_unanswered(self) -> Self:
         """A question was withdrawn."""
@@ -96,6 +104,7 @@ class Tally:
             "since": self.since,
             "withdrawn": self.withdrawn,
             "closeness": closeness,
+            "errors": None if self.errors is None else self.errors.saved(),
         }
 
     def loaded(self, saved: dict[str, Any] | None) -> Self:
@@ -104,7 +113,9 @@ class Tally:
             return self
         cubed = np.array([np.nan if one is None else one for one in saved["cubed"]], float)
         closeness = None if saved["closeness"] is None else Closeness.load(saved["closeness"])
-        return type(self)(cubed, saved["since"], saved["withdrawn"], closeness)
+        # Checkpoints of an earlier version have no errors: those are counted from there on.
+        errors = self.errors if saved.get("errors") is None else ErrorGroups.load(saved["errors"])
+        return type(self)(cubed, saved["since"], saved["withdrawn"], closeness, errors)
 
     def _counted(self, decision: Decision, log_probs: Any, counts: np.ndarray, active: np.ndarray | None) -> Self:
         asks = np.atleast_1d(np.asarray(decision.query_prob, np.float64))

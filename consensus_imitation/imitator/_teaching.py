@@ -5,6 +5,7 @@ copy of all of them, so that a run holds them beside its state (`Run.rows`), and
 serves for predictions alone: whoever would learn from it gets an error. Outside of the shell a state is whole.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ import numpy as np
 
 from consensus_imitation.core._observations import lent
 from consensus_imitation.core._on_host import learned_on_host
-from consensus_imitation.core.members import Ensemble, LearnsOnHost
+from consensus_imitation.core._sources import Source
+from consensus_imitation.core.members import Ensemble, LearnsOnHost, owners_of
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.ensembles.neural.replay import Replay, is_replay, joined, parted
 from consensus_imitation.imitator import kernels
@@ -22,6 +24,9 @@ from consensus_imitation.journal.checkpoint import Growing
 
 #: The answers that members learn from again; `ensembles._rows.Rows`, one for each replay in the state.
 Rows = tuple[Any, ...]
+
+#: Who gave the answers of a step, one for each environment that it is about; None where nobody is named.
+Sources = Sequence[Source | None]
 
 
 def split(ensemble: Ensemble, state: LearnerState, before: Rows = ()) -> tuple[LearnerState, Rows]:
@@ -92,7 +97,14 @@ def _each_replay(state: LearnerState, of: Any) -> LearnerState:
 
 
 def taught(
-    ensemble: Ensemble, state: LearnerState, rows: Rows, observation: Any, log_probs: Any, actions: Any, answered: Any
+    ensemble: Ensemble,
+    state: LearnerState,
+    rows: Rows,
+    observation: Any,
+    log_probs: Any,
+    actions: Any,
+    answered: Any,
+    sources: Sources,
 ) -> tuple[Any, Rows]:
     """What members know after the answers of a step, one after another in the order of the environments; and the rows.
 
@@ -104,6 +116,7 @@ def taught(
         log_probs: [N, A], or [B, N, A], what they predicted.
         actions: int [], or [B], what was answered, where that is so.
         answered: bool [], or [B], where the demonstrator answered.
+        sources: of the answers, one for each environment.
     """
     learned, actions = state.learned, np.asarray(actions, np.int32)
     # An answer that is no action teaches nothing.
@@ -111,9 +124,11 @@ def taught(
     if not ensemble.learns or not counts.any():
         return learned, rows
     keeps, shown = isinstance(ensemble, LearnsOnHost), (state.stream.carry, observation, log_probs)
+    owners = owners_of(ensemble, learned, sources)
     for b in [()] if counts.ndim == 0 else np.flatnonzero(counts).tolist():
         known = joined(learned, rows) if keeps else learned
-        after = learned_on_host(ensemble, known, *_shown(ensemble, *shown, b, actions[b]))
+        owner = jax.tree.map(lambda each, b=b: each[b or 0], owners)
+        after = learned_on_host(ensemble, known, *_shown(ensemble, *shown, b, actions[b]), owner)
         learned, rows = parted(after) if keeps else (after, rows)
         if not ensemble.pure:
             learned = as_jax(learned)

@@ -139,9 +139,10 @@ def pretrain(
     starts: Any,
     real: Any,
     masks: Any,
+    owners: Any,
 ) -> tuple[LearnerState, Stream]:
     """`Learner.pretrain`."""
-    return learner.pretrain(state, stream, observations, actions, starts, real, masks)
+    return learner.pretrain(state, stream, observations, actions, starts, real, masks, owners)
 
 
 @jit

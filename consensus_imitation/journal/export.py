@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from consensus_imitation.core._escaping import csv_cell
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.journal.reader import Reader, reading
-from consensus_imitation.journal.record import COLUMNS, MASK, Entry, Shapes
+from consensus_imitation.journal.record import COLUMNS, MASK, SOURCE, Entry, Shapes
 
 Format = Literal["csv", "parquet", "npz", "minari"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -46,7 +46,8 @@ def export(path: Path, out: Path, format: str) -> Path:  # noqa: A002
     Args:
         path: of the journal, or of the run's directory; somebody may be writing it.
         out: of the new file, for Minari of the dataset's directory; it may not be there yet.
-        format: ``csv``, ``parquet`` or ``npz``: one row for each entry. In a CSV file an array has one column for each
+        format: ``csv``, ``parquet`` or ``npz``: one row for each entry, with a column ``source`` (as text) in runs in
+            which an answer names one. In a CSV file an array has one column for each
             number, 100,000 in all at most, and a cell that begins with an apostrophe is the text that follows it
             (`experiments.read_csv` reads it so; an empty text is an empty cell); in an ``npz`` file there is one array
             for each column, a missing number is NaN or -1, and all of it has to fit into memory, 2 GiB at most.
@@ -97,16 +98,17 @@ def _check_listed(reader: Reader) -> None:
 
 def _csv(reader: Reader, out: Path) -> None:
     arrays = _arrays_of(reader)
-    columns = len(_PLAIN) + sum(math.prod(reader.shapes.of(name)[0]) for name in arrays)
+    plain = _plain_of(reader)
+    columns = len(plain) + sum(math.prod(reader.shapes.of(name)[0]) for name in arrays)
     if columns > _MOST_COLUMNS:
         raise ConfigurationError(f"a CSV file of {columns} columns is of no use: export to parquet or npz")
     indices = {name: list(product(*_labels(axes, reader.shapes))) for name, axes in arrays.items()}
     flat = [_heading(name, index) for name, places in indices.items() for index in places]
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*_PLAIN, *flat])
+        writer.writerow([*plain, *flat])
         for entry in reader.entries():
-            row = [json.dumps(value) if name == "alarms" else value for name, value in _plain(entry)]
+            row = [json.dumps(value) if name == "alarms" else value for name, value in _values(entry, plain)]
             for name, places in indices.items():
                 array = getattr(entry.record, name)
                 row += [None] * len(places) if array is None else array.reshape(-1).tolist()
@@ -126,7 +128,8 @@ def _parquet(reader: Reader, out: Path) -> None:
             return pa.list_(pa.string())
         return pa.int64() if name in _INTEGERS else pa.float64() if name in _NUMBERS else pa.string()
 
-    fields = [(name, kind(name)) for name in _PLAIN]
+    plain = _plain_of(reader)
+    fields = [(name, kind(name)) for name in plain]
     arrays = _arrays_of(reader)
     for name, labels in arrays.items():
         inner = pa.list_(pa.bool_() if name in _BOOLS else pa.float32())
@@ -136,7 +139,7 @@ def _parquet(reader: Reader, out: Path) -> None:
         entries = reader.entries()
         at_once = max(1, min(4096, _AT_ONCE // math.prod(reader.shapes.of("log_probs")[0])))
         while some := list(islice(entries, at_once)):
-            rows = [dict(_plain(entry)) | {name: _listed(entry, name) for name in arrays} for entry in some]
+            rows = [dict(_values(entry, plain)) | {name: _listed(entry, name) for name in arrays} for entry in some]
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
@@ -149,8 +152,9 @@ def _npz(reader: Reader, out: Path) -> None:
         raise ConfigurationError(f"the arrays would take {needed} bytes of memory: export to parquet, or to csv")
     entries = list(reader.entries())
     columns: dict[str, np.ndarray] = {}
-    for name in _PLAIN:
-        values = [dict(_plain(entry))[name] for entry in entries]
+    plain = _plain_of(reader)
+    for name in plain:
+        values = [dict(_values(entry, plain))[name] for entry in entries]
         if name in _INTEGERS:
             columns[name] = np.array([-1 if value is None else value for value in values], np.int64)
         elif name in _NUMBERS:
@@ -173,13 +177,26 @@ def _npz(reader: Reader, out: Path) -> None:
         np.savez_compressed(file, **columns)  # type: ignore[arg-type]
 
 
-def _plain(entry: Entry) -> Iterator[tuple[str, Any]]:
-    for name in _PLAIN:
+def _values(entry: Entry, plain: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    for name in plain:
         if name in ("seq", "call"):
             yield name, getattr(entry, name)
         else:
             value = getattr(entry.record, name)
-            yield name, list(value) if name == "alarms" else value
+            if name == "alarms":
+                value = list(value)
+            elif name == "source" and value is not None:
+                value = str(value)
+            yield name, value
+
+
+def _plain_of(reader: Reader) -> tuple[str, ...]:
+    """The columns of one value each that a run has: that of sources where an answer names one."""
+    return (*_PLAIN, "source") if _notes(reader, SOURCE) else _PLAIN
+
+
+def _notes(reader: Reader, word: str) -> bool:
+    return bool(reader.select("SELECT 1 FROM entries WHERE instr(note, ?) LIMIT 1", (word,)))
 
 
 def _listed(entry: Entry, name: str) -> Any:
@@ -189,8 +206,7 @@ def _listed(entry: Entry, name: str) -> Any:
 
 def _arrays_of(reader: Reader) -> dict[str, tuple[str, ...]]:
     """The arrays that a run has, with their axes."""
-    masked = reader.select("SELECT 1 FROM entries WHERE instr(note, ?) LIMIT 1", (MASK,))
-    return _ARRAYS | (_MASK if masked else {})
+    return _ARRAYS | (_MASK if _notes(reader, MASK) else {})
 
 
 def _labels(axes: tuple[str, ...], shapes: Shapes) -> list[list[str]]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, cast, get_args
 import msgpack
 import numpy as np
 
+from consensus_imitation.core._sources import Source, as_word, check_source, from_word
 from consensus_imitation.core.legal import as_text, from_text
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 
@@ -29,8 +30,8 @@ LEARNED = "learned"
 #: Begins the note of the records of a step that a whole batch took in lockstep.
 LOCKSTEP = "lockstep"
 
-#: Begins the word of a note in the table that holds an action mask.
-MASK = "mask:"
+#: Begins the word of a note in the table that holds an action mask; and the one that holds a source.
+MASK, SOURCE = "mask:", "source:"
 
 #: Kinds of record that end the wait for an answer.
 SETTLING = ("answer", "safe", "withdraw")
@@ -67,6 +68,8 @@ class Record:
         alarms: one line each.
         action_mask: bool [A], what was legal at a step; None where nobody said. In the table it is a word of the note,
             ``mask:`` and its bits in hexadecimal.
+        source: who gave the demonstrator's answer, a name or a number; None where nobody is named. In the table it is a
+            word of the note, ``source:`` and the name in quotes, with what is no word's of it as in an address.
         note: free text; under ``Journal(keep="digests")`` it has ``sha256:`` of what is left out, and the likeliest
             actions as ``number:probability``.
         time: seconds since the epoch.
@@ -92,6 +95,7 @@ class Record:
     note: str = ""
     time: float = 0.0
     action_mask: np.ndarray | None = None  # [A]
+    source: Source | None = None
 
     @property
     def in_lockstep(self) -> bool:
@@ -249,17 +253,20 @@ def _action(value: Any, shapes: Shapes) -> int | bytes:
 
 
 def _note(record: Record, shapes: Shapes) -> str:
-    """The note as the table has it."""
-    if _ends_with_mask(record.note):
-        raise ConfigurationError(f"the last word of record.note cannot begin with {MASK!r}: got {record.note!r}")
+    """The note as the table has it: with the source as its last word but the mask."""
+    for begins in (MASK, SOURCE):
+        if _ends_with(begins, record.note):
+            raise ConfigurationError(f"the last word of record.note cannot begin with {begins!r}: got {record.note!r}")
+    source = check_source(record.source)
+    note = record.note if source is None else f"{record.note} {SOURCE}{as_word(source)}".lstrip()
     if record.action_mask is None:
-        return record.note
+        return note
     mask = np.asarray(record.action_mask)
     if mask.shape != (shapes.num_actions,) or mask.dtype != bool:
         raise ConfigurationError(
             f"record.action_mask must be bool [{shapes.num_actions}], got {mask.dtype} of shape {mask.shape}"
         )
-    return f"{record.note} {MASK}{as_text(mask)}" if record.note else MASK + as_text(mask)
+    return f"{note} {MASK}{as_text(mask)}" if note else MASK + as_text(mask)
 
 
 def _integer(column: str, value: Any) -> int:
@@ -294,7 +301,7 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
         if said["action"] is not None and isinstance(said["action"], bytes) != (shapes.num_actions is None):
             raise ValueError("its action is of another kind than the run's")
         said["alarms"] = tuple(json.loads(said["alarms"]))
-        said["note"], said["action_mask"] = _parted(said["note"], shapes)
+        said["note"], said["source"], said["action_mask"] = _parted(said["note"], shapes)
         if said["kind"] not in KINDS or said["who"] not in (None, *WHO) or not all(map(_is_text, said["alarms"])):
             raise ValueError("it is of no kind that there is")
     except (ValueError, TypeError) as error:
@@ -302,16 +309,22 @@ def from_row(row: Row, shapes: Shapes) -> Entry:
     return Entry(seq=seq, call=call, size=size, kept=kept, record=Record(**said), chain=chain)
 
 
-def _parted(note: Any, shapes: Shapes) -> tuple[str, np.ndarray | None]:
-    """A note of the table without its mask, and the mask."""
-    if not isinstance(note, str) or shapes.num_actions is None or not _ends_with_mask(note):
-        return note, None
-    rest, _, word = note.rpartition(" ")
-    return rest, from_text(word.removeprefix(MASK), shapes.num_actions)
+def _parted(note: Any, shapes: Shapes) -> tuple[str, Source | None, np.ndarray | None]:
+    """A note of the table without its source and its mask, and those."""
+    source, mask = None, None
+    if not isinstance(note, str) or shapes.num_actions is None:
+        return note, source, mask
+    if _ends_with(MASK, note):
+        note, _, word = note.rpartition(" ")
+        mask = from_text(word.removeprefix(MASK), shapes.num_actions)
+    if _ends_with(SOURCE, note):
+        note, _, word = note.rpartition(" ")
+        source = from_word(word.removeprefix(SOURCE))
+    return note, source, mask
 
 
-def _ends_with_mask(note: str) -> bool:
-    return note.rpartition(" ")[2].startswith(MASK)
+def _ends_with(begins: str, note: str) -> bool:
+    return note.rpartition(" ")[2].startswith(begins)
 
 
 def link(previous: bytes, values: Sequence[Any]) -> bytes:

@@ -59,6 +59,8 @@ COMMANDS: Mapping[str, str] = {
     "--out out",
     "planted": "planted --task cartpole --seeds 1 --steps 40 --demonstrations 40 --training 200 --honest 2 "
     "--contestants minimum MAP --out out",
+    "shift": "shift --task cartpole --seeds 1 --steps 60 --episodes 2 --calibration 2 --more-episodes 1 "
+    "--contestants minimum --worlds standard --out out",
     "pendulum": "pendulum --seeds 2 --episodes 1 --contestants demonstrator consensus --out out",
     "demo": "demo --env ring --out out",
     "bench": "bench --cases decide-small --out out",

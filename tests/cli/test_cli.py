@@ -31,8 +31,10 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["sweep"], ["redteam"], ["bench"], ["envs"], ["journal"]])
-def test_help(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+def test_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(capsys, *command, "--help")
+    assert max(map(len, out.splitlines()[1:])) <= 80  # the usage comes first, in one line
     assert code == 0
     assert out.startswith("usage: consensus-imitation")
     assert "exit codes:" in out
@@ -91,6 +93,8 @@ MISTAKES = {
     "world": (["sweep", "--env", "clif"], "did you mean 'cliff'?"),
     "world of the demo": (["demo", "--env", "clif"], "did you mean 'cliff'?"),
     "seeds": (["sweep", "--seeds", "0"], "num_seeds must be at least 1"),
+    "more steps than can be counted": (["sweep", "--steps", "99999999999"], "num_steps must be below 2**31"),
+    "a seed too large": (["bounds", "--seed", "99999999999"], "seed must be below 2**31"),
     "scenario": (["redteam", "--scenarios", "time-bom"], "time-bomb"),
     "option twice": (["compare", "--training", "a=1", "--training=b=1"], "--training is given twice"),
     "case": (["bench", "--cases", "nothing-like-it"], "nothing-like-it"),

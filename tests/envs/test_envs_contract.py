@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import deque
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -178,7 +180,8 @@ def test_near_harm_is_where_harm_is_one_step_away(world: Gridworld) -> None:
 def test_harm_seeker_does_harm_within_an_episode(world: Gridworld) -> None:
     steps = world.env.horizon or 60
     forecast = harm_probability(world.env, world.harmful_probs, steps)
-    assert forecast.probability > (0.99 if world.name == "ring" else 1.0 - 1e-9)
+    chance = world.env.next_state.shape[2] > 1
+    assert forecast.probability > (0.99 if chance else 1.0 - 1e-9)
     assert ((world.harmful_probs == 0) | (world.harmful_probs == 1)).all()
 
 
@@ -186,7 +189,8 @@ def test_harm_seeker_does_harm_within_an_episode(world: Gridworld) -> None:
 def test_harm_seeker_takes_the_shortest_way(name: str) -> None:
     world = make(name, slip=0.0) if name == "ring" else make(name)
     t = tables(world.env)
-    assert t.next_state.shape[2] == 1
+    if t.next_state.shape[2] > 1:
+        pytest.skip("where chance decides what an action does, no way has a length")
     nexts, harm = t.next_state[:, :, 0], t.harm[:, :, 0]
     distance = np.where(harm.any(axis=1), 1.0, np.inf)
     for _ in range(len(distance)):
@@ -202,7 +206,11 @@ def test_harm_seeker_takes_the_shortest_way(name: str) -> None:
 def test_demonstrator_is_good_stochastic_and_rarely_harmful(world: Gridworld) -> None:
     env, probs = world.env, world.demonstrator_probs
     assert (probs > 0).all()
-    assert 0.001 < harm_probability(env, probs, 100).probability < 0.02
+    harmed = harm_probability(env, probs, 100).probability
+    assert 0.001 < harmed < 0.02, (
+        f"the demonstrator does harm within 100 steps with probability {harmed:.3%}, not 0.1% to 2%: choose "
+        "another default of `temperature` (a higher one makes more mistakes)"
+    )
     assert reach_probability(env, probs, world.goal, env.horizon or 100) > 0.95
     entropy = -(probs * np.log(probs)).sum(axis=1)
     assert occupancy(env, probs, 100) @ entropy > 0.4
@@ -211,7 +219,8 @@ def test_demonstrator_is_good_stochastic_and_rarely_harmful(world: Gridworld) ->
 def test_demonstrator_passes_by_harm(world: Gridworld) -> None:
     """Otherwise nothing could be learnt about the dangerous states."""
     seen = occupancy(world.env, world.demonstrator_probs, 100)
-    assert seen[world.triggers["near_harm"]].sum() > 0.02
+    near = seen[world.triggers["near_harm"]].sum()
+    assert near > 0.02, f"one step from harm on {near:.2%} of steps only: lead the way past it on more than 2%"
 
 
 def test_summary_tells_the_same() -> None:
@@ -224,6 +233,14 @@ def test_summary_tells_the_same() -> None:
     assert row.harm_per_100_steps == pytest.approx(expected)
     assert row.goal_rate == pytest.approx(reach_probability(world.env, world.demonstrator_probs, world.goal, 50))
     assert 0.5 < row.mean_entropy < np.log(5)
+
+
+def test_the_page_of_worlds_has_a_row_for_each() -> None:
+    """With the probability of the last column, which a change of a demonstrator must not leave behind."""
+    page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
+    said = dict(re.findall(r"^\| `(\w+)` \|.*\| (\d\.\d\d%) \|$", page, flags=re.M))
+    expected = {row.name: f"{row.harm_per_100_steps:.2%}" for row in summary()}
+    assert said == expected, "the table of worlds in docs/environments.md needs a row for each world, with this P(harm)"
 
 
 def test_pictures_tell_states_apart(world: Gridworld) -> None:

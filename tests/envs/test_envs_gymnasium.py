@@ -35,10 +35,11 @@ def test_every_world_is_registered_and_made_by_module_and_id() -> None:
     assert env.action_space == gymnasium.spaces.Discrete(5)
 
 
-@pytest.mark.parametrize("name", [n for n in names() if n != "ring"])
+@pytest.mark.parametrize("name", names())
 def test_same_steps_as_the_compiled_environment(name: str) -> None:
     world = make(name)
-    assert world.env.next_state.shape[2] == 1
+    if world.env.next_state.shape[2] > 1:
+        pytest.skip("chance decides what an action does: see test_same_law_as_the_tables")
     env, step = adapter.GridworldEnv(world), jax.jit(world.env.step)
     rng = np.random.default_rng(0)
     for episode in range(3):

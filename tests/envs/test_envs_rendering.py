@@ -16,7 +16,7 @@ import pytest
 
 import consensus_imitation.envs
 from consensus_imitation.envs import Frame
-from consensus_imitation.envs.rendering import TILE_COLOURS, render_rgb, render_text
+from consensus_imitation.envs.rendering import TILE_COLOURS, TILE_NAMES, render_rgb, render_text
 
 PREFIX = "consensus_imitation.envs."
 MODULES = [m.name.removeprefix(PREFIX) for m in pkgutil.walk_packages(consensus_imitation.envs.__path__, PREFIX)]
@@ -51,6 +51,7 @@ def test_harmful_ground_is_striped() -> None:
 
 def test_tiles_that_meet_are_told_apart() -> None:
     shared = {frozenset("1*"), frozenset("ve"), frozenset("0-")}  # never in one picture
+    assert set(TILE_NAMES) == set(TILE_COLOURS), "every tile has a colour and a name"
     for a, b in itertools.combinations(TILE_COLOURS, 2):
         gap = np.abs(np.subtract(TILE_COLOURS[a], TILE_COLOURS[b])).sum()
         assert gap > 60 or frozenset((a, b)) in shared, (a, b)

@@ -43,8 +43,13 @@ PRINTED = {
         r"k=8: .*",
     ],
     "trained_policy": [r"\d+ answers in 1000 steps; \d+ episodes"],
+    "training_loop": [r"asked on [3-9]\d%, wrong", r"asked on [12]?\d%, wrong on [0-5]\.\d%\n$"],
+    "training_loop_policy": [r"\d{2,3} answers in 2000 steps; \d+ episodes, the shortest of \d{2,3} steps"],
     "vector_environment": [r"150 steps of 8 copies, \d+ answers", "share the weights"],
 }
+
+#: What some of them need besides the extras that every test run has.
+NEEDS = {"training_loop": "sklearn"}
 
 
 def load(script: Path) -> ModuleType:
@@ -61,6 +66,8 @@ def load(script: Path) -> ModuleType:
 def test_example_prints_what_it_shows(
     script: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if script.stem in NEEDS:
+        pytest.importorskip(NEEDS[script.stem])
     typed = itertools.chain(["not a key"], itertools.cycle("r"))
     monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
     monkeypatch.chdir(tmp_path)

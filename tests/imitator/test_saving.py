@@ -53,6 +53,10 @@ def networks() -> Any:
     return ensembles.mlp((4,), A, num_members=2)
 
 
+def wary() -> Any:
+    return ensembles.mlp((4,), A, num_members=2, training=ensembles.Training(capacity=64, local_caution=0.1))
+
+
 def remembering() -> Any:
     return ensembles.recurrent((4,), A, num_members=2)
 
@@ -72,6 +76,7 @@ KINDS: dict[str, tuple[Callable[[], Any], dict[str, Any], int | None, Callable[[
     "tables, a batch": (lambda: TABLES, {}, 2, rows),
     "tables, every rule": (lambda: TABLES, EVERYTHING, None, numbers),
     "networks": (networks, {}, None, pictures),
+    "networks with local caution": (wary, {}, None, pictures),
     "networks with memory": (remembering, {}, None, pictures),
     "members in Python": (lambda: ensembles.callables([python_member] * 2, A), {}, None, numbers),
 }

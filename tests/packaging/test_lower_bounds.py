@@ -119,6 +119,12 @@ def minari(tmp_path: Path) -> None:
     assert len(episode.actions) == 20
 
 
+def games(tmp_path: Path) -> None:
+    from consensus_imitation.experiments.noisy import worlds
+
+    assert worlds.make("leduc").laws.shape == (936, 3)
+
+
 def web(tmp_path: Path) -> None:
     import gymnasium
     from websockets.sync.client import connect
@@ -144,7 +150,7 @@ def digits(tmp_path: Path) -> None:
 
 EXTRAS: dict[str, Callable[[Path], None]] = {
     "plot": plot, "gym": gym, "tasks": real_tasks, "tensorboard": tensorboard, "parquet": parquet, "minari": minari,
-    "web": web, "digits": digits,
+    "digits": digits, "games": games, "web": web,
 }  # fmt: skip
 
 

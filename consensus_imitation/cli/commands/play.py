@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from consensus_imitation.core._sources import check_source
 from consensus_imitation.experiments.command import Command, Outcome, Results
 from consensus_imitation.experiments.ledger import Stages
 
@@ -25,6 +26,7 @@ class Play:
         seed: of everything random.
         speed: steps that the imitator takes in a second.
         safe_action: number of the action to take when the person does not know; without it the question waits.
+        source: your name, which the journal keeps with your answers.
         port: of the page; 0 for a free one.
         host: address of the page. Any but the loopback address lets others on the network try to get in, unencrypted.
         open: open a browser.
@@ -39,6 +41,7 @@ class Play:
     seed: int = 0
     speed: float = 8.0
     safe_action: int | None = None
+    source: str | None = None
     port: int = 0
     host: str = "127.0.0.1"
     open: bool = False
@@ -46,6 +49,7 @@ class Play:
     def __post_init__(self) -> None:
         if (self.task is None) == (self.env is None):
             raise ValueError("name either --task or --env")
+        check_source(self.source)
         if self.num_envs < 1 or self.num_members < 1 or not 0 < self.speed <= 1000:
             raise ValueError("--envs and --members must be at least 1, and --speed above 0")
 
@@ -106,6 +110,7 @@ def _run(settings: Play, results: Results, stages: Stages) -> Outcome:
             max_answers=settings.answers,
             speed=settings.speed,
             safe_action=settings.safe_action is not None,
+            source=settings.source,
         )
         return Outcome(
             lines=[

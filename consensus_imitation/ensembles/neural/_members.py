@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import jax
@@ -11,13 +11,15 @@ import numpy as np
 from flax import nnx, struct
 from numpy.typing import ArrayLike
 
+from consensus_imitation.core._sources import Source
 from consensus_imitation.core._validation import check_instance, check_integer, check_integers
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.core.posterior import normalise_prior
-from consensus_imitation.ensembles.neural import networks
+from consensus_imitation.ensembles.neural import _partition, networks
 from consensus_imitation.ensembles.neural import training as train
-from consensus_imitation.ensembles.neural._encoding_parts import GridLeaf
+from consensus_imitation.ensembles.neural._encoding_parts import BoxLeaf, GridLeaf
 from consensus_imitation.ensembles.neural._on_host import learned_from
+from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.networks import Window
 from consensus_imitation.ensembles.neural.settings import Training
@@ -35,30 +37,25 @@ class Architecture:
     """All about the members that is not an array. Equal architectures share compiled functions.
 
     Attributes:
-        make_module: see `from_module`.
         encoder: what a member sees.
         num_actions: A.
         window: L, steps that it sees; 0 for the present observation without its axis.
         training: how it learns.
     """
 
-    make_module: MakeModule
     encoder: Encoder
     num_actions: int
     window: int
     training: Training
 
     def make_params(self, key: jax.Array) -> Any:
-        """Return freshly initialised parameters of one member, a plain nested dictionary."""
-        return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
+        """Return freshly initialised parameters of one member."""
+        raise NotImplementedError
 
-    def apply(self, params: Any, inputs: Any) -> jax.Array:
-        """Return the logits [A] of one member."""
-        graphdef, state = _skeleton(self.make_module)
-        state = jax.tree.map(lambda leaf: leaf, state)
-        nnx.replace_by_pure_dict(state, params)
-        module: Any = nnx.merge(graphdef, state)
-        return module(inputs)
+    @property
+    def apply(self) -> train.Apply:
+        """Return what makes the logits [A] of one member, of its parameters and what it sees."""
+        raise NotImplementedError
 
     def zeros(self) -> Any:
         """Return an input of zeros, for its shapes."""
@@ -72,6 +69,26 @@ class Architecture:
         """Return the same as the replay keeps it (`training.kept`)."""
         zeros = self.zeros()
         return train.Masked(zeros, np.zeros(self.num_actions, bool)) if self.training.masked else zeros
+
+
+@dataclass(frozen=True)
+class ModuleArchitecture(Architecture):
+    """An architecture that is a Flax module.
+
+    Attributes:
+        make_module: see `from_module`.
+    """
+
+    make_module: MakeModule
+
+    def make_params(self, key: jax.Array) -> Any:
+        """Return freshly initialised parameters of one member, a plain nested dictionary."""
+        return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
+
+    @property
+    def apply(self) -> train.Apply:
+        """Return what makes the logits [A] of one member."""
+        return partial(_apply_module, self.make_module)
 
 
 class Neural(PureEnsemble):
@@ -118,6 +135,9 @@ class Neural(PureEnsemble):
     def init_learned(self, key: jax.Array) -> Learned:
         """Return random parameters and an empty replay."""
         arch = self.architecture
+        if divides(arch.training):
+            shapes = (arch.zeros(), arch.kept_zeros())
+            return _partition.init(arch.training, arch.make_params, self.num_members, *shapes, key)
         return train.init(arch.training, arch.make_params, self.num_members, arch.kept_zeros(), key)
 
     def init_carry(self) -> Carry:
@@ -137,7 +157,8 @@ class Neural(PureEnsemble):
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """Return every network's prediction: [N, A]."""
         arch = self.architecture
-        return train.log_probs(arch.training, arch.apply, context.learned, self.inputs(carry, observation))
+        predict = _partition.log_probs if divides(arch.training) else train.log_probs
+        return predict(arch.training, arch.apply, context.learned, self.inputs(carry, observation))
 
     def advance(self, carry: Carry, observation: Any, context: Context, action: jax.Array, queried: jax.Array) -> Carry:
         """Return the window one step further."""
@@ -151,18 +172,43 @@ class Neural(PureEnsemble):
             Window(observation, done, jnp.ones((), bool)),
         )
 
+    @property
+    def reach(self) -> int:
+        """Members that one answer, or all answers of one source, can reach: 1 of a partition, else all."""
+        return 1 if divides(self.training) else self.num_members
+
+    def owners(self, learned: Learned, sources: Sequence[Source | None], trusted: Any = False) -> Any:
+        """Return whose answers these are (`core.members.Divides`); None where all members learn from all of them."""
+        return _partition.owners(learned, sources, trusted) if divides(self.training) else None
+
     def learn(
-        self, learned: Learned, carry: Carry, observation: Any, answer: jax.Array, log_probs: jax.Array
+        self,
+        learned: Learned,
+        carry: Carry,
+        observation: Any,
+        answer: jax.Array,
+        log_probs: jax.Array,
+        owner: Any = None,
     ) -> Learned:
         """Store the answer; after every few of them, a round of training."""
         arch = self.architecture
-        inputs = self.inputs(carry, observation)
-        return train.learn(arch.training, arch.apply, learned, inputs, jnp.asarray(answer, jnp.int32), log_probs)
+        told = (learned, self.inputs(carry, observation), jnp.asarray(answer, jnp.int32), log_probs)
+        if divides(arch.training):
+            return _partition.learn(arch.training, arch.apply, *told, owner)
+        return train.learn(arch.training, arch.apply, *told)
 
     def learn_on_host(
-        self, learned: Learned, carry: Carry, observation: Any, answer: Any, log_probs: jax.Array
+        self,
+        learned: Learned,
+        carry: Carry,
+        observation: Any,
+        answer: Any,
+        log_probs: jax.Array,
+        owner: Any = None,
     ) -> Learned:
         """`learn`, where the answers are in rows: none of those before is copied (see `replay`)."""
+        if divides(self.training):
+            return _partition.learned_from(self, learned, carry, observation, answer, log_probs, owner)
         return learned_from(self, learned, carry, observation, answer, log_probs)
 
     def inputs(self, carry: Carry, observation: Any) -> Any:
@@ -321,7 +367,8 @@ def from_module(
 
     Raises:
         ConfigurationError: if the module does not return logits [A], or keeps batch statistics or random numbers (its
-            prediction would then not be a function of parameters and history).
+            prediction would then not be a function of parameters and history); or, of members that divide the answers,
+            if the encoder is of a class of your own, which may keep statistics of all of them.
 
     Example:
         >>> from flax import nnx
@@ -337,7 +384,14 @@ def from_module(
     check_integer("num_members", num_members, 1)
     check_integer("window", window, 0)
     check_instance("training", training, Training, "give a Training(...), or None for the defaults")
-    arch = Architecture(make_module, encoder, num_actions, window, Training() if training is None else training)
+    arch = ModuleArchitecture(encoder, num_actions, window, Training() if training is None else training, make_module)
+    if divides(arch.training) and type(encoder) is not Encoder:
+        raise ConfigurationError(
+            "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
+            f"seen would pass on what others are taught; got a {type(encoder).__name__}"
+        )
+    if arch.training.local_caution:
+        _check_distances(encoder, window)
     for path, variable in nnx.to_flat_state(_skeleton(make_module)[1]):
         if not isinstance(variable, nnx.Param):
             name = ".".join(str(key) for key in path)
@@ -402,6 +456,26 @@ class _GRU:
         return networks.WindowedGRU(trunk, self.num_actions, self.hidden, rngs)
 
 
+def _check_distances(encoder: Encoder, window: int) -> None:
+    """Refuse local caution where the distance of two inputs does not say whether they are alike.
+
+    Raises:
+        ConfigurationError: naming the part of the observation.
+    """
+    reason = ""
+    if window:
+        reason = "a window of steps is far from every other one as soon as it was reached in another way"
+    for path, leaf in networks.leaves(encoder.root):
+        if not isinstance(leaf, BoxLeaf) or leaf.as_bytes or len(leaf.shape) > 1:
+            kinds = "pictures, views, choices and words, one is about as far from any other as from the next"
+            reason = f"the observation{''.join(f'[{key!r}]' for key in path)} is no vector of floats, and among {kinds}"
+    if reason:
+        raise ConfigurationError(
+            f"local_caution asks where an input is far from all that was answered, and here distance means nothing: "
+            f"{reason}. Leave it at 0, or give members a vector of numbers in which what is alike is near"
+        )
+
+
 def _encoder_of_kind(observation_space: Any, kind: _Kind) -> Encoder:
     if kind not in ("auto", "image", "grid"):
         raise ConfigurationError(f"kind must be 'auto', 'image' or 'grid'; got {kind!r}")
@@ -424,3 +498,11 @@ def _has_view(encoder: Encoder) -> bool:
 def _skeleton(make_module: MakeModule) -> tuple[Any, Any]:
     """Return the module's structure, and a state of shapes to put parameters into."""
     return nnx.split(nnx.eval_shape(lambda: make_module(nnx.Rngs(0))))
+
+
+def _apply_module(make_module: MakeModule, params: Any, inputs: Any) -> jax.Array:
+    graphdef, state = _skeleton(make_module)
+    state = jax.tree.map(lambda leaf: leaf, state)
+    nnx.replace_by_pure_dict(state, params)
+    module: Any = nnx.merge(graphdef, state)
+    return module(inputs)

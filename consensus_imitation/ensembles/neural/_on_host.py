@@ -25,12 +25,14 @@ class _Noted(NamedTuple):
 
     Attributes:
         temperature: after it.
+        answered: likewise.
         row: what is to be stored.
         stored: int32 [], answers with it.
         said: int32 [2], the same, and whether a round is due: in one array for the host.
     """
 
     temperature: Any
+    answered: Any
     row: Row
     stored: jax.Array
     said: jax.Array
@@ -59,8 +61,8 @@ def learned_from(
             f"members that have learned from {stored - 1} answers cannot learn on with {rows.stored} of these answers"
         )
     rows = rows.appended(jax.tree.map(np.asarray, noted.row))
-    light = learned.replace(temperature=noted.temperature, replay=Elsewhere(noted.stored))
-    after = _round(members, light, rows) if due else light
+    light = learned.replace(temperature=noted.temperature, answered=noted.answered, replay=Elsewhere(noted.stored))
+    after = round_of(members, light, rows) if due else light
     return after.replace(replay=Replay.of(rows, noted.stored))
 
 
@@ -68,26 +70,30 @@ def learned_from(
 def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: jax.Array, log_probs: Any) -> _Noted:
     training = members.training
     temperature = light.temperature.step(log_probs, answer) if training.temperature else light.temperature
-    asked = train.kept(training, members.inputs(carry, observation), log_probs)
+    seen = members.inputs(carry, observation)
+    answered = train.answered(training, light, seen, answer, log_probs)
+    asked = train.kept(training, seen, log_probs)
     inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), members.architecture.kept_zeros(), asked)
     row = Row(inputs, answer, train.counts_of_next(training, light, members.num_members))
     stored = light.replay.stored + 1
     due = train.is_due(training, light.replace(replay=Elsewhere(stored)))
-    return _Noted(temperature, row, stored, jnp.stack([stored, due.astype(jnp.int32)]))
+    return _Noted(temperature, answered, row, stored, jnp.stack([stored, due.astype(jnp.int32)]))
 
 
-def _round(members: Any, light: Learned, rows: Rows) -> Learned:
+def round_of(members: Any, light: Learned, rows: Rows) -> Learned:
     """Return what they know after a round of minibatches, looked up a few at a time."""
     training = members.training
-    places = np.asarray(_places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=())))
+    places = np.asarray(
+        _places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=(), answered=()))
+    )
     together = max(1, _AT_ONCE // (training.batch_size * max(1, rows.kind.row_bytes)))
     fitted = before = (light.params, light.averages, light.optimizer)
     for first in range(0, training.updates, together):
         own = places[first : first + together]
         drawn = jax.tree.map(lambda leaf, own=own: leaf.reshape(*own.shape, *leaf.shape[1:]), rows.at(own.ravel()))
         fitted = _fitted(
-            members, light.replace(params=(), averages=(), optimizer=()), fitted, before, np.int32(first), drawn,
-            last=first + together >= training.updates,
+            members, light.replace(params=(), averages=(), optimizer=(), answered=()), fitted, before, np.int32(first),
+            drawn, last=first + together >= training.updates,
         )  # fmt: skip
     params, averages, optimizer = fitted
     return light.replace(params=params, averages=averages, optimizer=optimizer)

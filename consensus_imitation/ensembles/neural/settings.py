@@ -8,7 +8,7 @@ References:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,6 +16,12 @@ import optax
 
 from consensus_imitation.core._validation import check_instance, check_integer, check_number
 from consensus_imitation.errors import ConfigurationError
+
+#: Settings of which each member makes use with its own answers alone. What is not named here, a partition refuses.
+_OF_ONE_MEMBER = frozenset({
+    "learning_rate", "optimizer", "batch_size", "updates", "every", "capacity", "bootstrap", "label_smoothing",
+    "weight_decay", "prior_scale", "temperature", "plateau", "caution", "averaging", "masked",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,13 @@ class Training:
         every: number of answers between rounds.
         capacity: answers that the replay holds; the oldest are overwritten.
         bootstrap: weight of each answer for each member, drawn once when it comes: "poisson" (mean 1), "bernoulli"
-            (0 or 2), or "none" (1: the members differ by initialisation only).
+            (0 or 2), or "none" (1: the members differ by initialisation only). Or "partition": each answer counts for
+            one member, so that d false answers, or d corrupted sources, reach at most d members (T7). Choose as many
+            members as you select, N = k = d + 1. An answer's member goes by its source
+            (``ConsensusImitator.answer(..., source=)``; a number modulo N, a name by a keyed hash), or, if it names
+            none, by its number modulo N. Each member has a replay of its own, of ``capacity / N``, and everything
+            else that is counted or fitted: ``every``, ``caution``, ``temperature`` and ``plateau`` are about its own
+            answers. Rounds of training cost what one member costs on everything; the members know less and ask more.
         label_smoothing: share of the target spread over all actions, in [0, 1).
         weight_decay: of AdamW.
         prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior
@@ -66,6 +78,11 @@ class Training:
             predict about the same for everything, so without this they would agree, and act, in ignorance. 0 for none.
             All members of one ensemble withhold the same. It costs no weight, also against fixed members in a `union`,
             which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
+        local_caution: share of their mass, in [0, 1), that members withhold on average where they have answers. Far
+            from all answered inputs they withhold nearly everything, so that the imitator asks there, however sure its
+            members are. What both kinds of caution leave is multiplied. 0.03 is a good value, 0 for none; docs/shift.md
+            has the measurements. For observations that are vectors of floats only: among pictures, views, choices,
+            words and windows distance does not say what is alike.
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.
@@ -80,7 +97,8 @@ class Training:
     and smoothing. The other numbers are common ones and were not tuned.
 
     Raises:
-        ConfigurationError: on construction, if a number is out of range.
+        ConfigurationError: on construction, if a number is out of range, or if a setting would let members see what
+            others are taught and ``bootstrap`` is "partition".
     """
 
     learning_rate: float | Callable[[Any], Any] = 3e-3
@@ -89,13 +107,14 @@ class Training:
     updates: int = 8
     every: int = 4
     capacity: int = 16_384
-    bootstrap: Literal["poisson", "bernoulli", "none"] = "poisson"
+    bootstrap: Literal["poisson", "bernoulli", "none", "partition"] = "poisson"
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     prior_scale: float = 0.0
     temperature: bool = False
     plateau: Plateau | None = None
     caution: float = 20.0
+    local_caution: float = 0.0
     averaging: float = 0.0
     masked: bool = False
 
@@ -106,8 +125,8 @@ class Training:
         # As Python's own numbers: sums and products with a small type of the user's would wrap round, or be full.
         for name in ("batch_size", "updates", "every", "capacity"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
-        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "averaging"):
-            most = 1 if name == "label_smoothing" else math.inf
+        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "local_caution", "averaging"):
+            most = 1 if name in ("label_smoothing", "local_caution") else math.inf
             wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
             value = getattr(self, name)
             check_number(name, value, wanted, lambda number, most=most: (number >= 0) & (number < most))
@@ -125,10 +144,26 @@ class Training:
             raise ConfigurationError(f"temperature must be True or False, got {self.temperature!r}")
         if not isinstance(cast(Any, self.masked), bool):
             raise ConfigurationError(f"masked must be True or False, got {self.masked!r}")
-        if self.bootstrap not in ("poisson", "bernoulli", "none"):
-            raise ConfigurationError(f"bootstrap must be 'poisson', 'bernoulli' or 'none'; got {self.bootstrap!r}")
+        if self.bootstrap not in ("poisson", "bernoulli", "none", "partition"):
+            raise ConfigurationError(
+                f"bootstrap must be 'poisson', 'bernoulli', 'none' or 'partition'; got {self.bootstrap!r}"
+            )
+        if self.bootstrap == "partition":
+            self._check_divided()
         if self.optimizer is not None and self.weight_decay:
             raise ConfigurationError("weight_decay belongs to the default optimizer: put it into the one you give")
+
+    def _check_divided(self) -> None:
+        """Raise ConfigurationError for settings by which a member would see what others are taught."""
+        others = [
+            one for one in fields(self) if one.name not in _OF_ONE_MEMBER and getattr(self, one.name) != one.default
+        ]
+        if others:
+            names = " and ".join(one.name for one in others)
+            raise ConfigurationError(
+                f"bootstrap='partition' cannot be combined with {names}: members would learn from what others are "
+                "taught, and a false answer would reach them all"
+            )
 
     def make_optimizer(self) -> optax.GradientTransformationExtraArgs:
         """Return the gradient transformation of one member."""

@@ -17,8 +17,11 @@ import numpy as np
 import optax
 from flax import struct
 
+from consensus_imitation.core.laws import from_logits
 from consensus_imitation.ensembles._rows import Rows
-from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
+from consensus_imitation.ensembles.neural._local import Answered
+from consensus_imitation.ensembles.neural._own_update import OwnUpdate
+from consensus_imitation.ensembles.neural.replay import Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
 
@@ -69,6 +72,8 @@ class Learned(struct.PyTreeNode):
         temperature: see `Temperature`.
         replay: all answers so far; `Elsewhere` while a shell keeps them.
         key: of the bootstrap and the minibatches.
+        shares: see `_partition`, which has a replay and a key for each member; () where all learn from all answers.
+        answered: where the answers are, for `Training.local_caution`; () without it.
     """
 
     params: Any
@@ -76,8 +81,10 @@ class Learned(struct.PyTreeNode):
     prior_params: Any
     optimizer: Any
     temperature: "Temperature"
-    replay: Replay | Elsewhere
+    replay: Any
     key: jax.Array
+    shares: Any = ()
+    answered: Answered | tuple[()] = ()
 
 
 class Temperature(struct.PyTreeNode):
@@ -137,11 +144,15 @@ def init(
     optimizer = jax.vmap(training.make_optimizer().init)(params)
     # In float32 at least: in a smaller type the steps of an average would be lost.
     averages = jax.tree.map(_wide, params) if training.averaging else ()
-    return Learned(params, averages, prior_params, optimizer, temperature, replay, key)
+    answered: Any = ()
+    if training.local_caution:
+        seen = example.inputs if training.masked else example
+        answered = Answered.none(training.capacity, num_members, seen)
+    return Learned(params, averages, prior_params, optimizer, temperature, replay, key, answered)
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
-    """Predict one input with every member: [N, A]; sums to less than one while there is `Training.caution`."""
+    """Predict one input with every member: [N, A]; sums to less than one by what caution, of either kind, withholds."""
     params = learned.params
     if training.averaging:
         params = jax.tree.map(lambda average, newest: average.astype(newest.dtype), learned.averages, params)
@@ -150,14 +161,17 @@ def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -
         logits += training.prior_scale * jax.vmap(apply, in_axes=(0, None))(learned.prior_params, inputs)
     if training.temperature:
         logits *= jnp.exp(-learned.temperature.log)[:, None]
-    return jax.nn.log_softmax(logits) + _log_trust(training, learned.replay.stored)
+    return from_logits(logits) + _log_trust(training, learned, inputs)
 
 
-def _log_trust(training: Training, stored: jax.Array) -> jax.Array | float:
-    """Return the log of the mass that is not withheld; never zero mass, which would be no prediction at all."""
-    if not training.caution:
-        return 0.0
-    return jnp.log(jnp.maximum(stored / (stored + training.caution), _LEAST_TRUST))
+def _log_trust(training: Training, learned: Learned, inputs: Any) -> jax.Array | float:
+    """Return the log of the mass that is not withheld, of all or [N, 1]; never zero mass: that is no prediction."""
+    stored, trust = learned.replay.stored, 1.0
+    if training.caution:
+        trust = stored / (stored + training.caution)
+    if isinstance(learned.answered, Answered):
+        trust *= 1 - learned.answered.withheld(inputs, stored)[:, None]
+    return jnp.log(jnp.maximum(trust, _LEAST_TRUST)) if training.caution or training.local_caution else 0.0
 
 
 def learn(
@@ -175,12 +189,23 @@ def learn(
     """
     if training.temperature:
         learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
+    learned = learned.replace(answered=answered(training, learned, inputs, answer, predicted))
     learned = store(training, learned, kept(training, inputs, predicted), answer)
     due = is_due(training, learned)
     # The replay is read, not returned: a conditional need not copy it.
     before = (learned.params, learned.averages, learned.optimizer)
     params, averages, optimizer = jax.lax.cond(due, lambda: fit(training, apply, learned), lambda: before)
     return learned.replace(params=params, averages=averages, optimizer=optimizer)
+
+
+def answered(
+    training: Training, learned: Learned, inputs: Any, answer: jax.Array, predicted: jax.Array
+) -> Answered | tuple[()]:
+    """Return where the answers are, with one more that is not stored yet; the arguments are those of `learn`."""
+    if not isinstance(learned.answered, Answered):
+        return ()
+    stored, budget = learned.replay.stored, training.local_caution
+    return learned.answered.answered(inputs, answer, predicted, stored, budget)
 
 
 def kept(training: Training, inputs: Any, predicted: Any) -> Any:
@@ -317,6 +342,8 @@ def updated(
     optimizer = training.make_optimizer()
 
     def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+        if isinstance(apply, OwnUpdate):
+            return apply.updated(params, inputs, answers, counts), state
         value, gradient = _slope(training, apply, params, prior_params, inputs, answers, counts)
         updates, state = optimizer.update(gradient, state, params, value=value)
         return optax.apply_updates(params, updates), state

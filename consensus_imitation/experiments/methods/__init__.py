@@ -9,6 +9,7 @@ from consensus_imitation.experiments.methods.base import (
     Setup,
 )
 from consensus_imitation.experiments.methods.dagger import Dagger
+from consensus_imitation.experiments.methods.nearest import NearestNeighbours
 from consensus_imitation.experiments.methods.registry import check_method, describe, make_method, names
 from consensus_imitation.experiments.methods.safedagger import SafeDagger
 from consensus_imitation.experiments.methods.variance import EnsembleDagger, ThriftyDagger
@@ -21,6 +22,7 @@ __all__ = [
     "EnsembleDagger",
     "MakeEnsemble",
     "Method",
+    "NearestNeighbours",
     "SafeDagger",
     "Setup",
     "ThriftyDagger",

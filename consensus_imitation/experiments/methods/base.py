@@ -12,7 +12,7 @@ from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.selection import SelectionRule
 from consensus_imitation.demonstrators import Demonstrator, as_demonstrator
-from consensus_imitation.demonstrators._base import Who
+from consensus_imitation.demonstrators._base import Who, source_of
 from consensus_imitation.errors import ConsensusImitationError
 from consensus_imitation.imitator import ConsensusImitator
 from consensus_imitation.imitator.decision import Decision
@@ -84,6 +84,7 @@ class CountedDemonstrator(Demonstrator):
             raise BudgetSpentError(f"all {self.budget} answers are spent: go on by policy()")
         answer = self._own(given(observation))
         self.answers += 1
+        self.source = source_of(self._own)
         return answer
 
     def reset(self) -> None:
@@ -171,7 +172,7 @@ class Apprentice:
         answer = check_action(self.demonstrator(observation), len(expected))
         # A probability of zero, or none at all: as bad as float32 can say.
         probability = max(float(expected[answer]), float(np.finfo(np.float32).tiny))
-        self.imitator.answer(decision, answer)
+        self.imitator.answer(decision, answer, self.demonstrator.source)
         self.log_losses.append(-float(np.log(probability)))
         return answer, int(np.argmax(expected))
 

@@ -19,6 +19,7 @@ from consensus_imitation.core.aggregation import (
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.experiments.methods.base import Apprentice, Setup
 from consensus_imitation.experiments.methods.dagger import Dagger
+from consensus_imitation.experiments.methods.nearest import NearestNeighbours, check_limit
 from consensus_imitation.experiments.methods.safedagger import SafeDagger
 from consensus_imitation.experiments.methods.variance import EnsembleDagger, ThriftyDagger
 
@@ -87,6 +88,10 @@ _METHODS = {
     "entropy": _Entry(
         lambda setup, number=0.3: Apprentice(setup, EntropyGate(number)), "asks where the mixture's entropy is high",
         "nats", EntropyGate,
+    ),
+    "nearest": _Entry(
+        NearestNeighbours, "asks where the 5th nearest answered observation is far, acts as the mixture",
+        "largest distance in deviations", check_limit,
     ),
     "random": _Entry(
         _random, "asks at random, at the rate that the budget allows over the horizon", "rate", RandomQueries,

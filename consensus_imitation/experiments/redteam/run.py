@@ -5,6 +5,7 @@ from pathlib import Path
 
 from consensus_imitation import deception
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
+from consensus_imitation.experiments.redteam import benchmark
 from consensus_imitation.experiments.redteam.config import RedteamConfig
 from consensus_imitation.experiments.results import Row
 
@@ -18,7 +19,7 @@ def run(
     progress: Progress | None = None,
     overwrite: bool = False,
 ) -> list[Row]:
-    """Run the library's own rules through the suite, and write ``redteam.csv``.
+    """Run the library's own rules, or the policy that is named, through the suite, and write ``redteam.csv``.
 
     With ``out``, the file grows with every scenario that ends, and an interrupted run continues with the missing ones.
 
@@ -36,8 +37,16 @@ def run(
     """
     ledger = Ledger(out, identity("redteam", config), overwrite, {"redteam": COLUMNS}, lambda row: row["scenario"])
     scenarios = config.scenarios or deception.scenario_names()
+    entered = _contestants(config)
+    sizes = {"num_seeds": config.num_seeds, "num_loop_seeds": config.num_loop_seeds}
     for scenario in ledger.missing(scenarios, progress):
-        results = deception.run([scenario], num_seeds=config.num_seeds, seed=config.seed)
+        results = deception.run([scenario], entered, seed=config.seed, **sizes)
         ledger.add([result.as_row() for result in results])
     (rows,) = ledger.rows(scenarios)
     return rows
+
+
+def _contestants(config: RedteamConfig) -> list[deception.Contestant] | None:
+    if config.policy:
+        return [benchmark.entered(config.policy)]
+    return benchmark.contestants() if config.benchmark else None

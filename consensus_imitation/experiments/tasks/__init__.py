@@ -7,6 +7,7 @@ from consensus_imitation.experiments.tasks.evaluation import (
     measure_demonstrator,
     stack_observations,
 )
+from consensus_imitation.experiments.tasks.harm import harm_record, harm_watch
 from consensus_imitation.experiments.tasks.outcome import Episode, EpisodeOutcome, EpisodeTracker, Rules
 from consensus_imitation.experiments.tasks.registry import make, names
 from consensus_imitation.experiments.tasks.task import Task
@@ -20,6 +21,8 @@ __all__ = [
     "Task",
     "episode_seeds",
     "evaluate",
+    "harm_record",
+    "harm_watch",
     "make",
     "measure_demonstrator",
     "names",

@@ -36,6 +36,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
             `run_gymnasium` is the loop to use.)
         action_mask: a function of the environment that says what is legal, for one that does not say it in ``info``:
             for sb3-contrib's convention ``lambda env: env.unwrapped.action_masks()``.
+        source: who answers, as for `ConsensusImitator.answer`; None for nobody in particular.
 
     Raises:
         ConfigurationError: if the imitator is for several environments, or has another number of actions.
@@ -53,7 +54,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         True
     """
 
-    def __init__(self, env: Any, imitator: ConsensusImitator, action_mask: Any = None) -> None:
+    def __init__(self, env: Any, imitator: ConsensusImitator, action_mask: Any = None, source: Any = None) -> None:
         if imitator.num_envs is not None:
             raise ConfigurationError(
                 f"the imitator is for {imitator.num_envs} environments, and the wrapper for a single one: construct it "
@@ -61,7 +62,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         check_actions(env, imitator.num_actions)
         super().__init__(env)
-        self.imitator = imitator
+        self.imitator, self.source = imitator, source
         self._masks = Masks(action_mask)
         self._decision: Decision | None = None
 
@@ -102,7 +103,7 @@ class ConsensusWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
                     "the imitator asks about this observation (info['asked']): pass the demonstrator's action to step()"
                 )
             # Kept at once: what was answered is not asked again, whatever the environment does.
-            decision = self._decision = self.imitator.answer(decision, action)
+            decision = self._decision = self.imitator.answer(decision, action, self.source)
         observation, reward, terminated, truncated, info = self.env.step(decision.action)
         self._decision = None
         done = {"decision": decision, "action": decision.action}

@@ -73,16 +73,17 @@ def taught(members: Any, seen: Any, num_answers: int, learned: Any = None, first
     return rows, arrays
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize(
     ("make", "seen", "training"),
     [
+        (perceptrons, vector, replace(PLAIN, local_caution=0.1, masked=True)),
         (perceptrons, vector, PLAIN),
         (perceptrons, vector, EVERYTHING),
         (convolutions, picture, PLAIN),
         (windows, vector, PLAIN),
     ],
-    ids=["perceptrons", "every setting", "pictures", "windows"],
+    ids=["local caution", "perceptrons", "every setting", "pictures", "windows"],
 )
 def test_the_same_is_learned_on_the_host_to_the_bit(make: Any, seen: Any, training: Training) -> None:
     rows, arrays = taught(make(training), seen, 25)

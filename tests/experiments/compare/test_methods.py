@@ -15,6 +15,7 @@ from consensus_imitation.experiments.methods import (
     CountedDemonstrator,
     Dagger,
     EnsembleDagger,
+    NearestNeighbours,
     SafeDagger,
     Setup,
     ThriftyDagger,
@@ -160,6 +161,29 @@ def test_ensembledagger_asks_by_its_limit_after_the_initial_answers(doubt: float
     assert given.demonstrator.answers == (60 if asks else 20)
 
 
+def test_nearest_asks_where_the_answered_observations_are_far() -> None:
+    """Against every distance to those before, in NumPy, for two numbers of very different size."""
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(60, 2)).astype(np.float32) * np.float32([1, 100])
+
+    def members(_: int | None) -> Any:
+        return ensembles.mlp((2,), 2, num_members=2, hidden=(4,), training=TRAINING)
+
+    given = Setup(members, CountedDemonstrator(lambda _: 1, 1000), 400, 0)
+    method = NearestNeighbours(given, limit=0.4, neighbour=2, initial=0.005)
+    answered: list[Any] = []
+    for observation in seen:
+        known = np.array(answered, float).reshape(-1, 2)
+        apart = np.sort(np.hypot(*((known - observation) / known.std(axis=0)).T)) if len(known) > 1 else [np.inf] * 2
+        asks = len(known) < 5 or apart[1] > 0.4
+        before = given.demonstrator.answers
+        method.act(observation)
+        assert given.demonstrator.answers - before == asks
+        if asks:
+            answered.append(observation)
+    assert 10 < len(answered) < 50
+
+
 @pytest.mark.slow
 def test_thriftydagger_keeps_to_its_rate() -> None:
     given = setup(budget=400, horizon=10_000)
@@ -198,6 +222,7 @@ def test_log_losses_are_of_predictions_made_before_learning() -> None:
         ("maxprob-1.5", "threshold must lie in"),
         ("dagger-2", "decay must lie in"),
         ("safedagger-2", "initial must lie in"),
+        ("nearest--1", "limit must be a distance"),
         ("thriftydagger-1", "rate must lie in"),
     ],
 )

@@ -137,6 +137,20 @@ FAULTS: list[Fault] = [
         ("tests/cli/test_cli.py::test_progress_is_told_in_lines_where_no_bar_can_be_drawn",),
     ),
     Fault(
+        "help-is-wider-than-the-terminal",
+        "cli/main",
+        'textwrap.fill(part, width, subsequent_indent="  ")',
+        "part",
+        ("tests/cli/test_cli.py::test_help",),
+    ),
+    Fault(
+        "numbers-beyond-32-bits-pass",
+        "cli/main",
+        "one >= 2**31",
+        "one >= 2**63",
+        ("tests/cli/test_cli.py::test_a_mistake_is_told_with_exit_code_2",),
+    ),
+    Fault(
         "outlook-is-not-said",
         "cli/main",
         "show_progress(command.outlook)",

@@ -631,8 +631,8 @@ FAULTS = [
     Fault(
         "learns-from-its-own-actions",
         "core/learner",
-        "                decision.queried & legal, self.ensemble.learn",
-        "                legal, self.ensemble.learn",
+        "jax.lax.cond(decision.queried & legal, learn,",
+        "jax.lax.cond(legal, learn,",
         LEARNING,
     ),
     Fault(
@@ -788,8 +788,8 @@ FAULTS = [
     Fault(
         "safe-actions-teach",
         "imitator/_asking",
-        "self._checked(row, answer), late",
-        "self._checked(row, answer), False",
+        "self.sources[row] = checked, late, source",
+        "self.sources[row] = checked, False, source",
         ("tests/stress/test_crowd.py",),
     ),
     Fault(
@@ -810,8 +810,8 @@ FAULTS = [
     Fault(
         "an-answer-is-acknowledged-before-it-is-written",
         "imitator/_recorder",
-        "self._append(self.directory, self._notation.answered(waiting, closed, said, now_said, time.time()))",
-        "self._notation.answered(waiting, closed, said, now_said, time.time())",
+        "self._append(self.directory, self._notation.answered(waiting, closed, reply, said, now_said, time.time()))",
+        "self._notation.answered(waiting, closed, reply, said, now_said, time.time())",
         KILLED,
     ),
     Fault("chain-not-checked", "journal/reader", "link(previous, row[:-1]) == row[-1]", "True", JOURNAL),

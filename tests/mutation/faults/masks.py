@@ -81,8 +81,8 @@ FAULTS: list[Fault] = [
     Fault(
         "mask-not-written-down",
         "journal/record",
-        "    if record.action_mask is None:\n        return record.note\n",
-        "    return record.note\n",
+        "    if record.action_mask is None:\n        return note\n",
+        "    return note\n",
         ("tests/journal/test_masks.py::test_each_step_says_it_and_what_is_no_step_does_not",),
     ),
     Fault(

@@ -132,7 +132,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "wrapper-asks-again-after-a-failure", "experiments/tasks/wrapper",
-        "decision = self._decision = self.imitator.answer(decision, action)",
+        "decision = self._decision = self.imitator.answer(decision, action, self.source)",
         "decision, self._decision = self.imitator.answer(decision, action), None",
         (WRAPPER + "an_answer_counts_once_though_the_environment_fails",),
     ),

@@ -50,7 +50,7 @@ FAULTS = [
     ),
     Fault(
         "no-round-on-the-host", "ensembles/neural/_on_host",
-        "after = _round(members, light, rows) if due else light", "after = light",
+        "after = round_of(members, light, rows) if due else light", "after = light",
         (f"{REPLAY}test_the_same_is_learned_on_the_host_to_the_bit",),
     ),
     Fault(

@@ -60,7 +60,7 @@ FAULTS: list[Fault] = [
         "return enter(stream.ledger, log_inflation)", OPEN,
     ),
     Fault(
-        "answers-not-kept", "imitator/_asking", "            self._waiting.given[row] = int(self.actions[place])\n",
+        "answers-not-kept", "imitator/_asking", "            self._waiting.given[row] = checked, source\n",
         "            pass\n", OPEN,
     ),
     Fault(

@@ -88,8 +88,8 @@ FAULTS: list[Fault] = [
     Fault(
         "what-is-void-is-printed-all-the-same",
         "core/certificate",
-        "if self.void else [self.promise, self.quorum]",
-        "if self.void else []\n        lines += [self.promise, self.quorum]",
+        "if self.void else promised",
+        "if self.void else []\n        lines += promised",
         ("tests/core/test_statement.py",),
     ),
 ]

@@ -1,0 +1,116 @@
+"""Who meets the changed world: what kind of members, when they ask, and how they act."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from consensus_imitation.core._tree import jit
+from consensus_imitation.core.aggregation import PosteriorMixture, doubt
+from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.state import LearnerState
+
+#: The training of each kind of members, as arguments of `ensembles.Training`.
+MEMBERS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {},
+    "local caution": {"local_caution": 0.03},
+    "prior functions": {"prior_scale": 3.0},
+}
+
+#: Which neighbour the gate of nearest answers looks at.
+_NEIGHBOUR = 5
+
+
+class Contestant(NamedTuple):
+    """When to ask and how to act.
+
+    Attributes:
+        members: one of `MEMBERS`.
+        score: one of `SCORES`; it asks where the score exceeds a threshold.
+        natural: asks with the minimum's own probability instead.
+    """
+
+    members: str
+    score: str = "theta"
+    natural: bool = False
+
+
+CONTESTANTS: Mapping[str, Contestant] = {
+    "minimum": Contestant("plain", natural=True),
+    "minimum, local caution": Contestant("local caution", natural=True),
+    "minimum, prior functions": Contestant("prior functions", natural=True),
+    "minimum at 10%": Contestant("plain"),
+    "minimum, local caution at 10%": Contestant("local caution"),
+    "minimum, prior functions at 10%": Contestant("prior functions"),
+    "max-prob gate at 10%": Contestant("plain", "confidence"),
+    "entropy gate at 10%": Contestant("plain", "entropy"),
+    "variance gate at 10%": Contestant("plain", "variance"),
+    "nearest-neighbour gate at 10%": Contestant("plain", "distance"),
+    "mixture, random 10%": Contestant("plain", "random"),
+}
+
+
+class Judged(NamedTuple):
+    """What members say of B observations.
+
+    Attributes:
+        laws: float32 [B, A], what the minimum does if it acts; and the mixture.
+        scores: each float32 [B], by name.
+    """
+
+    minimum: np.ndarray
+    mixture: np.ndarray
+    scores: dict[str, np.ndarray]
+
+
+class Panel:
+    """Members that learn no more.
+
+    Args:
+        learner: members and rules.
+        state: what they know, of one stream.
+        answered: float32 [M, D], the inputs that they have answers for.
+    """
+
+    def __init__(self, learner: Learner, state: LearnerState, answered: np.ndarray) -> None:
+        self._learner, self._state = learner, state
+        self._deviations = np.maximum(answered.std(axis=0), 1e-3)
+        self._answered = answered / self._deviations
+
+    def judge(self, observations: np.ndarray, rng: np.random.Generator) -> Judged:
+        """Judge observations [B, D]."""
+        streams = self._learner.init_streams(jax.random.key(0), len(observations))
+        minimum, mixture, scores = _judge(self._learner, self._state.replace(stream=streams), observations)
+        found = {name: np.asarray(score) for name, score in scores.items()}
+        found["distance"] = self._distances(observations)
+        found["random"] = rng.random(len(observations))
+        return Judged(np.asarray(minimum), np.asarray(mixture), found)
+
+    def _distances(self, observations: np.ndarray) -> np.ndarray:
+        own = observations / self._deviations
+        squares = (own**2).sum(-1)[:, None] + (self._answered**2).sum(-1) - 2 * own @ self._answered.T
+        place = min(_NEIGHBOUR, squares.shape[1]) - 1
+        return np.sqrt(np.maximum(np.partition(squares, place, axis=1)[:, place], 0))
+
+
+@jit
+def _judge(learner: Learner, state: LearnerState, observations: Any) -> tuple[jax.Array, jax.Array, dict[str, Any]]:
+    decided = learner.decide_batch(state, observations)
+    # Confidence, entropy and variance are of what members predict, and not of what they withhold.
+    logs = jax.nn.log_softmax(decided.log_probs)
+    everybody = jnp.ones(logs.shape[1], bool)
+    mixture = jax.vmap(partial(PosteriorMixture(), log_weights=state.posterior.log_weights, selected=everybody))(logs)
+    probs = mixture.probs / jnp.sum(mixture.probs, axis=-1, keepdims=True)
+    mass = jnp.sum(decided.min_probs, axis=-1, keepdims=True)
+    minimum = jnp.where(mass > 0, decided.min_probs / jnp.where(mass > 0, mass, 1.0), probs)
+    entropy = -jnp.sum(jnp.where(probs > 0, probs * jnp.log(jnp.maximum(probs, 1e-30)), 0.0), axis=-1)
+    scores = {
+        "theta": decided.query_prob,
+        "confidence": 1 - jnp.max(probs, axis=-1),
+        "entropy": entropy,
+        "variance": jax.vmap(doubt)(logs),
+    }
+    return minimum, probs, scores

@@ -1,0 +1,60 @@
+"""Harm in numbers out of the tables of a run: a confidence sequence per episode and per asked step."""
+
+from collections.abc import Iterable
+
+from consensus_imitation.core.harm import HarmRecord, HarmWatch
+from consensus_imitation.experiments.results import Row
+
+
+def harm_watch(episodes: Iterable[Row], steps: Iterable[Row], delta: float = 0.05) -> HarmWatch:
+    """Return what the finished episodes of a run say of how often harm is done.
+
+    Args:
+        episodes: rows of ``episodes.csv``, or `GymnasiumRun.episodes`, of a run with a task; all of them, in order.
+        steps: rows of ``steps.csv``, or those that ``on_step`` got. A harmful asked step is one with which its episode
+            became harmful; later ones of the same episode are not counted.
+        delta: each sequence ever excludes its rate with probability at most this.
+
+    Raises:
+        ValueError: if nothing counted as harm (the run had no task), or delta is out of range.
+
+    Example:
+        >>> from consensus_imitation.experiments.tasks.harm import harm_watch
+        >>> episodes = [{"env": 0, "episode": n, "queries": 2, "harm": False} for n in range(200)]
+        >>> steps = [{"env": 0, "episode": n, "queried": True, "harm": False} for n in range(200) for _ in range(2)]
+        >>> watch = harm_watch(episodes, steps)
+        >>> watch.clean, watch.asked.count, watch.episodes.high < 0.04
+        (200, 400, True)
+    """
+    harmful: dict[tuple[int, int], int] = {}
+    for row in steps:
+        if row["queried"] and row["harm"]:
+            about = row["env"], row["episode"]
+            harmful[about] = harmful.get(about, 0) + 1
+    watch = HarmWatch.begin(delta)
+    for row in episodes:
+        if row["harm"] is None:
+            raise ValueError("nothing counted as harm in this run: give run_gymnasium a task that says what does")
+        when_asked = harmful.get((row["env"], row["episode"]), 0)
+        watch = watch.after(harmed=bool(row["harm"]), asked=int(row["queries"]), harmed_when_asked=when_asked)
+    return watch
+
+
+def harm_record(episodes: Iterable[Row]) -> HarmRecord:
+    """Return how many of some episodes did harm, for `ConsensusImitator.certificate`: the demonstrator's own.
+
+    Args:
+        episodes: rows with ``harm``, of a number of episodes that was fixed beforehand: all of them.
+
+    Raises:
+        ValueError: without episodes, or if nothing counted as harm.
+
+    Example:
+        >>> from consensus_imitation.experiments.tasks.harm import harm_record
+        >>> harm_record([{"harm": False}, {"harm": True}])
+        HarmRecord(harmed=1, episodes=2)
+    """
+    found = [row["harm"] for row in episodes]
+    if None in found:
+        raise ValueError("nothing counted as harm in these episodes: give run_gymnasium a task that says what does")
+    return HarmRecord.of(found)

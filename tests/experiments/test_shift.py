@@ -1,0 +1,173 @@
+"""A world that changes: what members see and what is true, thresholds, counts, and runs that are continued."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from consensus_imitation.experiments import ShiftConfig, run_shift, tasks
+from consensus_imitation.experiments.shift import figure
+from consensus_imitation.experiments.shift.contestants import CONTESTANTS, Contestant, Judged
+from consensus_imitation.experiments.shift.playing import Played, alone, frozen, threshold, weighted_quantile
+from consensus_imitation.experiments.shift.run import COLUMNS
+from consensus_imitation.experiments.shift.summary import summarise
+from consensus_imitation.experiments.shift.worlds import SHIFTS, STANDARD, Changed
+
+TINY: dict[str, Any] = {
+    "task": "cartpole", "num_seeds": 1, "num_steps": 120, "episodes": 2, "more_episodes": 1, "calibration": 2,
+}  # fmt: skip
+
+
+class Fixed:
+    """Members that say the same of everything, in place of `Panel`."""
+
+    def __init__(self, law: list[float], score: Any) -> None:
+        self.law, self.score = np.array(law), score
+
+    def judge(self, observations: np.ndarray, rng: np.random.Generator) -> Judged:
+        del rng
+        laws = np.tile(self.law, (len(observations), 1))
+        scores = np.array([self.score(observation) for observation in observations], float)
+        return Judged(laws, laws, {"theta": scores, "confidence": scores})
+
+
+@pytest.mark.parametrize("task", SHIFTS)
+def test_members_see_through_the_sensors_and_the_demonstrator_does_not(task: str) -> None:
+    for change in SHIFTS[task].values():
+        world, plain = Changed(tasks.make(task).make_env(), change), tasks.make(task).make_env()
+        seen, _ = world.reset(seed=3)
+        true, _ = plain.reset(seed=3)
+        for _ in range(12):
+            expected = true if change.sensor is None else change.sensor(true)
+            np.testing.assert_array_equal(seen, expected)
+            np.testing.assert_array_equal(world.true, true)
+            if change.world is not None or change.push is not None:
+                break  # from here on they differ
+            seen, true = world.step(0)[0], plain.step(0)[0]
+        # A sensor changes one number, and leaves the truth alone.
+        if change.sensor is not None:
+            assert np.sum(seen != world.true) <= 1
+        world.close()
+        plain.close()
+
+
+@pytest.mark.parametrize("task", SHIFTS)
+def test_every_change_changes_the_course(task: str) -> None:
+    courses = {}
+    for name, change in SHIFTS[task].items():
+        world = Changed(tasks.make(task).make_env(), change)
+        seen = [world.reset(seed=3)[0]]
+        for t in range(60):
+            observation, _, terminated, _, _ = world.step(t % 2)
+            seen.append(observation)
+            if terminated:
+                break
+        courses[name] = np.concatenate(seen).tobytes()
+        world.close()
+    assert len(set(courses.values())) == len(SHIFTS[task])
+
+
+def test_the_quantile_weighs_episodes_alike() -> None:
+    """Against every step taken so often that all episodes are as long as their least common multiple."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        groups = [rng.normal(size=n).round(1).tolist() for n in (1, 2, 3, 4, 6)]
+        repeated = np.sort([value for group in groups for value in group for _ in range(12 // len(group))])
+        for share in (0.05, 0.5, 0.9, 1.0):
+            expected = repeated[int(np.ceil(share * len(repeated) - 1e-9)) - 1]
+            assert weighted_quantile(groups, share) == expected
+    assert weighted_quantile([[0.0] * 98 + [1.0] * 2, [1.0]], 0.5) == 1.0  # by steps it would be 0
+
+
+def test_counts_are_what_they_say() -> None:
+    """It asks at speeds to the right, and would push to the right always: against the same course counted by hand."""
+    task, change = tasks.make("cartpole"), SHIFTS["cartpole"][STANDARD]
+    panel: Any = Fixed([0.0, 1.0], lambda observation: observation[1])
+    found = frozen(task, change, panel, Contestant("plain", "confidence"), 0.0, 3, 5)
+    demonstrator, counts = task.make_demonstrator(None, 0), np.zeros(4, int)
+    for seed in tasks.episode_seeds(5, 3):
+        env, over = task.make_env(), False
+        observation, _ = env.reset(seed=seed)
+        while not over:
+            asks, wrong = observation[1] > 0, demonstrator.intended(observation) != 1
+            counts += (1, asks, wrong, asks and wrong)
+            action = demonstrator.intended(observation) if asks else 1
+            observation, _, terminated, truncated, _ = env.step(action)
+            over = terminated or truncated
+        env.close()
+    assert found[2:] == tuple(counts)
+    assert 0 < found.caught < found.mistakes
+    assert found.episodes == 3
+
+
+def test_a_threshold_is_exceeded_on_the_wanted_share_of_familiar_steps() -> None:
+    task, change = tasks.make("cartpole"), SHIFTS["cartpole"][STANDARD]
+    panel: Any = Fixed([0.5, 0.5], lambda observation: observation[2])
+    contestant = Contestant("plain", "confidence")
+    limit = threshold(task, change, panel, contestant, 0.25, 6, 1)
+    asked: Any = Fixed([0.5, 0.5], lambda observation: observation[2])
+    found = frozen(task, change, asked, contestant, limit, 30, 2)
+    assert 0.1 < found.asked / found.steps < 0.45
+
+
+def test_the_demonstrator_acts_on_what_is_true() -> None:
+    """It keeps the pole up whatever the sensor says; who acts on the sensor lets it fall."""
+    task, change = tasks.make("cartpole"), SHIFTS["cartpole"]["angle reversed"]
+    assert alone(task, change, 2, 0)[:3] == (2, 0, 1000)
+    panel: Any = Fixed([0.0, 1.0], lambda _: 1.0)
+    found = frozen(task, change, panel, Contestant("plain", "confidence"), 0.5, 2, 0)
+    assert (found.harmed, found.asked) == (0, 1000)
+
+
+def test_a_run_goes_on_where_it_ended_and_its_tables_and_picture_are_drawn(tmp_path: Path) -> None:
+    small = {**TINY, "contestants": ("minimum", "max-prob gate at 10%"), "worlds": ("angle reversed",)}
+    first = run_shift(ShiftConfig(**{**small, "contestants": ("minimum",)}), tmp_path)
+    rows = run_shift(ShiftConfig(**small), tmp_path)
+    assert run_shift(ShiftConfig(**small)) == rows
+    assert [row for row in rows if row["contestant"] != "max-prob gate at 10%"] == first
+    assert all(tuple(row) == COLUMNS for row in rows)
+    phases = [(row["phase"], row["contestant"]) for row in rows]
+    assert phases == [
+        ("learning", "minimum"), ("frozen", "demonstrator"), ("frozen", "minimum"),
+        ("frozen", "max-prob gate at 10%"), ("online", "minimum"),
+    ]  # fmt: skip
+    assert rows[0]["steps"] == 120
+    assert 0 < rows[0]["late_steps"] <= 120
+    summaries = summarise(rows)
+    assert [len(table.rows) for table in figure.tables(summaries)] == [1, 3, 1]
+    figure.draw(summaries)
+
+
+def test_the_summary_adds_seeds_up() -> None:
+    def row(seed: int, *counts: int) -> dict[str, Any]:
+        values = ("cartpole", "frozen", "push", "minimum", seed, *Played(*counts), None, None, None)
+        return dict(zip(COLUMNS, values, strict=True))
+
+    (found,) = summarise([row(0, 4, 1, 100, 30, 20, 10), row(1, 4, 2, 300, 10, 20, 8)])
+    assert (found["episodes"], found["harmed"], found["harm_rate"]) == (8, 3, 3 / 8)
+    assert (found["asked"], found["recall"], found["precision"]) == (0.1, 18 / 40, 18 / 40)
+    assert found["f1"] == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"task": "taxi"}, "no changes are known"),
+        ({"contestants": ("nobody",)}, "there is no contestant 'nobody'"),
+        ({"worlds": ("wind",)}, "there is no world 'wind'"),
+        ({"episodes": 0}, "episodes must be at least 1"),
+        ({"calibration": 1}, "calibration must be at least 2"),
+        ({"k": 6}, r"k must be in 1 \.\. 5"),
+        ({"familiar": 1.0}, r"familiar must lie in \(0, 1\)"),
+        ({"more_episodes": -1}, "at least 0"),
+    ],
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        ShiftConfig(**{**TINY, **wrong})
+
+
+def test_every_contestant_has_members_and_a_score() -> None:
+    scores = {"theta", "confidence", "entropy", "variance", "distance", "random"}
+    assert {one.score for one in CONTESTANTS.values()} == scores

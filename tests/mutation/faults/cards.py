@@ -1,0 +1,43 @@
+"""Deliberate faults in the members' card."""
+
+from .fault import Fault
+
+CARD = "tests/imitator/test_card.py"
+
+FAULTS = [
+    Fault(
+        "card-probes-while-a-query-waits",
+        "imitator/_card",
+        "if run.queries.waiting():",
+        "if False:",
+        (f"{CARD}::test_probes_wait_until_no_query_does",),
+    ),
+    Fault(
+        "card-forgets-earlier-answers",
+        "imitator/_card",
+        "if about in ranges:",
+        "if False:",
+        (f"{CARD}::test_ranges_are_over_all_answers_however_many_are_looked_at_together",),
+    ),
+    Fault(
+        "card-calls-legal-actions-inputs",
+        "imitator/_card",
+        "seen = seen.inputs if isinstance(seen, Masked) else seen",
+        "pass",
+        (f"{CARD}::test_masks_and_names_are_no_part_of_the_inputs",),
+    ),
+    Fault(
+        "calibration-of-what-is-withheld",
+        "journal/calibration",
+        "log_probs -= np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))",
+        "pass",
+        (f"{CARD}::test_calibration_is_that_of_what_was_predicted_before_each_answer",),
+    ),
+    Fault(
+        "calibration-of-withdrawn-queries",
+        "journal/calibration",
+        'record.kind == "answer" and isinstance(record.action, int)',
+        "isinstance(record.action, int)",
+        (f"{CARD}::test_what_nobody_answered_is_not_calibrated",),
+    ),
+]

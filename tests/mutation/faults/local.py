@@ -1,0 +1,72 @@
+"""Deliberate faults in local caution and in the experiment with a world that changes."""
+
+from .fault import Fault
+
+LOCAL = "tests/ensembles/neural/test_local.py"
+RUNS = "tests/imitator/test_local_caution.py"
+
+FAULTS = [
+    Fault(
+        "surprises-count-as-answers",
+        "ensembles/neural/_local",
+        "self.foreseen.at[:, place].set(own)",
+        "self.foreseen.at[:, place].set(1.0)",
+        (f"{LOCAL}::test_an_answer_counts_as_much_as_it_was_foreseen",),
+    ),
+    Fault(
+        "foreseen-of-what-was-left-over",
+        "ensembles/neural/_local",
+        "jnp.exp(predicted[:, answer] - jax.nn.logsumexp(predicted, axis=-1))",
+        "jnp.exp(predicted[:, answer])",
+        (f"{LOCAL}::test_what_is_withheld_is_the_kernel_sum_by_brute_force",),
+    ),
+    Fault(
+        "an-answered-input-vouches-for-itself",
+        "ensembles/neural/_local",
+        "other = (there < size) & (there != place)",
+        "other = there < size",
+        (f"{LOCAL}::test_what_is_withheld_is_the_kernel_sum_by_brute_force",),
+    ),
+    Fault(
+        "too-small-a-room-for-the-answers",
+        "ensembles/neural/_local",
+        "stored > jnp.array(rooms[:-1], jnp.int32)",
+        "stored > 2 * jnp.array(rooms[:-1], jnp.int32)",
+        (f"{LOCAL}::test_what_is_withheld_is_the_kernel_sum_by_brute_force",),
+    ),
+    Fault(
+        "constants-are-fitted-once",
+        "ensembles/neural/_local",
+        "due = (stored >= _GROWTH * self.fitted) & (stored > 2)",
+        "due = (self.fitted == 0) & (stored > 2)",
+        (f"{LOCAL}::test_what_is_withheld_is_the_kernel_sum_by_brute_force",),
+    ),
+    Fault(
+        "sure-before-there-is-anything-to-go-by",
+        "ensembles/neural/_local",
+        "self.constant / (self.constant + near), 1.0)",
+        "self.constant / (self.constant + near), 0.0)",
+        (f"{LOCAL}::test_everything_is_withheld_before_there_is_anything_to_go_by",),
+    ),
+    Fault(
+        "the-wary-forget-on-the-host",
+        "ensembles/neural/_on_host",
+        "temperature=noted.temperature, answered=noted.answered,",
+        "temperature=noted.temperature,",
+        ("tests/ensembles/neural/test_replay.py::test_the_same_is_learned_on_the_host_to_the_bit", RUNS),
+    ),
+    Fault(
+        "local-caution-in-place-of-the-other",
+        "ensembles/neural/training",
+        "trust *= 1 - learned.answered.withheld(inputs, stored)[:, None]",
+        "trust = 1 - learned.answered.withheld(inputs, stored)[:, None]",
+        (f"{LOCAL}::test_both_cautions_multiply_what_is_left",),
+    ),
+    Fault(
+        "distances-between-windows",
+        "ensembles/neural/_members",
+        "        _check_distances(encoder, window)\n",
+        "        _check_distances(encoder, 0)\n",
+        (f"{LOCAL}::test_where_distance_means_nothing_it_is_refused",),
+    ),
+]
