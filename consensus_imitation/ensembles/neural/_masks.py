@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike
 
 from consensus_imitation.core._validation import check_integer, check_integers, check_number
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
-from consensus_imitation.ensembles.neural import training as train
 from consensus_imitation.ensembles.neural._members import Architecture, Neural, from_module
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
@@ -139,16 +138,20 @@ class Masks(Neural):
             learned: what they know, as `imitator.state.learned` has it.
 
         Raises:
-            ConfigurationError: with prior networks, which are no masks.
+            ConfigurationError: with prior networks or local caution, which are no masks.
         """
         settings = self.architecture.training
-        if settings.prior_scale:
-            raise ConfigurationError("members with prior_scale are no masks alone: freeze those of prior_scale=0")
+        if settings.prior_scale or settings.local_caution:
+            raise ConfigurationError(
+                "prior networks, and what local caution remembers, are no masks: freeze members of prior_scale=0 and "
+                "local_caution=0"
+            )
         params = learned.averages if settings.averaging else learned.params
         layers = [params["scores"][i] for i in sorted(params["scores"])]
         keep = jax.vmap(lambda scores: chosen(scores, self.network.kept))
         # What caution leaves of a member's mass is the same for all inputs.
-        said = train.log_probs(settings, self.architecture.apply, learned, self.architecture.zeros())
+        nothing = Context(jnp.int32(0), jnp.zeros(self.num_members), 0, learned)
+        said = self.log_probs((), self.architecture.zeros(), nothing)
         bits = np.concatenate([np.asarray(keep(layer)).reshape(self.num_members, -1) for layer in layers], axis=-1)
         return FrozenMasks(
             bits=jnp.asarray(np.packbits(bits > 0.5, axis=-1)),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 #: The kinds in the table. ``masks/64/0.1`` are masks on a network of that width that keep that share of connections.
 KINDS = (
-    *("mlp", "mlp-alike", "mlp-prior", "mlp-narrow", "mlp-wide", "masks/128/0.2"),
+    *("mlp", "mlp-alike", "mlp-prior", "mlp-partition", "mlp-narrow", "mlp-wide", "masks/128/0.2"),
     *("tangent", "tangent-alike", "tangent-prior", "tangent-last"),
 )
 #: Where masks stand: widths and shares.
