@@ -31,8 +31,8 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
     Args:
         name: ``mlp`` (two hidden layers of 64); ``mlp-alike`` (the same without a bootstrap), ``mlp-prior`` (with prior
             functions), ``mlp-partition`` (each answer counts for one member), ``mlp-narrow`` (a quarter of the width),
-            ``mlp-wide`` (128); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-alike``, ``tangent-prior`` (as for ``mlp``),
-            ``tangent-last`` (one layer over 256 features).
+            ``mlp-wide`` (128); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-alike`` and ``tangent-prior`` (as for
+            ``mlp``), ``tangent-last`` (one layer over 256 features).
         num_features: D.
         num_actions: A.
         num_members: N.
