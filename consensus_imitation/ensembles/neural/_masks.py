@@ -127,7 +127,8 @@ class Masks(Neural):
     @property
     def network(self) -> Any:
         """The frozen network: widths, share of the connections, seed."""
-        return self.architecture.make_module
+        architecture: Any = self.architecture
+        return architecture.make_module
 
     def freeze(self, learned: Learned) -> "FrozenMasks":
         """Return the members as they are now, one bit for each connection; they learn no more.
@@ -138,13 +139,15 @@ class Masks(Neural):
             learned: what they know, as `imitator.state.learned` has it.
 
         Raises:
-            ConfigurationError: with prior networks or local caution, which are no masks.
+            ConfigurationError: with prior networks, local caution or divided answers: such members are no masks alone.
         """
         settings = self.architecture.training
-        if settings.prior_scale or settings.local_caution:
+        if settings.prior_scale:
+            raise ConfigurationError("members with prior_scale are no masks alone: freeze those of prior_scale=0")
+        if settings.local_caution or settings.bootstrap == "partition":
             raise ConfigurationError(
-                "prior networks, and what local caution remembers, are no masks: freeze members of prior_scale=0 and "
-                "local_caution=0"
+                "members with local_caution or bootstrap='partition' are no masks alone: what they withhold, or see, "
+                "goes by their answers, and those are not kept"
             )
         params = learned.averages if settings.averaging else learned.params
         layers = [params["scores"][i] for i in sorted(params["scores"])]
@@ -202,7 +205,8 @@ class FrozenMasks(PureEnsemble):
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """Return every member's prediction: [N, A]."""
         del carry, context
-        network: Any = self.architecture.make_module
+        architecture: Any = self.architecture
+        network = architecture.make_module
         features = self.encoder.features(observation)
 
         def one(bits: jax.Array) -> jax.Array:

@@ -161,9 +161,9 @@ def test_frozen_members_predict_what_they_predicted_and_learn_no_more(options: A
 
 
 def test_what_is_no_mask_cannot_be_frozen() -> None:
-    for settings in ({"prior_scale": 1.0}, {"local_caution": 0.03}):
+    for settings in ({"prior_scale": 1.0}, {"local_caution": 0.03}, {"bootstrap": "partition"}):
         members = masks(Training(capacity=16, **settings))
-        with pytest.raises(ConfigurationError, match="prior_scale"):
+        with pytest.raises(ConfigurationError, match="no masks alone"):
             members.freeze(members.init_learned(jax.random.key(0)))
     for bad in ({"kept": 0.0}, {"kept": 1.5}, {"network_seed": -1}, {"hidden": (0,)}):
         with pytest.raises(ConfigurationError):
