@@ -152,7 +152,7 @@ class Masks(Neural):
             raise ConfigurationError("members with prior_scale are no masks alone: freeze those of prior_scale=0")
         if settings.local_caution:
             raise ConfigurationError(
-                "members with local_caution are no masks alone: what they withhold goes by their answers, and those are "
+                "members with local_caution are no masks alone: what they withhold goes by their answers, which are "
                 "not kept"
             )
         params = learned.averages if settings.averaging else learned.params
