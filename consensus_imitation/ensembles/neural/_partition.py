@@ -25,7 +25,6 @@ from consensus_imitation.core._sources import BY_SLOT, EVERYBODY, Source, share_
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural import _on_host
 from consensus_imitation.ensembles.neural import training as train
-from consensus_imitation.ensembles.neural.encoding import Encoder
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.ensembles.neural.training import Apply, Learned
@@ -51,15 +50,6 @@ class Shares(struct.PyTreeNode):
 def divides(training: Training) -> bool:
     """Return whether members that learn so have a share of the answers each."""
     return training.bootstrap == "partition"
-
-
-def check_encoder(training: Training, encoder: Encoder) -> None:
-    """Raise ConfigurationError if members are to divide the answers behind an encoder that may see all of them."""
-    if divides(training) and type(encoder) is not Encoder:
-        raise ConfigurationError(
-            "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
-            f"seen would pass on what others are taught; got a {type(encoder).__name__}"
-        )
 
 
 def alone(training: Training, num_members: int) -> Training:
