@@ -148,7 +148,7 @@ def init(
     if training.local_caution:
         seen = example.inputs if training.masked else example
         answered = Answered.none(training.capacity, num_members, seen)
-    return Learned(params, averages, prior_params, optimizer, temperature, replay, key, answered)
+    return Learned(params, averages, prior_params, optimizer, temperature, replay, key, answered=answered)
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
