@@ -17,7 +17,7 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
-from consensus_imitation.imitator._card import Card, asked, never_varied
+from consensus_imitation.imitator._card import CONFIDENCE, Card, asked, never_varied
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._question import question_of
@@ -26,6 +26,7 @@ from consensus_imitation.imitator._tally import least_alpha
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import said
 from consensus_imitation.journal.calibration import member_calibration
+from consensus_imitation.journal.errors import independence
 
 
 class Readings(CommonReadings[Run]):
@@ -259,15 +260,20 @@ class Readings(CommonReadings[Run]):
         """
         run = self._live.run
         selection = run.setup.learner.selection
+        certificate = self.certificate(delta=1 - CONFIDENCE)
+        effective = certificate.effective
+        if effective is None and self.run_dir is not None:
+            effective = independence(self.run_dir, confidence=CONFIDENCE)
         return Card(
             kind=type(run.setup.ensemble).__name__,
             num_members=run.setup.ensemble.num_members,
             learns=run.setup.ensemble.learns,
             selection=str(selection),
             selected=int(np.sum(np.asarray(selection(run.state.posterior.log_weights)))),
-            tolerated_members=self.certificate().tolerated_members,
+            tolerated_members=certificate.tolerated_members,
+            tolerated_answers=certificate.tolerated_answers,
             num_answers=run.answers + int(run.state.studied),
-            effective_members=None if run.state.diversity is None else self.effective_members,
+            effective=effective,
             calibration=None if self.run_dir is None else member_calibration(self.run_dir),
             asked_familiar=asked(run, familiar),
             asked_unfamiliar=asked(run, unfamiliar),

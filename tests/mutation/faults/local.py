@@ -79,8 +79,8 @@ FAULTS = [
     Fault(
         "distances-between-windows",
         "ensembles/neural/_members",
-        "        _check_distances(encoder, window)\n",
-        "        _check_distances(encoder, 0)\n",
+        "        _check_distances(arch.encoder, arch.window)\n",
+        "        _check_distances(arch.encoder, 0)\n",
         (f"{LOCAL}::test_where_distance_means_nothing_it_is_refused",),
     ),
 ]
