@@ -48,10 +48,10 @@ class Acting(Protocol):
         """The query about this very observation that waits for whoever comes; None if there is none."""
         ...
 
-    def given(self, run: Any, found: Any, answer: Any, *source: Any) -> Any:
+    def given(self, run: Any, found: Any, answer: Any, source: Any, /) -> Any:
         """An answer from outside to a step that waits, or that is closed, checked, as `settle` takes it.
 
-        Numbered actions come with a source, or None.
+        Actions that are not numbered come with no source: None.
         """
         ...
 
@@ -171,10 +171,10 @@ class Live(Generic[R]):
         waiting = self.run.queries.blocking(env)
         return decision if waiting is None else waiting
 
-    def answer(self, given: Any, action: Any, *source: Any) -> Any:
+    def answer(self, given: Any, action: Any, source: Any = None) -> Any:
         """An answer from outside, to a decision or its query; the same one again changes nothing."""
         found = self._find(given)
-        reply = self._acting.given(self.run, found, action, *source)
+        reply = self._acting.given(self.run, found, action, source)
         if _waits(found):
             return self.settle(found, reply)
         self._acting.check_same(found, reply)

@@ -144,12 +144,13 @@ class SamplingActing:
         waiting = run.queries.left(env)
         return waiting if waiting is not None and recorder.is_about(waiting.query, observation) else None
 
-    def given(self, run: SamplingRun, found: OpenSample | SamplingDecision, answer: Any) -> Action:
+    def given(self, run: SamplingRun, found: OpenSample | SamplingDecision, answer: Any, source: None = None) -> Action:
         """An answer from outside, checked, as `settle` takes it.
 
         Raises:
             InvalidAnswerError: if it is no action.
         """
+        del source  # Its `answer` takes none: these members divide nothing.
         like = found.pure.action if isinstance(found, OpenSample) else found.action
         return check_answer(like, answer, run.setup.action_space)
 

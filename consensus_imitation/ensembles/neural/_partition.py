@@ -133,7 +133,7 @@ def learn(
     if not all(isinstance(replay, Replay) for replay in learned.replay):
         raise ConfigurationError("the answers of these members are kept elsewhere: learn by `learn_on_host`")
     number = len(learned.replay)
-    owner, shares = _numbered(learned, owner)
+    whose, shares = _numbered(learned, owner)
     learned = learned.replace(shares=shares)
 
     def teach(n: jax.Array, learned: Learned) -> Learned:
@@ -156,8 +156,8 @@ def learn(
         params, averages, optimizer = jax.lax.cond(due, fitted, lambda: _fitted(learned))
         return known.replace(params=params, averages=averages, optimizer=optimizer)
 
-    everybody = owner == EVERYBODY
-    first = jnp.where(everybody, 0, owner)
+    everybody = whose == EVERYBODY
+    first = jnp.where(everybody, 0, whose)
     return jax.lax.fori_loop(first, jnp.where(everybody, number, first + 1), teach, learned)
 
 

@@ -65,7 +65,9 @@ class Training:
             (``ConsensusImitator.answer(..., source=)``; a number modulo N, a name by a keyed hash), or, if it names
             none, by its number modulo N. Each member has a replay of its own, of ``capacity / N``, and everything
             else that is counted or fitted: ``every``, ``caution``, ``temperature`` and ``plateau`` are about its own
-            answers. Rounds of training cost what one member costs on everything; the members know less and ask more.
+            answers. A setting by which members would see each other's answers is refused (``local_caution``: distances
+            to all of them). Rounds of training cost what one member costs on everything; the members know less and ask
+            more.
         label_smoothing: share of the target spread over all actions, in [0, 1).
         weight_decay: of AdamW.
         prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior

@@ -161,7 +161,7 @@ def init(
     if training.local_caution:
         seen = example.inputs if training.masked else example
         answered = Answered.none(training.capacity, num_members, seen)
-    return Learned(params, averages, prior_params, optimizer, temperature, replay, key, answered)
+    return Learned(params, averages, prior_params, optimizer, temperature, replay, key, answered=answered)
 
 
 def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -> jax.Array:
@@ -283,9 +283,11 @@ def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> ja
 
 def draw_minibatches(training: Training, learned: Learned) -> jax.Array:
     """Draw the replay places of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
-    key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), learned.replay.stored)
-    size = jnp.minimum(learned.replay.stored, training.capacity)
-    return jax.random.randint(key, (training.updates, training.batch_size), 0, size)
+    stored, shape = learned.replay.stored, (training.updates, training.batch_size)
+    key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), stored)
+    if isinstance(learned.answered, Answered):
+        return learned.answered.drawn(key, shape, stored)
+    return jax.random.randint(key, shape, 0, jnp.minimum(stored, training.capacity))
 
 
 def loss(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from consensus_imitation.demonstrators import as_demonstrator
 from consensus_imitation.ensembles.neural.encoding import make_encoder
 from consensus_imitation.experiments import tasks
 
@@ -72,7 +73,7 @@ def _steps(task: str, count: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return different observations of the demonstrator's own episodes, and what it did at each."""
     given = tasks.make(task)
     env = given.make_env()
-    demonstrator = given.make_demonstrator(env, seed=0)
+    demonstrator = as_demonstrator(given.make_demonstrator(env, seed=0))
     encoder = make_encoder(env.observation_space)
     found: dict[bytes, tuple[np.ndarray, int]] = {}
     episode = 0

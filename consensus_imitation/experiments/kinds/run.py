@@ -30,7 +30,9 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
 
     Args:
         name: ``mlp`` (two hidden layers of 64); ``mlp-alike`` (the same without a bootstrap), ``mlp-prior`` (with prior
-            functions), ``mlp-narrow`` (a quarter of the width); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-last``.
+            functions), ``mlp-partition`` (each answer counts for one member), ``mlp-narrow`` (a quarter of the width),
+            ``mlp-wide`` (128); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-alike`` and ``tangent-prior`` (as for
+            ``mlp``), ``tangent-last`` (one layer over 256 features).
         num_features: D.
         num_actions: A.
         num_members: N.
@@ -47,8 +49,12 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
         "mlp": lambda: ensembles.mlp(*sizes, training=plain()),
         "mlp-alike": lambda: ensembles.mlp(*sizes, training=plain(bootstrap="none")),
         "mlp-prior": lambda: ensembles.mlp(*sizes, training=plain(prior_scale=3.0)),
+        "mlp-partition": lambda: ensembles.mlp(*sizes, training=plain(bootstrap="partition")),
         "mlp-narrow": lambda: ensembles.mlp(*sizes, (16, 16), training=plain()),
+        "mlp-wide": lambda: ensembles.mlp(*sizes, (128, 128), training=plain()),
         "tangent": lambda: ensembles.tangent(*sizes, training=plain()),
+        "tangent-alike": lambda: ensembles.tangent(*sizes, training=plain(bootstrap="none")),
+        "tangent-prior": lambda: ensembles.tangent(*sizes, training=plain(prior_scale=3.0)),
         "tangent-last": lambda: ensembles.tangent(*sizes, (256,), "last", training=plain()),
     }
     if name not in kinds:

@@ -138,7 +138,7 @@ def _run_one(config: OnlineConfig, name: str, poisoned: int, seed: int) -> Row:
     state, labels, mistakes = _streamed(learner, state, data.images, data.answers)
     measured = _measured(config, learner, state, data)
     about = {"contestant": name, "poisoned": poisoned, "seed": seed}
-    return about | {"labels": int(labels), "mistakes": int(mistakes)} | measured
+    return {**about, "labels": int(labels), "mistakes": int(mistakes), **measured}
 
 
 @jax.jit

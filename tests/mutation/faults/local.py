@@ -63,6 +63,20 @@ FAULTS = [
         (f"{LOCAL}::test_both_cautions_multiply_what_is_left",),
     ),
     Fault(
+        "foreign-answers-drawn-like-others",
+        "ensembles/neural/training",
+        "return learned.answered.drawn(key, shape, stored)",
+        "return jax.random.randint(key, shape, 0, jnp.minimum(stored, training.capacity))",
+        (f"{LOCAL}::test_minibatches_are_drawn_so",),
+    ),
+    Fault(
+        "the-age-of-an-answer-by-its-place",
+        "ensembles/neural/_local",
+        "age = (stored - 1 - there) % capacity",
+        "age = stored - 1 - there",
+        (f"{LOCAL}::test_new_answers_far_from_others_are_drawn_oftener",),
+    ),
+    Fault(
         "distances-between-windows",
         "ensembles/neural/_members",
         "        _check_distances(arch.encoder, arch.window)\n",

@@ -48,8 +48,8 @@ FAULTS = [
         (f"{DIVIDED}test_what_would_leak_is_refused",),
     ),
     Fault(
-        "encoders-that-leak-are-taken", "ensembles/neural/_members",
-        "divides(arch.training) and type(encoder) is not Encoder", "False",
+        "encoders-that-leak-are-taken", "ensembles/neural/_partition",
+        "divides(training) and type(encoder) is not Encoder", "False",
         (f"{DIVIDED}test_what_would_leak_is_refused",),
     ),
     Fault(
