@@ -117,6 +117,7 @@ def make_learner(config: OnlineConfig, name: str) -> Learner:
         capacity=2048,
         caution=0.0 if acts_first else 20.0,
         bootstrap="partition" if kind.divided else "poisson",
+        temperature=False,
     )
     members = ensembles.from_training_loop(
         loop.init, loop.UPDATES[kind.agree], loop.apply, (64,), _CLASSES, kind.num_members, training
