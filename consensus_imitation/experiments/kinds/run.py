@@ -77,10 +77,10 @@ def run(
 
     Returns:
         One row for each kind and seed (`COLUMNS`): milliseconds to learn from one answer and microseconds to predict
-        one input, of processor time and of all members together; bytes of one member while it learns, and of what predicts; accuracy on familiar
-        inputs, a member's on average and that of their mean; the effective number of members there; theta of the
-        minimum of all members, and the share of foreign inputs asked about at the threshold that asks on 10% of
-        familiar ones (NaN where a task has no such inputs).
+        one input, of processor time and of all members together; bytes of one member while it learns, and of what
+        predicts; accuracy on familiar inputs, a member's on average and that of their mean; the effective number of
+        members there; theta of the minimum of all members, and the share of foreign inputs asked about at the threshold
+        that asks on 10% of familiar ones (NaN where a task has no such inputs).
 
     Raises:
         ValueError: for a bad configuration, or an ``out`` that holds another one's results.
