@@ -413,7 +413,8 @@ def test_answers_that_come_at_once_are_weighed_one_after_another() -> None:
         state, _ = posterior.update(state, jnp.asarray(row[:, answer], jnp.float32), asleep)
         theirs = np.asarray(posterior.weights(state))
         np.testing.assert_allclose(np.exp(weights - np.logaddexp.reduce(weights)), theirs, rtol=1e-5)
-    assert Closeness.reweighed(np.zeros(2), np.log([[1.0, 1e-300], [1.0, 1e-300]]), 0).tolist() == [0.0, 0.0]
+    for nobody in (np.full((2, 2), -np.inf), np.array([[0.0, -np.inf], [0.0, -np.inf]])):
+        assert Closeness.reweighed(np.zeros(2), nobody, 1).tolist() == [0.0, 0.0]
 
 
 def test_the_numbers_of_a_uniform_prior_over_eight() -> None:
