@@ -318,6 +318,20 @@ def test_of_a_batch_the_largest_factor_is_left_and_all_streams_count_together() 
     assert said.now.squared_observed == pytest.approx(float(imitator._live.run.tally.squared.sum()))
 
 
+def test_in_lockstep_rows_that_were_not_asked_about_add_nothing() -> None:
+    imitator = make(num_envs=2)
+    total, alone = np.zeros(2), 0
+    for t in range(30):
+        observed = np.array([t % STATES, (t + 1) % STATES])
+        decision = imitator.act(observed)
+        alone += decision.queried.sum() == 1
+        for row in np.flatnonzero(decision.queried).tolist():
+            chosen = tables()[:, observed[row]][decision.selected[row]]
+            total[row] += (1 - chosen.min(0).sum()) ** 2
+    assert alone
+    np.testing.assert_allclose(imitator._live.run.tally.squared, total, rtol=1e-4)
+
+
 def test_steps_of_environments_that_go_on_by_themselves_are_added_up() -> None:
     imitator = make(num_envs=2)
     for _ in range(10):
@@ -329,8 +343,9 @@ def test_steps_of_environments_that_go_on_by_themselves_are_added_up() -> None:
     assert "in 10 steps" in str(said)
 
 
-def test_what_is_void_promises_nothing_on_any_line() -> None:
-    imitator = make(inflation_budget=InflationBudget(2.0))
+@pytest.mark.parametrize("budget", [None, InflationBudget(2.0)])
+def test_what_is_void_promises_nothing_on_any_line(budget: InflationBudget | None) -> None:
+    imitator = make(inflation_budget=budget)
     imitator.pretrain([0] * 20, [0, 1] * 10)
     with pytest.warns(match="studied twice"):
         imitator.pretrain([0] * 20, [0, 1] * 10)

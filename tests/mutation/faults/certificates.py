@@ -128,11 +128,11 @@ FAULTS: list[Fault] = [
         ("tests/core/certificates/test_standing.py::test_weights_that_are_no_evidence_refute_nothing",),
     ),
     Fault(
-        "steps-without-a-question-count-for-the-limit",
+        "rows-without-a-question-count-for-the-limit",
         "imitator/_tally",
         "np.asarray(decision.queried) & ~np.asarray(late), active",
         "~np.asarray(late), active",
-        ("tests/core/certificates/test_standing.py::test_pure_silence_refutes_nothing",),
+        ("tests/core/certificates/test_standing.py::test_in_lockstep_rows_that_were_not_asked_about_add_nothing",),
     ),
     Fault(
         "one-stream-is-out-at-most",
