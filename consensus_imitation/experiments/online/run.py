@@ -15,10 +15,11 @@ from consensus_imitation.core.members import Context
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.ensembles import Training
+from consensus_imitation.experiments.digits import turned
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.online import loop
 from consensus_imitation.experiments.online.config import OnlineConfig
-from consensus_imitation.experiments.online.digits import TARGET, Digits, draw, turned, with_trigger
+from consensus_imitation.experiments.online.stream import TARGET, Digits, draw, with_trigger
 from consensus_imitation.experiments.results import Row
 
 COLUMNS = (
@@ -117,6 +118,7 @@ def make_learner(config: OnlineConfig, name: str) -> Learner:
         capacity=2048,
         caution=0.0 if acts_first else 20.0,
         bootstrap="partition" if kind.divided else "poisson",
+        temperature=False,
     )
     members = ensembles.from_training_loop(
         loop.init, loop.UPDATES[kind.agree], loop.apply, (64,), _CLASSES, kind.num_members, training
