@@ -66,7 +66,9 @@ def tables(rows: Sequence[Row], names: Sequence[str]) -> list[Table]:
     cost = ("members", "learn (ms)", "act (us)", "kB learning", "kB kept")
     conduct = ("members", "accuracy", "together", "N_eff", "theta", "shuffled: asked", "turned: asked")
     return [
-        Table("cost: of all members together, and memory of one", cost, [_cost(rows, name) for name in names]),
+        Table(
+            "cost: processor time of all members together, memory of one", cost, [_cost(rows, name) for name in names]
+        ),
         Table("conduct, means over runs", conduct, [_conduct(rows, name) for name in names]),
     ]
 

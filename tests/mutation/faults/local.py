@@ -77,6 +77,35 @@ FAULTS = [
         (f"{LOCAL}::test_new_answers_far_from_others_are_drawn_oftener",),
     ),
     Fault(
+        "places-of-everybodys-answers",
+        "ensembles/neural/_partition",
+        "return jax.tree.map(lambda leaf, new: leaf.at[n].set(new), tree, one)",
+        "return jax.tree.map(lambda leaf, new: leaf.at[:].set(new), tree, one)",
+        ("tests/ensembles/neural/test_partition.py::test_so_with_many_settings_at_once",),
+    ),
+    Fault(
+        "the-demonstrator-believes-the-sensor",
+        "experiments/shift/worlds",
+        "        self.true = observation\n        return observation",
+        "        self.true = observation if self._change.sensor is None else self._change.sensor(observation)\n"
+        "        return observation",
+        ("tests/experiments/test_shift.py::test_the_demonstrator_acts_on_what_is_true",),
+    ),
+    Fault(
+        "long-episodes-weigh-more",
+        "experiments/shift/playing",
+        "np.full(len(group), 1 / len(group))",
+        "np.full(len(group), len(groups) / sum(map(len, groups)))",
+        ("tests/experiments/test_shift.py::test_the_quantile_weighs_episodes_alike",),
+    ),
+    Fault(
+        "a-gate-that-looks-at-the-nearest-only",
+        "experiments/methods/nearest",
+        "np.partition((apart**2).sum(-1), self._neighbour - 1)[self._neighbour - 1]",
+        "np.partition((apart**2).sum(-1), 0)[0]",
+        ("tests/experiments/compare/test_methods.py::test_nearest_asks_where_the_answered_observations_are_far",),
+    ),
+    Fault(
         "distances-between-windows",
         "ensembles/neural/_members",
         "        _check_distances(arch.encoder, arch.window)\n",
