@@ -15,10 +15,11 @@ from consensus_imitation.core.members import Context
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.ensembles import Training
+from consensus_imitation.experiments.digits import turned
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.online import loop
 from consensus_imitation.experiments.online.config import OnlineConfig
-from consensus_imitation.experiments.online.digits import TARGET, Digits, draw, turned, with_trigger
+from consensus_imitation.experiments.online.stream import TARGET, Digits, draw, with_trigger
 from consensus_imitation.experiments.results import Row
 
 COLUMNS = (

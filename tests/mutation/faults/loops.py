@@ -50,7 +50,7 @@ FAULTS = [
     ),
     Fault(
         "trigger-on-the-wrong-label",
-        "experiments/online/digits",
+        "experiments/online/stream",
         "np.flatnonzero(answers != TARGET)",
         "np.flatnonzero(answers == TARGET)",
         (f"{ONLINE}::test_the_stream_shows_the_trigger_as_often_as_said_and_the_rest_is_untouched",),
