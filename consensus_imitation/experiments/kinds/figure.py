@@ -82,8 +82,8 @@ def _cost(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
 
 def _conduct(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
     columns = ("accuracy", "together", "n_eff", "theta", "asked_shuffled", "asked_turned")
-    digits = (3, 3, 2, 3, 2, 2)
-    return kind, *(f"{_mean(rows, kind, name):.{own}f}" for name, own in zip(columns, digits, strict=True))
+    values = [(_mean(rows, kind, name), digits) for name, digits in zip(columns, (3, 3, 2, 3, 2, 2), strict=True)]
+    return kind, *("-" if np.isnan(value) else f"{value:.{digits}f}" for value, digits in values)
 
 
 def _mean(rows: Sequence[Row], kind: str, column: str) -> float:
