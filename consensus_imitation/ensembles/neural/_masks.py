@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from consensus_imitation.core._validation import check_integer, check_integers, check_number
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.ensembles.neural._members import Architecture, Neural, from_module
+from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.ensembles.neural.training import Learned
@@ -142,12 +143,17 @@ class Masks(Neural):
             ConfigurationError: with prior networks, local caution or divided answers: such members are no masks alone.
         """
         settings = self.architecture.training
+        if divides(settings):
+            raise ConfigurationError(
+                "members that divide the answers each ignore what never varied in their share, and bits cannot say so: "
+                "freeze those of another bootstrap"
+            )
         if settings.prior_scale:
             raise ConfigurationError("members with prior_scale are no masks alone: freeze those of prior_scale=0")
-        if settings.local_caution or settings.bootstrap == "partition":
+        if settings.local_caution:
             raise ConfigurationError(
-                "members with local_caution or bootstrap='partition' are no masks alone: what they withhold, or see, "
-                "goes by their answers, and those are not kept"
+                "members with local_caution are no masks alone: what they withhold goes by their answers, which are "
+                "not kept"
             )
         params = learned.averages if settings.averaging else learned.params
         layers = [params["scores"][i] for i in sorted(params["scores"])]

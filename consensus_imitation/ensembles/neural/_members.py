@@ -385,13 +385,7 @@ def from_module(
     check_integer("window", window, 0)
     check_instance("training", training, Training, "give a Training(...), or None for the defaults")
     arch = ModuleArchitecture(encoder, num_actions, window, Training() if training is None else training, make_module)
-    if divides(arch.training) and type(encoder) is not Encoder:
-        raise ConfigurationError(
-            "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
-            f"seen would pass on what others are taught; got a {type(encoder).__name__}"
-        )
-    if arch.training.local_caution:
-        _check_distances(encoder, window)
+    check_encoder(arch)
     for path, variable in nnx.to_flat_state(_skeleton(make_module)[1]):
         if not isinstance(variable, nnx.Param):
             name = ".".join(str(key) for key in path)
@@ -454,6 +448,22 @@ class _GRU:
     def __call__(self, rngs: nnx.Rngs) -> nnx.Module:
         trunk = networks.FlatTrunk(self.encoder) if self.trunk is None else self.trunk(rngs)
         return networks.WindowedGRU(trunk, self.num_actions, self.hidden, rngs)
+
+
+def check_encoder(arch: Architecture) -> None:
+    """Refuse settings of the training that do not go with what the members see.
+
+    Raises:
+        ConfigurationError: of members that divide the answers, for an encoder of a class of your own; with local
+            caution, for observations among which distance means nothing.
+    """
+    if divides(arch.training) and type(arch.encoder) is not Encoder:
+        raise ConfigurationError(
+            "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
+            f"seen would pass on what others are taught; got a {type(arch.encoder).__name__}"
+        )
+    if arch.training.local_caution:
+        _check_distances(arch.encoder, arch.window)
 
 
 def _check_distances(encoder: Encoder, window: int) -> None:
