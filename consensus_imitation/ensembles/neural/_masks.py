@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike
 
 from consensus_imitation.core._validation import check_integer, check_integers, check_number
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
-from consensus_imitation.ensembles.neural._members import Architecture, Neural, from_module
+from consensus_imitation.ensembles.neural._factories import from_module
+from consensus_imitation.ensembles.neural._members import Architecture, Neural
 from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
