@@ -30,8 +30,12 @@ from consensus_imitation.imitator.decision import Decision
 class Acting(Protocol):
     """How one shell takes its steps; nothing here is written down or changes the run."""
 
-    def decide(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any) -> Any:
-        """Act or ask; what comes back has the ``decision``."""
+    def draw(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any) -> Any:
+        """Act or ask. All that may fail for what was *observed* fails here, whatever was drawn."""
+        ...
+
+    def decided(self, run: Any, recorder: Recorder, observation: Any, drawn: Any) -> Any:
+        """What was drawn, with what is said of it; it has the ``decision``. What fails here may depend on the draw."""
         ...
 
     def take(self, step: Any, panel: Panel, asker: object) -> Any:
@@ -141,8 +145,9 @@ class Live(Generic[R]):
         observation = self.recorder.own(observation)
         self.make_way(env)
         run, num_told = self.run, self.panel.num_told
-        step = self._acting.decide(run, self.recorder, observation, env, active, mask)
+        drawn = self._acting.draw(run, self.recorder, observation, env, active, mask)
         try:
+            step = self._acting.decided(run, self.recorder, observation, drawn)
             after = self._acting.take(step, self.panel, asker)
             with self.recorder.together():
                 self.recorder.decision(step)
@@ -153,7 +158,7 @@ class Live(Generic[R]):
             # A demonstrator may know what was drawn: Ctrl-C gives no second draw, either.
             known = isinstance(error, Exception) or self.panel.num_told > num_told
             if known and self.run is run:
-                self._withdraw(run.spent(env), env)
+                self._withdraw(run.broken_off(env), env)
             raise
         return step.decision
 

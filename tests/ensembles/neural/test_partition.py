@@ -45,12 +45,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "temperature": {"temperature": True},
     "plateau": {"plateau": Plateau(patience=1, stop=True)},
     "caution": {"caution": 0.0},
+    "local_caution": {"local_caution": 0.1},
     "averaging": {"averaging": 5.0},
     "masked": {"masked": True},
 }
 MANY = {
     "prior_scale": 1.0, "temperature": True, "plateau": Plateau(patience=1), "averaging": 5.0, "masked": True,
-    "label_smoothing": 0.1, "optimizer": optax.rmsprop,
+    "label_smoothing": 0.1, "optimizer": optax.rmsprop, "local_caution": 0.1,
 }  # fmt: skip
 
 
