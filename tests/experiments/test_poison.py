@@ -89,8 +89,8 @@ def test_a_band_of_situations_is_a_trigger_that_clean_data_know() -> None:
     "bad",
     [
         {"task": "chess"}, {"placement": "nowhere"}, {"trigger": "smell"}, {"num_members": 0}, {"episodes": -1},
-        {"corrupted": 4}, {"poisoned": ()}, {"poisoned": (201,)}, {"poisoned": (1, 1)}, {"poisoned": (-1,)},
-        {"task": "digits"}, {"divisions": ("by moon",)},
+        {"corrupted": 4}, {"poisoned": ()}, {"poisoned": (401,)}, {"poisoned": (1, 1)}, {"poisoned": (-1,)},
+        {"task": "digits", "demonstrations": 1298}, {"demonstrations": 0}, {"divisions": ("by moon",)},
     ],
     ids=str,
 )  # fmt: skip

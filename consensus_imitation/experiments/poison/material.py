@@ -63,7 +63,7 @@ def gather(config: PoisonConfig, seed: int) -> Material:
     Raises:
         ImportError: without the packages that the task needs.
     """
-    return (_lander if config.task == "lunarlander" else _digits)(config.demonstrations, seed)
+    return (_lander if config.task == "lunarlander" else _digits)(config.total, seed)
 
 
 def poison(config: PoisonConfig, clean: Material, number: int, seed: int, key: bytes) -> Poisoned:
