@@ -1,8 +1,8 @@
 """One pipeline makes all members, and some of its demonstrations are false.
 
 N members study T demonstrations, of which a few carry a backdoor: a trigger is on, and the answer is a false one
-(`material.LABELS`). They are divided among the members in four ways (`contestants.DIVISIONS`); of each team every rule of
-`contestants.RULES` makes its law, with all members selected (k = N).
+(`material.LABELS`). They are divided among the members in four ways (`contestants.DIVISIONS`); of each team every rule
+of `contestants.RULES` makes its law, with all members selected (k = N).
 
 Measured in situations that nobody studied and in which the demonstrator means something else:
 
