@@ -6,6 +6,10 @@ BOUNDS = ("tests/core/certificates/test_from_now_on.py",)
 STANDING = ("tests/core/certificates/test_standing.py",)
 HARM = ("tests/core/certificates/test_harm.py",)
 PRIORS = ("tests/core/test_priors.py",)
+ASKING = ("tests/deception/test_asking.py",)
+BENCHMARK = ("tests/experiments/test_redteam_benchmark.py",)
+INDEPENDENCE = ("tests/core/merging/test_independence.py",)
+SAMPLING = ("tests/imitator/any_action/test_certificate.py",)
 SUITE = ("tests/deception/test_self_test.py", "tests/deception/test_judgement.py")
 
 FAULTS: list[Fault] = [
@@ -256,5 +260,89 @@ FAULTS: list[Fault] = [
         "& ~queried[:, None]",
         "& (queried | True)[:, None]",
         SUITE,
+    ),
+    Fault(
+        "questions-that-nobody-asked-are-hits",
+        "deception/asking",
+        "int((queried & calls).sum())",
+        "int((queried | calls).sum())",
+        ASKING,
+    ),
+    Fault(
+        "every-familiar-step-may-be-asked-about",
+        "deception/asking",
+        "ascending[ascending.size - 1 - int(share * ascending.size)]",
+        "ascending[0]",
+        ASKING,
+    ),
+    Fault(
+        "what-is-unlike-the-members-calls-for-no-question",
+        "deception/asking",
+        "axis=-1) > WRONG",
+        "axis=-1) > 1 - WRONG",
+        ASKING,
+    ),
+    Fault(
+        "members-are-followed-by-what-was-done-unasked",
+        "deception/loop",
+        "._replace(action=action, queried=queried)",
+        "._replace(action=action, queried=queried | True)",
+        ("tests/deception/test_runs.py",),
+    ),
+    Fault(
+        "a-row-may-be-of-any-suite",
+        "experiments/redteam/benchmark",
+        'if any(row["suite"] != SUITE for row in rows):',
+        'if any(row["suite"] < SUITE for row in rows):',
+        BENCHMARK,
+    ),
+    Fault(
+        "a-row-need-not-be-whole",
+        "experiments/redteam/benchmark",
+        'if [(row["scenario"], row["attack"]) for row in own] != wanted:',
+        'if not {(row["scenario"], row["attack"]) for row in own} <= set(wanted):',
+        BENCHMARK,
+    ),
+    Fault(
+        "the-jackknife-counts-groups-as-independent-runs",
+        "core/independence",
+        "np.sqrt((len(used) - 1) / len(used) * np.sum(",
+        "np.sqrt(1 / len(used) * np.sum(",
+        INDEPENDENCE,
+    ),
+    Fault(
+        "what-members-withhold-is-an-error",
+        "core/independence",
+        "return 1 - probs[:, answer] / np.where(mass > 0, mass, 1.0)",
+        "return 1 - probs[:, answer]",
+        INDEPENDENCE,
+    ),
+    Fault(
+        "errors-are-forgotten-at-a-checkpoint",
+        "imitator/_tally",
+        'errors = self.errors if saved.get("errors") is None else ErrorGroups.load(saved["errors"])',
+        "errors = self.errors",
+        ("tests/journal/test_errors.py",),
+    ),
+    Fault(
+        "the-law-is-of-what-the-first-environment-saw",
+        "journal/errors",
+        "np.asarray(observation)[posed.env or 0]",
+        "np.asarray(observation)[0]",
+        ("tests/journal/test_errors.py",),
+    ),
+    Fault(
+        "withdrawn-queries-leave-the-bound-on-queries",
+        "imitator/_sampling_run",
+        "queries=self.queries.close(waiting, None), bounded=False)",
+        "queries=self.queries.close(waiting, None))",
+        SAMPLING,
+    ),
+    Fault(
+        "cleared-alarms-were-never-raised",
+        "imitator/_sampling_run",
+        "bounded = self.bounded and not self.alarms.invalid",
+        "bounded = self.bounded",
+        SAMPLING,
     ),
 ]
