@@ -334,8 +334,8 @@ FAULTS: list[Fault] = [
     Fault(
         "withdrawn-queries-leave-the-bound-on-queries",
         "imitator/_sampling_run",
-        "queries=self.queries.close(waiting, None), bounded=False)",
-        "queries=self.queries.close(waiting, None))",
+        "unanswered=self.unanswered + 1",
+        "unanswered=self.unanswered",
         SAMPLING,
     ),
     Fault(
