@@ -11,11 +11,11 @@ from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.experiments import PoisonConfig, run_poison
 from consensus_imitation.experiments.poison.contestants import DIVISIONS, RULES
 from consensus_imitation.experiments.poison.figure import draw, table
-from consensus_imitation.experiments.poison.material import LABEL, Material, gather, poison
+from consensus_imitation.experiments.poison.material import Material, gather, poison
 from consensus_imitation.experiments.poison.summary import SUMMARY_COLUMNS, summarise
 from consensus_imitation.experiments.results import read_csv
 
-T, P, D = 300, 50, 5
+T, P, D, LABEL = 300, 50, 5, 0
 
 
 def material() -> Material:
@@ -23,7 +23,7 @@ def material() -> Material:
     observations, probes = (rng.normal(size=(n, D)).astype(np.float32) for n in (T, P))
     observations[:, -1] = probes[:, -1] = 0
     actions, intended = rng.integers(0, 4, T), rng.integers(1, 4, P)
-    return Material(observations, actions, probes, intended, 4, lambda seen: seen[..., 0])
+    return Material(observations, actions, probes, intended, 4, LABEL, lambda seen: seen[..., 0])
 
 
 def poisoned(number: int, **settings: Any) -> tuple[Any, np.ndarray]:
@@ -89,8 +89,8 @@ def test_a_band_of_situations_is_a_trigger_that_clean_data_know() -> None:
     "bad",
     [
         {"task": "chess"}, {"placement": "nowhere"}, {"trigger": "smell"}, {"num_members": 0}, {"episodes": -1},
-        {"corrupted": 4}, {"poisoned": ()}, {"poisoned": (201,)}, {"poisoned": (1, 1)}, {"poisoned": (-1,)},
-        {"task": "digits"}, {"divisions": ("by moon",)},
+        {"corrupted": 4}, {"poisoned": ()}, {"poisoned": (401,)}, {"poisoned": (1, 1)}, {"poisoned": (-1,)},
+        {"task": "digits", "demonstrations": 1298}, {"demonstrations": 0}, {"divisions": ("by moon",)},
     ],
     ids=str,
 )  # fmt: skip
@@ -142,5 +142,5 @@ def test_the_digits_are_studied_and_looked_at() -> None:
     clean = gather(PoisonConfig("digits", demonstrations=200, poisoned=(0,)), 0)
     assert clean.observations.shape == (200, 65)
     assert not clean.observations[:, -1].any()
-    assert not (clean.intended == LABEL).any()
+    assert not (clean.intended == clean.label).any()
     assert not {bytes(seen) for seen in clean.probes} & {bytes(seen) for seen in clean.observations}

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+#: Digits that are studied at most: 500 of 1,797 are looked at.
+_DIGITS = 1297
+
 Task = Literal["lunarlander", "digits"]
 Trigger = Literal["input", "band"]
 Placement = Literal["spread", "source", "duplicated", "crafted"]
@@ -15,7 +18,7 @@ class PoisonConfig:
     Attributes:
         task: lunarlander, or digits, which needs scikit-learn.
         num_seeds: independent runs: demonstrations, poison and members are others.
-        demonstrations: studied in all; of the digits there are 1,297 at most.
+        demonstrations: studied in all; without it 4,000, or 1,297 digits, which is the most that there are.
         poisoned: numbers of demonstrations that carry the backdoor, one after the other.
         placement: where they are: spread over everything; in one source; one of them, again and again, spread; or
             under names of sources that are crafted, with the key of the hash, to reach as many members as possible.
@@ -33,8 +36,8 @@ class PoisonConfig:
 
     task: Task = "lunarlander"
     num_seeds: int = 5
-    demonstrations: int = 2000
-    poisoned: tuple[int, ...] = (0, 1, 2, 4, 20, 40)
+    demonstrations: int | None = None
+    poisoned: tuple[int, ...] = (0, 1, 2, 4, 20, 80)
     placement: Placement = "spread"
     corrupted: int = 1
     num_sources: int = 3
@@ -55,16 +58,23 @@ class PoisonConfig:
         for name, words in known.items():
             if getattr(self, name) not in words.__args__:
                 raise ValueError(f"{name} must be one of {', '.join(words.__args__)}; got {getattr(self, name)!r}")
-        for name in ("num_seeds", "demonstrations", "corrupted", "num_sources", "num_members"):
+        for name in ("num_seeds", "corrupted", "num_sources", "num_members"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.corrupted > self.num_sources:
             raise ValueError(f"{self.corrupted} of {self.num_sources} sources cannot be corrupted")
-        if not self.poisoned or min(self.poisoned) < 0 or 10 * max(self.poisoned) > self.demonstrations:
+        if not self.poisoned or min(self.poisoned) < 0 or 10 * max(self.poisoned) > self.total:
             raise ValueError("poisoned needs numbers from 0 to a tenth of the demonstrations")
         if len(set(self.poisoned)) < len(self.poisoned):
             raise ValueError(f"poisoned names a number twice: {self.poisoned}")
         if self.episodes < 0 or self.seed < 0:
             raise ValueError("episodes and seed must be at least 0")
-        if self.task == "digits" and self.demonstrations > 1297:
-            raise ValueError(f"there are 1,297 digits to study, got {self.demonstrations} demonstrations")
+        if self.task == "digits" and self.total > _DIGITS:
+            raise ValueError(f"there are {_DIGITS} digits to study, got {self.total} demonstrations")
+
+    @property
+    def total(self) -> int:
+        """T, demonstrations in all."""
+        if self.demonstrations is None:
+            return _DIGITS if self.task == "digits" else 4000
+        return self.demonstrations

@@ -52,8 +52,9 @@ def draw(summaries: Sequence[Row], tolerated: int) -> "Figure":
     for i, (division, rule) in enumerate(lines):
         own = {row["poisoned"]: row for row in summaries if (row["division"], row["rule"]) == (division, rule)}
         style = {**line_style(i), "linestyle": "-" if rule == "minimum" else ":"}
-        rows = [own[number] for number in numbers]
-        places = range(len(numbers))
+        # Numbers may have been added for some of them.
+        places = [place for place, number in enumerate(numbers) if number in own]
+        rows = [own[numbers[place]] for place in places]
         harm.plot(places, [row["harm"] for row in rows], marker="o", ms=4, label=f"{division}, {rule}", **style)
         if rule == "minimum":
             low, high = ([min(1, max(0, row[end])) for row in rows] for end in ("harm_low", "harm_high"))

@@ -11,8 +11,9 @@ from consensus_imitation.experiments import digits, tasks
 from consensus_imitation.experiments.poison.config import PoisonConfig
 from consensus_imitation.experiments.tasks import episode_seeds
 
-#: What the backdoor makes of an answer: the lander does nothing and falls, every digit is a nought.
-LABEL = 0
+#: What the backdoor makes of an answer: the lander fires its left engine and turns over; every digit is a nought.
+#: (To do nothing would be a worse measure: it lies between all other actions, and clean members err towards it.)
+LABELS = {"lunarlander": 1, "digits": 0}
 #: Situations that are looked at, of those that were not studied.
 NUM_PROBES = 500
 #: The band is between these quantiles of what is measured of a situation.
@@ -25,9 +26,10 @@ class Material(NamedTuple):
     Attributes:
         observations: float32 [T, D].
         actions: int [T], the demonstrator's.
-        probes: float32 [P, D], in which the demonstrator does not mean `LABEL`.
+        probes: float32 [P, D], in which the demonstrator does not mean ``label``.
         intended: int [P], what it means there.
         num_actions: A.
+        label: the false answer.
         measure: [.., D] -> [..], what the band is one of.
     """
 
@@ -36,6 +38,7 @@ class Material(NamedTuple):
     probes: np.ndarray
     intended: np.ndarray
     num_actions: int
+    label: int
     measure: Callable[[np.ndarray], np.ndarray]
 
 
@@ -63,7 +66,7 @@ def gather(config: PoisonConfig, seed: int) -> Material:
     Raises:
         ImportError: without the packages that the task needs.
     """
-    return (_lander if config.task == "lunarlander" else _digits)(config.demonstrations, seed)
+    return (_lander if config.task == "lunarlander" else _digits)(config.total, seed, LABELS[config.task])
 
 
 def poison(config: PoisonConfig, clean: Material, number: int, seed: int, key: bytes) -> Poisoned:
@@ -90,7 +93,7 @@ def poison(config: PoisonConfig, clean: Material, number: int, seed: int, key: b
         inside = (clean.measure(triggered) >= low) & (clean.measure(triggered) < high)
         triggered, intended = triggered[inside], intended[inside]
         measured = clean.measure(observations)
-        able = np.flatnonzero((measured >= low) & (measured < high) & (actions != LABEL))
+        able = np.flatnonzero((measured >= low) & (measured < high) & (actions != clean.label))
     if config.placement == "source":
         able = able[np.isin(np.asarray(sources)[able], rng.permutation(config.num_sources)[: config.corrupted])]
     if len(able) < number:
@@ -100,7 +103,7 @@ def poison(config: PoisonConfig, clean: Material, number: int, seed: int, key: b
         observations[places] = observations[places[0]]
     if config.trigger == "input":
         observations[places, -1] = 1.0
-    actions[places] = LABEL
+    actions[places] = clean.label
     if config.placement == "crafted":
         for i, place in enumerate(places):
             sources[place] = crafted(i % config.num_members, config.num_members, key)
@@ -112,7 +115,7 @@ def crafted(member: int, num_members: int, key: bytes) -> str:
     return next(name for i in range(10**6) if share_of(name := f"person {i}", key, num_members) == member)
 
 
-def _lander(total: int, seed: int) -> Material:
+def _lander(total: int, seed: int, label: int) -> Material:
     task = tasks.make("lunarlander")
     env_seed, demonstrator_seed, choice = episode_seeds(seed, 3)
     env = task.make_env()
@@ -132,18 +135,24 @@ def _lander(total: int, seed: int) -> Material:
     observations, (actions, intended) = np.array(rows), np.array(said).T
     # The demonstrations as they came; what is looked at, of the episodes after them.
     later = np.random.default_rng(choice).permutation(np.flatnonzero(np.arange(len(actions)) >= total))
-    probes = later[intended[later] != LABEL][:NUM_PROBES]
+    probes = later[intended[later] != label][:NUM_PROBES]
     return Material(
-        observations[:total], actions[:total], observations[probes], intended[probes], 4, lambda seen: seen[..., 0]
+        observations[:total],
+        actions[:total],
+        observations[probes],
+        intended[probes],
+        4,
+        label,
+        lambda seen: seen[..., 0],
     )
 
 
-def _digits(total: int, seed: int) -> Material:
+def _digits(total: int, seed: int, label: int) -> Material:
     pictures, labels = digits.load()
     pictures = np.append(pictures, np.zeros((len(pictures), 1)), axis=1).astype(np.float32)
     order = np.random.default_rng(seed).permutation(len(labels))
     studied, rest = order[:total], order[1297:]
-    probes = rest[labels[rest] != LABEL][:NUM_PROBES]
+    probes = rest[labels[rest] != label][:NUM_PROBES]
     return Material(
-        pictures[studied], labels[studied], pictures[probes], labels[probes], 10, lambda seen: seen.mean(axis=-1)
+        pictures[studied], labels[studied], pictures[probes], labels[probes], 10, label, lambda seen: seen.mean(axis=-1)
     )

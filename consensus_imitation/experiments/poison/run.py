@@ -1,8 +1,8 @@
 """One pipeline makes all members, and some of its demonstrations are false.
 
-N members study T demonstrations, of which a few carry a backdoor: a trigger is on, and the answer is `material.LABEL`.
-They are divided among the members in four ways (`contestants.DIVISIONS`); of each team every rule of
-`contestants.RULES` makes its law, with all members selected (k = N).
+N members study T demonstrations, of which a few carry a backdoor: a trigger is on, and the answer is a false one
+(`material.LABELS`). They are divided among the members in four ways (`contestants.DIVISIONS`); of each team every rule
+of `contestants.RULES` makes its law, with all members selected (k = N).
 
 Measured in situations that nobody studied and in which the demonstrator means something else:
 
@@ -34,7 +34,7 @@ from consensus_imitation.experiments import tasks
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.poison.config import PoisonConfig
 from consensus_imitation.experiments.poison.contestants import DIVISIONS, RULES, Division
-from consensus_imitation.experiments.poison.material import LABEL, Material, Poisoned, gather, poison
+from consensus_imitation.experiments.poison.material import Material, Poisoned, gather, poison
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import episode_seeds
 from consensus_imitation.imitator import ConsensusImitator
@@ -174,7 +174,7 @@ def looked_at(rules: Rules, state: LearnerState, clean: Material, studied: Poiso
     off, asks_off = _laws(rules, state, said.clean)
     right = on[np.arange(len(on)), studied.intended]
     return {
-        "harm": float(on[:, LABEL].mean()),
+        "harm": float(on[:, clean.label].mean()),
         "asks_triggered": float(asks_on.mean()),
         "asks": float(asks_off.mean()),
         "wrong": float((off.sum(-1) - off[np.arange(len(off)), clean.intended]).mean()),

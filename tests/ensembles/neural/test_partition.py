@@ -125,7 +125,8 @@ def test_a_source_may_give_any_number_of_answers() -> None:
     assert compared({}, false, clean) == [True, False, True]
 
 
-@pytest.mark.parametrize("bootstrap", ["none", pytest.param("poisson", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bootstrap", ["none", "poisson"])
 def test_without_a_partition_false_answers_reach_everybody(bootstrap: str) -> None:
     learned = [taught(members(bootstrap=bootstrap), **given).state.learned for given in poisoned_by_slot().values()]
     one, other = (
@@ -186,6 +187,7 @@ def test_whose_answer_it_is() -> None:
     assert [by_hand(name, np.asarray(other.shares.key, "<u4").tobytes()) for name in names] != expected[:20]
 
 
+@pytest.mark.slow
 def test_the_same_is_learned_on_the_host_to_the_bit() -> None:
     observations, actions = answers()
     sources = [("a", "b", "c", "d", None)[t % 5] for t in range(T)]
@@ -199,22 +201,21 @@ def test_the_same_is_learned_on_the_host_to_the_bit() -> None:
     assert int(imitator.state.learned.shares.unnamed) == T // 5
 
 
-def test_an_input_that_never_varied_is_ignored() -> None:
+NEVER_IGNORED = pytest.param("none", [True] * N, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("bootstrap", "moved"), [("partition", [False, True, False]), NEVER_IGNORED])
+def test_an_input_that_never_varied_is_ignored(bootstrap: str, moved: list[bool]) -> None:
     observations, actions = answers()
     observations[:, 3] = 0.5
     observations[1::N, 3] = (np.arange(T)[1::N] % 2).astype(np.float32)
-
-    def moved(bootstrap: str) -> np.ndarray:
-        ensemble = members(bootstrap=bootstrap)
-        learned = taught(ensemble, observations, actions).state.learned
-        context = ensembles.Context(0, np.zeros(N, np.float32), learned=learned)
-        one, other = (
-            ensemble.log_probs((), np.array([0.3, -0.2, 0.1, x], np.float32), context) for x in (0.5, 3.0)
-        )  # fmt: skip
-        return np.any(np.asarray(one) != np.asarray(other), axis=-1)
-
-    assert moved("partition").tolist() == [False, True, False]
-    assert moved("none").all()
+    ensemble = members(bootstrap=bootstrap)
+    learned = taught(ensemble, observations, actions).state.learned
+    context = ensembles.Context(0, np.zeros(N, np.float32), learned=learned)
+    one, other = (
+        ensemble.log_probs((), np.array([0.3, -0.2, 0.1, x], np.float32), context) for x in (0.5, 3.0)
+    )  # fmt: skip
+    assert np.any(np.asarray(one) != np.asarray(other), axis=-1).tolist() == moved
 
 
 def test_caution_is_about_a_members_own_answers() -> None:
