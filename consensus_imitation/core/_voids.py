@@ -6,7 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 
 #: Each fact is one bit of a state's ``voids``.
-CLEARED, UNANSWERED, OTHER_RULES, WENT_BACK, STUDIED_TWICE = (1 << place for place in range(5))
+CLEARED, UNANSWERED, OTHER_RULES, WENT_BACK, STUDIED_TWICE, BROKEN_OFF = (1 << place for place in range(6))
+
+#: After these the weights are not those of one prior and the demonstrator's own answers, each counted once: neither may
+#: they refute anything.
+_NO_EVIDENCE = OTHER_RULES | WENT_BACK | STUDIED_TWICE
 
 _REASONS = {
     CLEARED: "an alarm that no member explains the answers was cleared",
@@ -16,6 +20,8 @@ _REASONS = {
     WENT_BACK: "the imitator went back to an earlier state, and drew again what had been drawn before",
     STUDIED_TWICE: "a recording was studied twice, or two recorded episodes are equal step by step, and an answer may "
     "count only once",
+    BROKEN_OFF: "an exception broke off a step whose action had been drawn, and whoever raises it may choose what is "
+    "done (a demonstrator's observe() does not veto: let it return)",
 }
 
 State = TypeVar("State")
@@ -30,6 +36,15 @@ def marked(state: State, fact: int) -> State:
     """
     known: Any = state
     return known.replace(voids=known.voids | jnp.uint32(fact))
+
+
+def are_evidence(voids: Any) -> bool:
+    """Return whether the weights may refute that a member equals the demonstrator, whatever else is void.
+
+    Args:
+        voids: uint32 [].
+    """
+    return not int(np.asarray(voids)) & _NO_EVIDENCE
 
 
 def reasons(voids: Any) -> list[str]:

@@ -64,11 +64,13 @@ class BettingSequence:
         size = _GRID + 1
         return cls(delta, 0, 0.0, 0.0, 1.0, np.zeros((2, len(_HORIZONS), size)), np.zeros((2, size), bool))
 
-    def after(self, observations: Iterable[float]) -> Self:
+    def after(self, observations: Iterable[float], *, at_once: bool = False) -> Self:
         """Return the sequence after more observations.
 
         Args:
-            observations: each in [0, 1].
+            observations: each in [0, 1], in the order in which they came: a capital may be looked at after each of them
+                only because nobody chose the order by what they are.
+            at_once: look after the last of them only, where their order is not known: it does not matter then.
 
         Raises:
             ValueError: for one outside of it.
@@ -82,8 +84,10 @@ class BettingSequence:
         with np.errstate(divide="ignore", invalid="ignore"):
             # A stake of everything is lost where the rate is certain: log 0, and nothing comes back.
             gains = {x: np.log(np.maximum(1 + stakes * (x - rates), 0.0)) for x in np.unique(values).tolist()}
-            for x in values.tolist():
+            for k, x in enumerate(values.tolist(), start=1):
                 capital += gains[x]
+                if at_once and k < len(values):
+                    continue
                 broke |= np.logaddexp.reduce(shares + capital, axis=1) >= math.log(2 / self.delta)
         below = np.flatnonzero(~broke[0])
         above = np.flatnonzero(~broke[1])

@@ -51,8 +51,8 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, t
         rule: the selection rule.
         prior: [N], prior weights; normalised here. With the posterior's, the bound is about what comes from now on.
         truth: index of the member that equals the demonstrator; its weight must be positive.
-        ties: whether members may ever have equal weights. False only if they never can: then K is at most
-            ``rule.largest_set``, too.
+        ties: whether members may ever have equal weights. False only if no two ever come within 1e-5 nats of one
+            another, which counts as a tie: then K is at most ``rule.largest_set``, too.
 
     Returns:
         The least value over ``beta > 0`` of ``K/2 (1 + beta/alpha)^2 sum_{n != truth} ln(1 + w_n / (beta w))``, with K
@@ -84,13 +84,16 @@ def cubed_query_bound(rule: SelectionRule, prior: Sequence[float], truth: int, t
 
 
 def cubed_query_limit(
-    rule: SelectionRule, prior: Sequence[float], truth: int, delta: float, ties: bool = True
+    rule: SelectionRule, prior: Sequence[float], truth: int, delta: float, ties: bool = True, num_streams: int = 1
 ) -> float:
     """Return a limit S that the sum of cubed query probabilities *ever* exceeds with probability at most delta (T3).
 
-    The sum is over any number of steps, so it may be looked at after every one. An observed sum above S refutes, at
-    level delta, that member ``truth`` equals the demonstrator, whatever its answers were. The assumptions are those of
-    `cubed_query_bound`.
+    The sum is over any number of steps, so it may be looked at after every one. That of the squares ``theta^2`` over
+    the questions that were *answered* has the same limit, whatever decides who is asked, and whichever questions get no
+    answer, as long as that has nothing to do with what the answer would be. An observed sum of squares above S refutes,
+    at level delta, that member ``truth`` equals the demonstrator, whatever its answers were. Else the assumptions are
+    those of `cubed_query_bound`; if members withhold at most v, both sums are of ``theta - v`` in the place of theta
+    (the cube's first factor aside).
 
     Args:
         rule: the selection rule.
@@ -98,9 +101,10 @@ def cubed_query_limit(
         truth: index of the member that equals the demonstrator; its weight must be positive.
         delta: in (0, 1].
         ties: as for `cubed_query_bound`.
+        num_streams: B; of several, S is the limit of the squares over all of them together (not of the cubes).
 
     Returns:
-        ``2 K sum_{n != truth} (1 + c_n)`` over members with ``c_n = ln(M / delta) + ln(w_n / (alpha w)) / 2 >= 0``, M
+        ``2 K sum_{n != truth} (B + c_n)`` over members with ``c_n = ln(M / delta) + ln(w_n / (alpha w)) / 2 >= 0``, M
         being the number of members besides the truth; ``inf`` where `cubed_query_bound` is.
 
     Raises:
@@ -117,7 +121,7 @@ def cubed_query_limit(
     if share == 0:
         return math.inf
     logs = math.log(max(1, ratios.size) / delta) + np.log(ratios / share) / 2
-    return float(2 * largest * np.sum(1 + logs[logs >= 0]))
+    return float(2 * largest * np.sum(num_streams + logs[logs >= 0]))
 
 
 def _against_truth(

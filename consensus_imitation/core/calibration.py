@@ -71,3 +71,22 @@ def calibration(log_probs: ArrayLike, answers: ArrayLike, bins: int = 15) -> Cal
     error = sum(np.abs(np.where(place == i, gap, 0.0).sum(0)) for i in range(bins)) / len(taken)
     measures = (-logs[steps, :, taken].mean(0), ((probs - target) ** 2).sum(-1).mean(0), np.asarray(error))
     return Calibration(*(float(measure[0]) for measure in measures)) if alone else Calibration(*measures)
+
+
+def said(found: Calibration) -> str:
+    """Return the calibration of N members in words.
+
+    Args:
+        found: of predictions made before each answer, float64 [N] each.
+
+    Example:
+        >>> import numpy as np
+        >>> from consensus_imitation.core.calibration import calibration, said
+        >>> said(calibration(np.log(np.full((10, 2, 2), 0.5)), [0, 1] * 5))[:56]
+        'before each answer the members lost 0.693 to 0.693 nats '
+    """
+    loss, error = np.asarray(found.log_loss), np.asarray(found.expected_calibration_error)
+    return (
+        f"before each answer the members lost {loss.min():.3g} to {loss.max():.3g} nats on it, with calibration errors "
+        f"of {error.min():.2g} to {error.max():.2g} (answers that were asked for are the hard ones)"
+    )

@@ -35,10 +35,11 @@ class Statement:
         tolerated_answers: false answers, or corrupted sources of answers, that the quorum tolerates, since each reaches
             a few members only (T7); 0 where they reach all of them.
         factor: of the inflation budget; None without one.
-        num_steps: steps so far, of all environments.
+        num_steps: steps so far, of all environments together.
         num_queries: queries so far.
         num_studied: recorded steps that were also learned from; see `ConsensusImitator.pretrain`.
         queries_bound: bound on the expected number of queries in that many steps (T3); ``inf`` where there is none.
+        num_withdrawn: questions that got no answer.
         ledger: log of the inflation spent so far (the largest, of a batch).
         smallest_margin: by how many nats the log-weight of the selected member nearest to being left out could fall.
         nearest_member: which member it is.
@@ -64,6 +65,7 @@ class Statement:
     num_queries: int
     num_studied: int
     queries_bound: float
+    num_withdrawn: int
     ledger: float
     smallest_margin: float
     nearest_member: int
@@ -79,16 +81,22 @@ class Statement:
         lines = [f"NOTHING IS GUARANTEED: {self.void}"] if self.void else promised
         expected = (
             ""
-            if math.isinf(self.queries_bound)
-            else f" (expected at most {said(self.queries_bound, self.num_steps)}, if no member withholds mass)"
+            if math.isinf(self.queries_bound) or self.void
+            else f" (expected at most {said(self.queries_bound, self.num_steps)}, if no member withholds mass and "
+            "every question is answered)"
         )
         spent = "" if math.isinf(self.ledger) else f", inflation spent {math.exp(self.ledger):.4g}"
         limit = "" if self.factor is None else f" of {self.factor:g}"
         lines.append(f"so far: {self.num_queries} queries in {self.num_steps} steps{expected}{spent}{limit}")
         if self.num_studied:
             lines.append(
-                f"assumed of the {self.num_studied} recorded steps that were studied: each is the demonstrator's, and "
-                "none was left out for what it says or how it ended"
+                f"assumed of the {self.num_studied} recorded steps that were studied: each is the demonstrator's, none "
+                "is an answer that this run was given, and none was left out for what it says or how it ended"
+            )
+        if self.num_withdrawn:
+            lines.append(
+                f"assumed of the {self.num_withdrawn} questions that got no answer: none was left without one for what "
+                "the answer would have been"
             )
         lines.append(
             f"nearest to being left out: member {self.nearest_member}, by {self.smallest_margin:.3g} nats"
@@ -124,6 +132,8 @@ def certify(
     delta: float = 0.05,
     harm: HarmRecord | None = None,
     belief: SemiInformative | None = None,
+    least_ledger: float | None = None,
+    total_steps: int | None = None,
 ) -> Statement:
     """Return the statement for a learner's rules and a posterior.
 
@@ -133,10 +143,10 @@ def certify(
         log_weights: [N], the posterior's.
         truth: which member is assumed to equal the demonstrator; None for the worst case over all members of
             positive prior weight.
-        num_steps: so far, of each stream.
+        num_steps: so far, of the stream that is furthest.
         num_streams: B, that share the posterior.
         num_queries: so far, of all streams.
-        ledger: so far.
+        ledger: so far (the largest, of a batch).
         num_studied: recorded steps that were learned from.
         void: why nothing is guaranteed any more; empty if something is.
         unusable: whether any prediction was unusable: such a member asks without losing weight, and T3 ends.
@@ -147,6 +157,8 @@ def certify(
         delta: level of what is stated with high probability, in (0, 1).
         harm: of the demonstrator's own episodes.
         belief: about harm in the trials to come.
+        least_ledger: of the stream that has spent the least; None if it is the same.
+        total_steps: of all streams together; None if each has taken ``num_steps``.
 
     Raises:
         ValueError: if ``truth`` is not a member of positive prior weight, or delta is out of range.
@@ -174,6 +186,8 @@ def certify(
     by_one_answer = rule.exclusion_bound(prior_weight, len(weights))
     exclusion = by_one_answer if _bounds_all_steps(learner) else 1.0
     learns = bool(learner.ensemble.learns) if learns is None else learns
+    observed = Observed(np.full(num_streams, np.nan)) if observed is None else observed
+    total_steps = num_steps * num_streams if total_steps is None else total_steps
     reach = reach_of(learner.ensemble) if reach is None else reach
     tolerated_answers = tolerated(learner, reach, len(weights))
     current = jnp.asarray(log_weights, jnp.float32)
@@ -187,12 +201,13 @@ def certify(
         poison=_poison(learner, reach, len(weights), tolerated_answers),
         tolerated_answers=tolerated_answers,
         factor=None if learner.budget is None else float(np.asarray(learner.budget.factor)),
-        num_steps=num_steps * num_streams,
+        num_steps=total_steps,
         num_queries=num_queries,
         num_studied=num_studied,
         queries_bound=math.inf
-        if unusable or learns
-        else _queries_bound(learner, len(weights), cubed, num_steps, num_streams),
+        if unusable or learns or observed.withdrawn
+        else _queries_bound(learner, len(weights), cubed, num_steps, num_streams, total_steps),
+        num_withdrawn=observed.withdrawn,
         ledger=ledger,
         smallest_margin=float(margins.min()),
         nearest_member=int(margins.argmin()),
@@ -202,16 +217,16 @@ def certify(
             candidates,
             weights,
             np.asarray(log_weights),
-            Observed(np.full(num_streams, np.nan)) if observed is None else observed,
+            observed,
             truth=truth,
-            ledger=ledger,
+            ledger=ledger if least_ledger is None else least_ledger,
             delta=delta,
             bayesian=learner.reweighting is None,
             unusable=unusable,
         ),
-        harm=None if harm is None else _harm(learner, harm, exclusion, delta),
+        harm=None if harm is None else _harm(learner, harm, exclusion, delta, void),
         belief=belief,
-        effective=None if observed is None or observed.errors is None else observed.errors.effective(1 - delta),
+        effective=None if observed.errors is None else observed.errors.effective(1 - delta),
         num_members=len(weights),
     )
 
@@ -227,6 +242,7 @@ class HarmBound:
         exclusion: bound on P(the truth is ever left out).
         delta: probability that the demonstrator's limit is too low.
         record: its episodes.
+        void: why nothing is guaranteed; then ``per_episode`` is empty.
     """
 
     per_episode: float
@@ -235,25 +251,28 @@ class HarmBound:
     exclusion: float
     delta: float
     record: HarmRecord
+    void: str = ""
 
     def __str__(self) -> str:
         counted = f"{self.record.harmed} of the demonstrator's {self.record.episodes} episodes did harm"
+        if self.void:
+            return f"harm: {counted}; no number bounds the imitator's, as nothing is guaranteed: {self.void}"
         if math.isinf(self.factor):
             return f"harm: {counted}; without an inflation budget, no number bounds the imitator's (T5 needs one)"
         return (
             f"harm per episode at most {said(self.per_episode, 1.0)} with confidence {1 - self.delta:g} ({counted}, so "
             f"at most {self.demonstrator:.4g}, times {self.factor:g}, and {self.exclusion:.4g} for the case that the "
             "truth goes out), given a member equal to the demonstrator, and if its episodes and those to come are "
-            "alike and begin independently of what was before"
+            "alike and begin independently of what was before, and how many were recorded was fixed beforehand"
         )
 
 
-def _harm(learner: Learner, record: HarmRecord, exclusion: float, delta: float) -> HarmBound:
+def _harm(learner: Learner, record: HarmRecord, exclusion: float, delta: float, void: str) -> HarmBound:
     upper = record.upper(delta)
     bounded = learner.budget is not None and type(learner.aggregation) is Minimum
     factor = float(np.asarray(learner.budget.factor)) if bounded and learner.budget is not None else math.inf
-    per_episode = bounds.budget_bound(upper, exclusion, factor) if bounded else 1.0
-    return HarmBound(per_episode, upper, factor, exclusion, delta, record)
+    per_episode = bounds.budget_bound(upper, exclusion, factor) if bounded and not void else 1.0
+    return HarmBound(per_episode, upper, factor, exclusion, delta, record, void)
 
 
 def _bounds_all_steps(learner: Learner) -> bool:
@@ -320,6 +339,8 @@ def _promise(
     given = f"given a member equal to the demonstrator with prior weight at least {prior_weight:.3g}"
     if learns:
         given += " (which no network is: read this as what the rules can do, not as a guarantee)"
+    if num_streams > 1:
+        given += " and environments that do not act on one another"
     left_out = said(exclusion, 1.0)
     if not _bounds_all_steps(learner):
         given += (
@@ -348,7 +369,9 @@ def _promise(
     )
 
 
-def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: int, num_streams: int) -> float:
+def _queries_bound(
+    learner: Learner, num_members: int, cubed: float, num_steps: int, num_streams: int, total_steps: int
+) -> float:
     """Return T3's bound where its proof applies: the minimum asks with probability theta, nothing else makes it ask."""
     plain = type(learner.aggregation) is Minimum and learner.aggregation == Minimum()
     if not plain or learner.budget is not None or learner.alarm is not None or learner.reweighting is not None:
@@ -357,5 +380,5 @@ def _queries_bound(learner: Learner, num_members: int, cubed: float, num_steps: 
     bound = num_streams * bounds.expected_queries_bound(cubed, num_steps)
     if learner.merging is not None and learner.merging.tolerance is not None:
         tolerance = float(np.asarray(learner.merging.tolerance))
-        bound += bounds.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)
-    return min(float(num_steps * num_streams), bound)
+        bound += bounds.merging_cost(num_members, tolerance, total_steps, num_streams)
+    return min(float(total_steps), bound)

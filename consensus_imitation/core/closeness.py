@@ -6,15 +6,18 @@ the demonstrator itself that mean is at most 1. R is seen at every answer, so it
 that R could have had, ``max_a q(a) / g(a)``, is known before the answer; it is finite if g calls nothing impossible.
 
 **The limit.** Let ``mu_k`` be the mean of ``R_k`` given everything before the k-th answer, and ``M`` the largest of the
-``max_a q(a) / g(a)`` so far. With probability at least 1 - delta, after every answer and for each of J fixed rates
-lambda,
+``max_a q(a) / g(a)`` so far. With probability at least 1 - delta, after every answer and for each of J rates lambda
+that were fixed before the first answer,
 
     sum_k mu_k <= (lambda sum_k R_k + ln(J / delta)) / ((1 - exp(-lambda M)) / M).
 
 *Proof.* ``exp(-lambda r) <= 1 - r (1 - exp(-lambda m)) / m`` for r in [0, m], by convexity. So with ``v_k = (1 -
 exp(-lambda m_k)) / m_k``, ``exp(sum_k (v_k mu_k - lambda R_k))`` is a non-negative supermartingale that starts at 1.
 Ville's inequality, and a union bound over the rates; and ``v_k`` falls in ``m_k``, so every ``v_k`` is at least that of
-M. The ``mu_k`` may differ from answer to answer. (Our proof; the argument is Chernoff's.)
+M. The ``mu_k`` may differ from answer to answer. (Our proof; the argument is Chernoff's.) That the rates are fixed
+matters: with rates of ``1 / M`` the limit was too low in 39% of simulated runs with M growing, of 5% promised. And the
+member has to be named beforehand, too: of N members, the heaviest is the one whose answers went best. For whichever of
+them it turns out to be, take delta / N.
 """
 
 import math
@@ -23,8 +26,8 @@ from typing import Any, Self
 
 import numpy as np
 
-#: Rates, in units of one over the largest ratio so far: for a mean far below it, and for one near it.
-_RATES = tuple(2.0**-i for i in range(-2, 14))
+#: Rates: the best is about one over the largest ratio, which is at least 1, and may be as large as 2^50.
+_RATES = tuple(2.0 ** (2 - i) for i in range(64))
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,27 @@ class Closeness:
         most = np.where(awake, ratios.max(axis=-1), 1.0)
         return type(self)(self.total + seen, np.maximum(self.largest, most), self.count + 1)
 
+    @staticmethod
+    def reweighed(log_weights: np.ndarray, log_probs: np.ndarray, answer: int) -> np.ndarray:
+        """Return the posterior's log-weights [N] after an answer, for the next of several that came at once.
+
+        Args:
+            log_weights: [N], before it.
+            log_probs: [N, A], as for `after`. A member that sleeps keeps its share of the weight.
+            answer: in ``0 .. A-1``; one that nobody thought possible changes nothing.
+        """
+        awake = np.any(np.isfinite(log_probs), axis=-1)
+        at = np.where(awake, log_probs[:, answer], -np.inf)
+        mixture = np.logaddexp.reduce(np.where(awake, log_weights + at, -np.inf)) - np.logaddexp.reduce(
+            np.where(awake, log_weights, -np.inf)
+        )
+        return log_weights + np.where(awake, at, mixture) if np.isfinite(mixture) else log_weights
+
     def mean_excess(self, member: int, delta: float) -> float:
         """Return an upper limit on the mean of ``mu_k - 1`` over the answers so far, valid after every answer.
 
         Args:
-            member: which one.
+            member: which one; named before the first answer.
             delta: probability that the limit is ever too low, in (0, 1).
 
         Returns:
@@ -96,7 +115,7 @@ class Closeness:
         if not self.count or not math.isfinite(most) or not math.isfinite(total) or most == 0:
             return math.inf
         cost = math.log(len(_RATES) / delta)
-        limits = [(scale * total + most * cost) / -math.expm1(-scale) for scale in _RATES]
+        limits = [most * (rate * total + cost) / -math.expm1(-rate * most) for rate in _RATES]
         return max(0.0, min(limits) / self.count - 1)
 
     def saved(self) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from consensus_imitation.core.betting import BettingSequence
 class HarmRecord:
     """How often the demonstrator's own episodes ended in harm: recorded ones, or those that it played.
 
-    The episodes have to be like those to come, independent of one another, and none may have been left out for how it
-    ended.
+    The episodes have to be like those to come, independent of one another, none may have been left out for how it
+    ended, and how many there are has to have been fixed beforehand. Whoever goes on recording until the limit is low
+    enough needs `BettingSequence` instead: its ``high`` may be looked at after every episode.
 
     Args:
         harmed: episodes with harm.
@@ -66,8 +67,9 @@ class HarmRecord:
 class HarmWatch:
     """Harm while a run goes on: a confidence sequence per episode and per asked step; never changed in place.
 
-    Both may be looked at after every episode, and the run stopped because of them. They are about rates that do not
-    change; of an imitator that still learns, read the upper ends as "not every episode so far was worse than this".
+    Both may be looked at after every episode (not within one), and the run stopped because of them. They are about
+    rates that do not change; of an imitator that still learns, read the upper ends as "not every episode so far was
+    worse than this".
 
     Attributes:
         episodes: of harm in an episode.
@@ -108,11 +110,12 @@ class HarmWatch:
                 f"{harmed_when_asked} harmful answers of {asked} in an episode with{'' if harmed else 'out'} harm "
                 "cannot be"
             )
+        # In which order they came is not known, so nobody may look between them: see `BettingSequence.after`.
         steps = [1.0] * harmed_when_asked + [0.0] * (asked - harmed_when_asked)
         return replace(
             self,
             episodes=self.episodes.after([float(harmed)]),
-            asked=self.asked.after(steps),
+            asked=self.asked.after(steps, at_once=True),
             clean=0 if harmed else self.clean + 1,
         )
 

@@ -133,10 +133,11 @@ class Learner(PyTree, guests=True):
         """A state that may have been made under other rules, to go on under these: if so, its promises are void.
 
         Args:
-            state: of this ensemble. One in which nothing has happened yet may be of any rules.
+            state: of this ensemble. One in which nothing has happened yet may be of any rules with this prior.
         """
         rules = self.fingerprint()
         begun = jnp.any(state.stream.step > 0) | jnp.any(state.stream.asking) | (state.studied > 0)
+        begun |= ~post.is_prior(state.posterior, self.ensemble.prior)
         other = begun & (state.rules != rules)
         voids = state.voids | jnp.where(other, jnp.uint32(OTHER_RULES), jnp.uint32(0))
         return state.replace(rules=rules, voids=voids)
@@ -255,9 +256,14 @@ class Learner(PyTree, guests=True):
         return after.replace(stream=state.stream, studied=num_studied), stream
 
     def clear_alarm(self, state: LearnerState) -> LearnerState:
-        """Act again after no member explained the answers: the alarm's bets start afresh, every promise is void."""
+        """Act again after no member explained the answers: the alarm's bets start afresh, every promise is void.
+
+        While nothing is wrong, nothing changes: were the bets to start afresh, too, each start would have a false alarm
+        of its own.
+        """
         cleared = jnp.where(state.unexplained, jnp.uint32(CLEARED), jnp.uint32(0))
-        return state.replace(unexplained=jnp.zeros((), bool), alarm=self._init_alarm(), voids=state.voids | cleared)
+        alarm = jax.tree.map(lambda new, old: jnp.where(state.unexplained, new, old), self._init_alarm(), state.alarm)
+        return state.replace(unexplained=jnp.zeros((), bool), alarm=alarm, voids=state.voids | cleared)
 
     def _init_alarm(self) -> AlarmState | None:
         return None if self.alarm is None else self.alarm.init(self.ensemble.num_members, self.ensemble.num_actions)

@@ -182,10 +182,11 @@ class SamplingLearner(PyTree, guests=True):
         """A state that may have been made under another rule, to go on under this one: if so, its promises are void.
 
         Args:
-            state: of this ensemble. One in which nothing has happened yet may be of any rule.
+            state: of this ensemble. One in which nothing has happened yet may be of any rule with this prior.
         """
         rules = self.fingerprint()
         begun = jnp.any(state.stream.step > 0) | jnp.any(state.stream.asked > 0)
+        begun |= ~post.is_prior(state.posterior, self.ensemble.prior)
         other = begun & (state.rules != rules)
         return state.replace(rules=rules, voids=state.voids | jnp.where(other, jnp.uint32(OTHER_RULES), jnp.uint32(0)))
 

@@ -281,8 +281,9 @@ class Union(_Composable, PyTree, guests=True):
 
     @property
     def largest_set(self) -> float:
-        """The largest of the parts': every set is a prefix of one ranking."""
-        return max(rule.largest_set for rule in self.rules)
+        """The largest of the parts', if every set is a prefix of one ranking; else their sum."""
+        sizes = [rule.largest_set for rule in self.rules]
+        return max(sizes) if _takes_prefixes(self) else sum(sizes)
 
     @property
     def smallest_share(self) -> float:
@@ -314,8 +315,8 @@ class Intersection(_Composable, PyTree, guests=True):
 
     @property
     def tolerated_members(self) -> int:
-        """The smallest of the parts'."""
-        return min(rule.tolerated_members for rule in self.rules)
+        """The smallest of the parts', if every set is a prefix of one ranking; else 0: they may share nobody."""
+        return min(rule.tolerated_members for rule in self.rules) if _takes_prefixes(self) else 0
 
     @property
     def largest_set(self) -> float:
@@ -373,6 +374,13 @@ def merged(rule: SelectionRule, log_weights: jax.Array, duplicates: jax.Array) -
 def _heavier(log_weights: jax.Array) -> jax.Array:
     """Return [N, N]: entry (n, m) states whether member m is strictly heavier than member n."""
     return log_weights[None, :] > log_weights[:, None] + TIE_TOLERANCE
+
+
+def _takes_prefixes(rule: object) -> bool:
+    """Whether a rule selects a prefix of the members ranked by weight: of your own rules nobody knows it."""
+    if type(rule) in (Union, Intersection):
+        return all(_takes_prefixes(part) for part in cast(Union | Intersection, rule).rules)
+    return type(rule) in (TopK, AlphaThreshold)
 
 
 def _rule(other: object) -> SelectionRule:

@@ -29,27 +29,30 @@ class Standing:
         exclusion: bound on P(it is out now or ever later, given what was so far), if it equals the demonstrator (T2).
         credence: bound on the credence that the truth is out or will be, of one who believes the posterior (T2); a
             belief. NaN where the weights are no posterior.
-        cubed: bound on the expected sum of cubed query probabilities from now on (T3); ``inf`` where there is none.
-        cubed_limit: limit of the sum over the whole run, that it ever exceeds with probability at most delta (T3).
-        cubed_observed: that sum so far (the largest, of a batch); NaN where T3 does not apply.
+        squared: bound on the expected sum of ``(theta - v)_+^2`` over the questions that will be answered, in each
+            environment, v being the most that a selected member withholds (T3); ``inf`` where there is none.
+        squared_limit: limit of that sum over the whole run and all environments, that it ever exceeds with probability
+            at most delta (T3).
+        squared_observed: that sum so far; NaN where T3 does not apply, and where the weights are no evidence.
         since: steps that had been closed before the first one in that sum.
-        factor_left: what is left of the inflation budget (the least, of a batch) (T5); None without one, and where no
-            bound is known of the aggregation rule.
+        factor_left: what is left of the inflation budget (the most, of a batch, so that it bounds each environment's)
+            (T5); None without one, and where no bound is known of the aggregation rule.
         per_episode: whether that is of the episode only.
         num_streams: B, environments that it is said of one by one.
         close_exclusion: bound on P(the member is out within the next `ANSWERS_AHEAD` answers) if they are no worse
             predicted than those so far; NaN where it is not measured (T2 for members that are close).
         close_excess: what that takes for the mean excess of an answer, at level delta.
         refuted: what the observations refute, one sentence each.
+        named: whether the member was named, and the heaviest would have been another choice.
     """
 
     delta: float
     member: int
     exclusion: float
     credence: float
-    cubed: float
-    cubed_limit: float
-    cubed_observed: float
+    squared: float
+    squared_limit: float
+    squared_observed: float
     since: int
     factor_left: float | None
     per_episode: bool
@@ -57,6 +60,7 @@ class Standing:
     close_exclusion: float
     close_excess: float
     refuted: tuple[str, ...]
+    named: bool = False
 
     def lines(self) -> list[str]:
         """In words."""
@@ -71,14 +75,19 @@ class Standing:
             now.append(
                 f"for every event{where}, if so: P(imitator) <= {self.factor_left:.4g} * P(demonstrator that takes "
                 f"over now) + {said(self.exclusion, 1.0)}"
+                + (", if environments do not act on one another" if self.num_streams > 1 else "")
             )
         if not math.isnan(self.credence):
             now.append(
                 f"who believes the weights believes that the truth is out or will be with at most "
                 f"{said(self.credence, 1.0)} (a belief)"
             )
-        if math.isfinite(self.cubed):
-            now.append(f"the sum of theta^3 to come is expected to be at most {self.cubed:.4g}")
+        if math.isfinite(self.squared):
+            where = " in each environment" if self.num_streams > 1 else ""
+            now.append(
+                f"if so, the sum of theta^2, beyond what members withhold, over the questions yet to be answered{where}"
+                f" is expected to be at most {self.squared:.4g}"
+            )
         if not math.isnan(self.close_exclusion):
             now.append(
                 f"within the next {ANSWERS_AHEAD} answers member {self.member} is out with probability at most "
@@ -86,11 +95,14 @@ class Standing:
                 f"far (mean excess at most {self.close_excess:.3g} with confidence {1 - self.delta:g})"
             )
         found = ["from now on: " + "; ".join(now)]
-        if math.isfinite(self.cubed_limit) and not math.isnan(self.cubed_observed):
+        if math.isfinite(self.squared_limit) and not math.isnan(self.squared_observed):
             since = f" (of the steps since {self.since} had been closed)" if self.since else ""
+            who = f"member {self.member}" if self.named else "a member"
+            cubes = "; so does that of theta^3 over all steps, if nobody withholds and every question is answered"
             found.append(
-                f"observed: sum of theta^3 {self.cubed_observed:.4g}{since}, which exceeds {self.cubed_limit:.4g} with "
-                f"probability at most {self.delta:g} while a member equals the demonstrator"
+                f"observed: sum of theta^2, beyond what members withhold, over answered questions "
+                f"{self.squared_observed:.4g}{since}, which exceeds {self.squared_limit:.4g} with probability at most "
+                f"{self.delta:g} while {who} equals the demonstrator{'' if self.num_streams > 1 else cubes}"
             )
         return [*found, *(f"REFUTED: {one}" for one in self.refuted)]
 
@@ -100,7 +112,7 @@ class Observed:
     """What a run has seen besides its posterior.
 
     Attributes:
-        cubed: float64 [B], see `Standing.cubed_observed`; NaN where T3 does not apply.
+        squared: float64 [B], `Standing.squared_observed` by environment; NaN where T3 does not apply.
         since: steps closed before the first that counts.
         withdrawn: questions that got no answer.
         closeness: of members that learn; None where it is not measured.
@@ -108,7 +120,7 @@ class Observed:
         errors: the members' errors at the answers; None where they are not measured.
     """
 
-    cubed: np.ndarray
+    squared: np.ndarray
     since: int = 0
     withdrawn: int = 0
     closeness: Closeness | None = None
@@ -138,21 +150,23 @@ def standing(
         log_weights: [N], the posterior's now.
         observed: what the run has seen.
         truth: the member that "from now on" is about; None for the heaviest.
-        ledger: inflation spent (the largest, of a batch).
+        ledger: inflation spent in the environment that has spent the least.
         delta: level.
         bayesian: whether the weights are a posterior by Bayes' rule, so that T2 bounds all times.
         unusable: whether any prediction was unusable: T3 says nothing then.
     """
     rule, weights = learner.selection, from_now_on.weights_now(log_weights)
     member = int(weights.argmax()) if truth is None else truth
-    applies = not unusable and not np.isnan(observed.cubed).any()
-    limit = cubed_limit(rule, prior, candidates, delta / observed.cubed.size) if applies else math.inf
-    total = float(observed.cubed.max()) if applies else math.nan
+    num_streams = observed.squared.size
+    applies = not unusable and not np.isnan(observed.squared).any()
+    limit = squared_limit(rule, prior, candidates, delta, num_streams) if applies else math.inf
+    total = float(observed.squared.sum()) if applies else math.nan
     exclusion = from_now_on.exclusion_bound(rule, weights, member) if bayesian else 1.0
     budget = learner.budget
     excess, close = math.nan, math.nan
     if observed.closeness is not None and observed.alpha is not None and bayesian:
-        excess = observed.closeness.mean_excess(member, delta)
+        # Which of them is the heaviest is known only afterwards.
+        excess = observed.closeness.mean_excess(member, delta / len(candidates))
         at_most = min(1.0, observed.alpha / weights[member]) if weights[member] > 0 else 1.0
         close = from_now_on.close_exclusion_bound(at_most, ANSWERS_AHEAD * excess)
     return Standing(
@@ -160,34 +174,44 @@ def standing(
         member=member,
         exclusion=exclusion,
         credence=from_now_on.credence(rule, weights) if bayesian else math.nan,
-        cubed=bounds.cubed_query_bound(rule, weights.tolist(), member) if applies and weights[member] > 0 else math.inf,
-        cubed_limit=limit,
-        cubed_observed=total,
+        squared=bounds.cubed_query_bound(rule, weights.tolist(), member)
+        if applies and weights[member] > 0
+        else math.inf,
+        squared_limit=limit,
+        squared_observed=total,
         since=observed.since,
         factor_left=None
         if budget is None or type(learner.aggregation) is not Minimum
         else from_now_on.factor_left(float(np.asarray(budget.factor)), min(max(ledger, 0.0), 700.0)),
         per_episode=budget is not None and budget.per == "episode",
-        num_streams=observed.cubed.size,
+        num_streams=num_streams,
         close_exclusion=close,
         close_excess=excess,
-        refuted=refuted_by_cubes(total, limit, delta, observed.withdrawn),
+        refuted=refuted_by_squares(total, limit, delta, observed.withdrawn, truth),
+        named=truth is not None,
     )
 
 
-def cubed_limit(rule: SelectionRule, prior: np.ndarray, candidates: Sequence[int], delta: float) -> float:
+def squared_limit(
+    rule: SelectionRule, prior: np.ndarray, candidates: Sequence[int], delta: float, num_streams: int
+) -> float:
     """Return the largest limit over the members that may be the truth: above it, none of them is."""
-    return max(bounds.cubed_query_limit(rule, prior.tolist(), one, delta) for one in candidates)
+    return max(
+        bounds.cubed_query_limit(rule, prior.tolist(), one, delta, num_streams=num_streams) for one in candidates
+    )
 
 
-def refuted_by_cubes(observed: float, limit: float, delta: float, withdrawn: int) -> tuple[str, ...]:
-    """Return what a sum of cubes refutes, in words; nothing where it does not exceed its limit, or is not known."""
+def refuted_by_squares(
+    observed: float, limit: float, delta: float, withdrawn: int, truth: int | None = None
+) -> tuple[str, ...]:
+    """Return what the sum of squares refutes, in words; nothing where it does not exceed its limit, or is not known."""
     if not observed > limit:
         return ()
-    unless = f", or the {withdrawn} questions without an answer were not left so by chance" if withdrawn else ""
+    who = "some member" if truth is None else f"member {truth}"
+    unless = f", or what the answers would have been decided which {withdrawn} questions got none" if withdrawn else ""
     return (
-        f"that some member equals the demonstrator and the answers are its own: the sum of theta^3 is {observed:.4g}, "
-        f"above {limit:.4g}, which it would exceed with probability at most {delta:g} (T3){unless}",
+        f"that {who} equals the demonstrator and the answers are its own: the sum of theta^2 over answered questions "
+        f"is {observed:.4g}, above {limit:.4g}, which it would exceed with probability at most {delta:g} (T3){unless}",
     )
 
 

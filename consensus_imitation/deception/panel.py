@@ -87,13 +87,13 @@ class Faulty(Panel):
         return combined
 
     def _learn(
-        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, teaches: bool
+        self, state: LearnerState, observation: Any, decision: PureDecision, answer: Any, teaches: bool, owner: Any
     ) -> tuple[LearnerState, ObserveInfo]:
         fault = self.selection.fault
         action = jnp.where(decision.queried, answer, decision.action)
         own = decision._replace(queried=decision.queried | (fault == OWN))
-        after, info = super()._learn(state, observation, own, action, teaches)
-        again, _ = super()._learn(after, observation, own, action, teaches)
+        after, info = super()._learn(state, observation, own, action, teaches, owner)
+        again, _ = super()._learn(after, observation, own, action, teaches, owner)
         before, once, twice = (one.posterior.log_weights for one in (state, after, again))
         backwards = jnp.where(jnp.isfinite(once), 2 * before - once, before)
         changed = jnp.select([fault == TWICE, fault == NEVER, fault == BACKWARDS], [twice, before, backwards], once)

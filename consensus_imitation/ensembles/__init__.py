@@ -3,8 +3,9 @@
 from consensus_imitation.core.members import Carry, Context, Ensemble, FixedMembers, PureEnsemble
 from consensus_imitation.ensembles.callables import Callables, callables
 from consensus_imitation.ensembles.isolated._ensemble import Isolated, isolated
+from consensus_imitation.ensembles.neural._factories import cnn, from_module, mlp, recurrent
 from consensus_imitation.ensembles.neural._masks import FrozenMasks, Masks, masks
-from consensus_imitation.ensembles.neural._members import Neural, cnn, from_module, mlp, recurrent
+from consensus_imitation.ensembles.neural._members import Neural
 from consensus_imitation.ensembles.neural._tangent import tangent
 from consensus_imitation.ensembles.neural._training_loop import from_training_loop
 from consensus_imitation.ensembles.neural.settings import Plateau, Training

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from consensus_imitation.core import calibration
 from consensus_imitation.core._packing import unpack
 from consensus_imitation.core.independence import said
 from consensus_imitation.demonstrators.people.views import view
 from consensus_imitation.experiments.pages import environment
+from consensus_imitation.journal.calibration import member_calibration
 from consensus_imitation.journal.errors import independence
 from consensus_imitation.journal.reader import Reader, reading
 from consensus_imitation.journal.record import Record
@@ -109,10 +111,11 @@ def write(run_dir: Path, out: Path) -> Path:
     names = about.get("names") or [f"action {a}" for a in range(shapes.num_actions or 0)]
     queries = [one for one in run.asked.values() if one.ask.log_probs is not None]
     counts = {who: run.who.count(who) for who in ("imitator", "demonstrator", "taken over", "safe action")}
-    certificate = place / CERTIFICATE
+    certificate, calibrated = place / CERTIFICATE, member_calibration(run_dir)
     page = template.render(
         run=meta.get("run", "?"),
         about=about.get("title", ""),
+        kind=meta.get("ensemble", ""),
         num_members=shapes.num_members,
         counts={who: count for who, count in counts.items() if count},
         steps=len(run.who),
@@ -129,6 +132,7 @@ def write(run_dir: Path, out: Path) -> Path:
         size=(_WIDTH, _HEIGHT),
         alarms=run.alarms,
         effective="" if shapes.num_actions is None else said(independence(run_dir), shapes.num_members, 0.95),
+        calibrated="" if calibrated is None else calibration.said(calibrated),
         certificate=certificate.read_text(encoding="utf-8") if certificate.is_file() else "",
         names=names,
         queries=[_query(one, names, place) for one in queries[-SHOWN:]],

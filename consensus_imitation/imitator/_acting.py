@@ -3,7 +3,7 @@
 import time
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,27 @@ from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._queries import OpenStep, Reply, repeats
 from consensus_imitation.imitator._recorder import Recorder
 from consensus_imitation.imitator._run import Decided, Run
-from consensus_imitation.imitator._step import judge
+from consensus_imitation.imitator._step import Judged, judge
 from consensus_imitation.imitator._uniforms import Numbers
 from consensus_imitation.imitator.decision import Decision, some
+
+
+class Drawn(NamedTuple):
+    """What was drawn at a step.
+
+    Attributes:
+        env: which environment of a batch; None for the only one, or all in lockstep.
+        active: bool [B], or None for all.
+        number: what the draw used.
+        judged: what the core said.
+        packed: the observation in bytes, if there is a journal: else a query may have to name it.
+    """
+
+    env: int | None
+    active: np.ndarray | None
+    number: Any
+    judged: Judged
+    packed: bytes | None
 
 
 class Acting:
@@ -29,9 +47,7 @@ class Acting:
     def __init__(self) -> None:
         self._numbers = Numbers()
 
-    def decide(
-        self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any
-    ) -> Decided:
+    def draw(self, run: Run, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any) -> Drawn:
         """Act or ask.
 
         Args:
@@ -53,9 +69,21 @@ class Acting:
         own = setup.taken(run.state, env)
         number = self._numbers.at(run.state.stream.key, own.stream, run.steps, env, setup.rows(env) is not None)
         judged = judge(setup, own, observation, number, env, rows, legal)
+        return Drawn(env, rows, number, judged, recorder.packed(observation, needed=False))
+
+    def decided(self, run: Run, recorder: Recorder, observation: Any, drawn: Drawn) -> Decided:
+        """What was drawn, for the user, with what is wrong; as errors, warnings of that may depend on the draw.
+
+        Args:
+            run: now.
+            recorder: as for `draw`.
+            observation: the same.
+            drawn: of `draw`.
+        """
+        setup, (env, rows, number, judged) = run.setup, drawn[:4]
         decision = judged.decision(setup, int(run.steps.max() if env is None else run.steps[env]), env)
         asks = some(decision.queried)
-        packed = recorder.packed(observation, needed=asks)
+        packed = recorder.packed(observation, needed=True) if asks and drawn.packed is None else drawn.packed
         alarms = run.alarms.copy()
         lines = alarms.report(decision, run.unexplained, rows)
         if asks:

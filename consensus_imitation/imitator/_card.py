@@ -12,11 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from consensus_imitation.core import calibration
 from consensus_imitation.core.calibration import Calibration
+from consensus_imitation.core.independence import EffectiveMembers, said
 from consensus_imitation.ensembles.neural.training import Masked
 from consensus_imitation.errors import PendingQueryError
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._step import UNDRAWN, judge
+
+#: Of the lower limit of how many members err independently.
+CONFIDENCE = 0.95
 
 #: Inputs that are named; of more, only the number is said.
 _NAMED = 8
@@ -36,8 +41,11 @@ class Card:
         selection: the selection rule.
         selected: members that have a say at present.
         tolerated_members: dishonest members that the quorum tolerates; see `certificate.Statement`.
+        tolerated_answers: false answers, or corrupted sources of any number of them, that leave a selected member
+            untouched; 0 where an answer reaches all members.
         num_answers: answers and recordings that they were scored on.
-        effective_members: how many independent members would err as they did; None where it is not measured.
+        effective: how many independent members would err as they did at the answers, with a lower limit of 95%; None
+            where it is not measured, and there is no journal to read it from.
         calibration: of each member's predictions before each answer, float64 [N] each; None without a journal.
         asked_familiar: mean probability of asking about the familiar probes; None without any.
         asked_unfamiliar: the same of the unfamiliar ones.
@@ -51,8 +59,9 @@ class Card:
     selection: str
     selected: int
     tolerated_members: int
+    tolerated_answers: int
     num_answers: int
-    effective_members: float | None
+    effective: EffectiveMembers | None
     calibration: Calibration | None
     asked_familiar: float | None
     asked_unfamiliar: float | None
@@ -60,30 +69,23 @@ class Card:
 
     def __str__(self) -> str:
         do = "learn from answers" if self.learns else "are fixed"
-        alike = "is not measured: construct the imitator with merging=Merging(tolerance=None)"
-        if self.effective_members is not None:
-            alike = f"is {self.effective_members:.3g} of {self.num_members}, on {self.num_answers} answers"
+        alike = "how alike they err is not measured: keep a journal, or use merging=Merging(tolerance=None)"
+        if self.effective is not None:
+            alike = said(self.effective, self.num_members, CONFIDENCE)
+        calibrated = "calibration is not known: it is read from the journal, and there is none"
+        if self.calibration is not None:
+            calibrated = calibration.said(self.calibration)
         lines = [
             f"{self.num_members} members ({self.kind}) that {do}; {self.selected} have a say now, by {self.selection}",
-            f"dishonest members tolerated: {self.tolerated_members}",
-            f"the effective number of members {alike}",
-            self._calibrated(),
+            f"tolerated: {self.tolerated_members} dishonest members",
+            f"tolerated: {self.tolerated_answers} false answers, or sources of false answers",
+            alike,
+            calibrated,
             f"asks about familiar probes: {_share(self.asked_familiar)}; unfamiliar: {_share(self.asked_unfamiliar)}",
         ]
         if self.never_varied is not None:
             lines.append(f"never varied in an answer: {_listed(self.never_varied)}")
         return "\n".join(lines)
-
-    def _calibrated(self) -> str:
-        if self.calibration is None:
-            return "calibration is not known: it is read from the journal, and there is none"
-        loss, error = (
-            np.asarray(getattr(self.calibration, name)) for name in ("log_loss", "expected_calibration_error")
-        )
-        return (
-            f"before each answer the members lost {loss.min():.3g} to {loss.max():.3g} nats on it, with calibration "
-            f"errors of {error.min():.2g} to {error.max():.2g} (answers that were asked for are hard ones)"
-        )
 
 
 def asked(run: Run, probes: Iterable[Any] | None) -> float | None:

@@ -30,8 +30,12 @@ from consensus_imitation.imitator.decision import Decision
 class Acting(Protocol):
     """How one shell takes its steps; nothing here is written down or changes the run."""
 
-    def decide(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any) -> Any:
-        """Act or ask; what comes back has the ``decision``."""
+    def draw(self, run: Any, recorder: Recorder, observation: Any, env: int | None, active: Any, mask: Any) -> Any:
+        """Act or ask. All that may fail for what was *observed* fails here, whatever was drawn."""
+        ...
+
+    def decided(self, run: Any, recorder: Recorder, observation: Any, drawn: Any) -> Any:
+        """What was drawn, with what is said of it; it has the ``decision``. What fails here may depend on the draw."""
         ...
 
     def take(self, step: Any, panel: Panel, asker: object) -> Any:
@@ -48,10 +52,10 @@ class Acting(Protocol):
         """The query about this very observation that waits for whoever comes; None if there is none."""
         ...
 
-    def given(self, run: Any, found: Any, answer: Any, *source: Any) -> Any:
+    def given(self, run: Any, found: Any, answer: Any, source: Any, /) -> Any:
         """An answer from outside to a step that waits, or that is closed, checked, as `settle` takes it.
 
-        Numbered actions come with a source, or None.
+        Actions that are not numbered come with no source: None.
         """
         ...
 
@@ -141,8 +145,9 @@ class Live(Generic[R]):
         observation = self.recorder.own(observation)
         self.make_way(env)
         run, num_told = self.run, self.panel.num_told
-        step = self._acting.decide(run, self.recorder, observation, env, active, mask)
+        drawn = self._acting.draw(run, self.recorder, observation, env, active, mask)
         try:
+            step = self._acting.decided(run, self.recorder, observation, drawn)
             after = self._acting.take(step, self.panel, asker)
             with self.recorder.together():
                 self.recorder.decision(step)
@@ -153,7 +158,7 @@ class Live(Generic[R]):
             # A demonstrator may know what was drawn: Ctrl-C gives no second draw, either.
             known = isinstance(error, Exception) or self.panel.num_told > num_told
             if known and self.run is run:
-                self._withdraw(run.spent(env), env)
+                self._withdraw(run.broken_off(env), env)
             raise
         return step.decision
 
@@ -171,10 +176,10 @@ class Live(Generic[R]):
         waiting = self.run.queries.blocking(env)
         return decision if waiting is None else waiting
 
-    def answer(self, given: Any, action: Any, *source: Any) -> Any:
+    def answer(self, given: Any, action: Any, source: Any = None) -> Any:
         """An answer from outside, to a decision or its query; the same one again changes nothing."""
         found = self._find(given)
-        reply = self._acting.given(self.run, found, action, *source)
+        reply = self._acting.given(self.run, found, action, source)
         if _waits(found):
             return self.settle(found, reply)
         self._acting.check_same(found, reply)

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.core._voids import reasons
+from consensus_imitation.core._voids import are_evidence, reasons
 from consensus_imitation.core.certificate import Statement, certify, tolerated
 from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.members import reach_of
 from consensus_imitation.core.priors import SemiInformative
 from consensus_imitation.core.rules import Rules
-from consensus_imitation.core.standing import ALARM_DELTA, Observed, cubed_limit, refuted_by_cubes
+from consensus_imitation.core.standing import ALARM_DELTA, Observed, refuted_by_squares, squared_limit
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.demonstrators.question import Question
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator import kernels
-from consensus_imitation.imitator._card import Card, asked, never_varied
+from consensus_imitation.imitator._card import CONFIDENCE, Card, asked, never_varied
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._question import question_of
@@ -26,6 +26,7 @@ from consensus_imitation.imitator._tally import least_alpha
 from consensus_imitation.imitator.decision import Decision, Query
 from consensus_imitation.imitator.policy import said
 from consensus_imitation.journal.calibration import member_calibration
+from consensus_imitation.journal.errors import independence
 
 
 class Readings(CommonReadings[Run]):
@@ -161,15 +162,15 @@ class Readings(CommonReadings[Run]):
         """What is wrong, one line each, naming the member; empty if nothing is."""
         run = self._live.run
         learner, tally = run.setup.learner, run.tally
-        total = float(tally.cubed.max())
+        total = float(tally.squared.sum())
         refuted: tuple[str, ...] = ()
         # No limit is below 2, and most runs stay below that.
-        if total > 2 and not np.any(run.state.stream.unusable):
+        if total > 2 and are_evidence(run.state.voids) and not np.any(run.state.stream.unusable):
             prior = np.asarray(run.setup.ensemble.prior, np.float64)
-            limit = cubed_limit(
-                learner.selection, prior, np.flatnonzero(prior).tolist(), ALARM_DELTA / tally.cubed.size
+            limit = squared_limit(
+                learner.selection, prior, np.flatnonzero(prior).tolist(), ALARM_DELTA, tally.squared.size
             )
-            refuted = refuted_by_cubes(total, limit, ALARM_DELTA, tally.withdrawn)
+            refuted = refuted_by_squares(total, limit, ALARM_DELTA, tally.withdrawn)
         return (*super().alarms, *(f"refuted: {one}" for one in refuted))
 
     def certificate(
@@ -205,6 +206,8 @@ class Readings(CommonReadings[Run]):
         """
         run = self._live.run
         unexplained = [UNEXPLAINED] if run.unexplained else []
+        ledger = np.asarray(run.state.stream.ledger)
+        squared = run.tally.squared if are_evidence(run.state.voids) else np.full_like(run.tally.squared, np.nan)
         return certify(
             run.setup.learner,
             np.asarray(run.setup.ensemble.prior, np.float64),
@@ -214,13 +217,15 @@ class Readings(CommonReadings[Run]):
             num_streams=self.num_envs or 1,
             num_queries=run.answers,
             num_studied=int(run.state.studied),
-            ledger=float(np.max(run.state.stream.ledger)),
+            ledger=float(np.max(ledger)),
+            least_ledger=float(np.min(ledger)),
+            total_steps=int(run.steps.sum()),
             void="; ".join([*unexplained, *reasons(run.state.voids)]),
             unusable=bool(np.any(run.state.stream.unusable)),
             learns=run.setup.ensemble.learns,
             reach=reach_of(run.setup.ensemble),
             observed=Observed(
-                run.tally.cubed,
+                squared,
                 run.tally.since,
                 run.tally.withdrawn,
                 run.tally.closeness,
@@ -259,15 +264,20 @@ class Readings(CommonReadings[Run]):
         """
         run = self._live.run
         selection = run.setup.learner.selection
+        certificate = self.certificate(delta=1 - CONFIDENCE)
+        effective = certificate.effective
+        if effective is None and self.run_dir is not None:
+            effective = independence(self.run_dir, confidence=CONFIDENCE)
         return Card(
             kind=type(run.setup.ensemble).__name__,
             num_members=run.setup.ensemble.num_members,
             learns=run.setup.ensemble.learns,
             selection=str(selection),
             selected=int(np.sum(np.asarray(selection(run.state.posterior.log_weights)))),
-            tolerated_members=self.certificate().tolerated_members,
+            tolerated_members=certificate.tolerated_members,
+            tolerated_answers=certificate.tolerated_answers,
             num_answers=run.answers + int(run.state.studied),
-            effective_members=None if run.state.diversity is None else self.effective_members,
+            effective=effective,
             calibration=None if self.run_dir is None else member_calibration(self.run_dir),
             asked_familiar=asked(run, familiar),
             asked_unfamiliar=asked(run, unfamiliar),

@@ -141,7 +141,7 @@ def _call_again(run: Any, directory: RunDirectory, call: list[Entry], again: Aga
         case "takeover":
             return again.took_over(run, call, unpack(kept(directory, call)))
         case "withdraw" if record.query is None:
-            return run.spent(record.env)
+            return run.broken_off(record.env)
         case "withdraw":
             return run.withdrawn(_waiting(run, call))
         case "clear":

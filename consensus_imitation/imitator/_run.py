@@ -9,7 +9,7 @@ import numpy as np
 from consensus_imitation.core._observations import owned
 from consensus_imitation.core._sources import Source
 from consensus_imitation.core._values import changed
-from consensus_imitation.core._voids import OTHER_RULES, WENT_BACK, marked
+from consensus_imitation.core._voids import BROKEN_OFF, OTHER_RULES, WENT_BACK, marked
 from consensus_imitation.core.aggregation import Aggregation
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.state import LearnerState
@@ -68,7 +68,9 @@ class Run:
 
     def adopted(self) -> Self:
         """As it goes on under the rules of its setup, whatever rules its state was made under."""
-        return self.moved(kernels.adopt(self.setup.learner, self.state))
+        # A question that waited is not asked any more.
+        tally = replace(self.tally, withdrawn=int(np.sum(self.state.stream.asking)))
+        return self.moved(kernels.adopt(self.setup.learner, self.state), tally=tally)
 
     @property
     def whole(self) -> LearnerState:
@@ -141,9 +143,14 @@ class Run:
         """A query is not waited for any more; its environment asks until it gets an answer (`LearnerState`)."""
         return replace(self, queries=self.queries.close(waiting, None), tally=self.tally.went_unanswered())
 
-    def spent(self, env: int | None) -> Self:
-        """An action was drawn, and the step came to nothing: its environment asks next."""
-        return self.moved(spent(self.setup, self.state, env))
+    def broken_off(self, env: int | None) -> Self:
+        """An exception came after an action was drawn: its environment asks next, and no bound is left.
+
+        Whoever raises may look at what was drawn. The law of a step of which some actions are refused, and then the
+        demonstrator is asked, has up to twice the demonstrator's probability of the others: on steps that nobody
+        refuses, too, so that nothing that is charged here could make up for it.
+        """
+        return self.moved(marked(spent(self.setup, self.state, env), BROKEN_OFF))
 
     def given_up(self, asker: object) -> Self:
         """A call of `act` ends without an answer: its query waits for nobody any more."""
@@ -173,16 +180,22 @@ class Run:
         """
         check_fits(self.setup, state)
         state, rows = split(self.setup.ensemble, state)
-        went_back = bool(np.any(np.asarray(state.stream.step).reshape(-1) < self.steps))
+        steps = np.asarray(state.stream.step)
+        went_back = bool(np.any(steps.reshape(-1) < self.steps))
         restored = kernels.adopt(self.setup.learner, state)
-        stream = restored.stream.replace(asking=restored.stream.asking | self.state.stream.asking)
+        # What a question that waited here has cost is not given back.
+        own, other = np.asarray(self.state.stream.ledger), np.asarray(restored.stream.ledger)
+        ledger = np.where(steps.reshape(other.shape) == self.steps.reshape(other.shape), np.maximum(own, other), other)
+        asking = restored.stream.asking | self.state.stream.asking
+        stream = restored.stream.replace(asking=asking, ledger=ledger.astype(other.dtype))
         restored = restored.replace(stream=stream, voids=restored.voids | self.state.voids)
-        queries = self.queries
-        for step in queries.waiting():
+        queries, waiting = self.queries, self.queries.waiting()
+        for step in waiting:
             queries = queries.close(step, None)
         if went_back:
             restored = marked(restored, WENT_BACK)
-        return self._of(self.setup, restored, rows, queries, self.alarms)
+        run = self._of(self.setup, restored, rows, queries, self.alarms)
+        return replace(run, tally=replace(run.tally, withdrawn=self.tally.withdrawn + len(waiting)))
 
     def under(self, rule: Aggregation) -> Self:
         """With another rule to combine the members.
@@ -199,7 +212,7 @@ class Run:
         # Once is enough: what is void stays void.
         known = bool(int(self.state.voids) & OTHER_RULES)
         state = self.state if known else kernels.adopt(setup.learner, self.state)
-        tally = Tally.begin(setup.learner, setup.ensemble.learns, self.steps)
+        tally = Tally.begin(setup.learner, setup.ensemble.learns, self.steps, self.tally.withdrawn)
         return self.moved(state, setup=setup, alarms=alarms, tally=tally)
 
     def _weighed(self) -> Self:
@@ -253,5 +266,4 @@ class Decided:
         if self.asks:
             waiting = judged.waiting(decision, self.observation, self.active, asked, asker)
             return run.posed(waiting, posed(run.setup, run.state, judged, decision.env, self.active), self.alarms)
-        over = run.closed(unasked(run.setup, run.state, judged, decision, self.active), decision.env, self.alarms)
-        return changed(over, tally=run.tally.acted(decision, judged.log_probs, self.active))
+        return run.closed(unasked(run.setup, run.state, judged, decision, self.active), decision.env, self.alarms)

@@ -3,7 +3,7 @@
 import time
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from consensus_imitation.core._observations import given
 from consensus_imitation.core._packing import digest, pack, unpack
 from consensus_imitation.core.any_action import Action
-from consensus_imitation.core.sampling_learner import SamplingState
+from consensus_imitation.core.sampling_learner import PureSamplingDecision, SamplingState, SamplingStream
 from consensus_imitation.demonstrators._base import Panel
 from consensus_imitation.demonstrators.patience import Patience, SafeAction
 from consensus_imitation.errors import (
@@ -72,12 +72,30 @@ def packed_action(action: Action) -> bytes:
     return packed
 
 
+class Drawn(NamedTuple):
+    """What was drawn at a step.
+
+    Attributes:
+        env: which environment; None for the only one.
+        pure: what the core said.
+        stream: after the step, if it is no query.
+        packed: the observation in bytes, if there is a journal: else a query may have to name it.
+        action: the same of the action; of a query, too: its answer will be of the same kind, and has to be written.
+    """
+
+    env: int | None
+    pure: PureSamplingDecision
+    stream: SamplingStream
+    packed: bytes | None
+    action: bytes | None
+
+
 class SamplingActing:
     """How a step with an action of any kind is taken."""
 
-    def decide(
+    def draw(
         self, run: SamplingRun, recorder: Recorder, observation: Any, env: int | None, active: None, mask: None
-    ) -> Sampled:
+    ) -> Drawn:
         """Act or ask.
 
         Args:
@@ -96,10 +114,23 @@ class SamplingActing:
         recorder.checkpoint_if_due(run)
         own = run.setup.taken(run.state, env)
         pure, stream = decide(run.setup.learner, own, seen_by(own, observation))
-        decision = for_user(pure, int(run.steps[env or 0]), env)
-        packed = recorder.packed(observation, needed=decision.queried)
-        # Of a query, too: its answer will be of the same kind, and has to be written.
+        packed = recorder.packed(observation, needed=False)
         action = None if recorder.directory is None else packed_action(jax.device_get(pure.action))
+        return Drawn(env, pure, stream, packed, action)
+
+    def decided(self, run: SamplingRun, recorder: Recorder, observation: Any, drawn: Drawn) -> Sampled:
+        """What was drawn, for the user, with what is wrong; as errors, warnings of that may depend on the draw.
+
+        Args:
+            run: now.
+            recorder: as for `draw`.
+            observation: the same.
+            drawn: of `draw`.
+        """
+        env, pure, stream, packed, action = drawn
+        decision = for_user(pure, int(run.steps[env or 0]), env)
+        if decision.queried and packed is None:
+            packed = recorder.packed(observation, needed=True)
         alarms = run.alarms.noted(decision.invalid, decision.step, decision.rule_fault)
         query = None
         if decision.queried:
@@ -144,12 +175,13 @@ class SamplingActing:
         waiting = run.queries.left(env)
         return waiting if waiting is not None and recorder.is_about(waiting.query, observation) else None
 
-    def given(self, run: SamplingRun, found: OpenSample | SamplingDecision, answer: Any) -> Action:
+    def given(self, run: SamplingRun, found: OpenSample | SamplingDecision, answer: Any, source: None = None) -> Action:
         """An answer from outside, checked, as `settle` takes it.
 
         Raises:
             InvalidAnswerError: if it is no action.
         """
+        del source  # Its `answer` takes none: these members divide nothing.
         like = found.pure.action if isinstance(found, OpenSample) else found.action
         return check_answer(like, answer, run.setup.action_space)
 

@@ -11,6 +11,7 @@ from consensus_imitation.core.certificate import Statement, certify
 from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.sampling_learner import SamplingState
+from consensus_imitation.core.standing import Observed
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
@@ -102,6 +103,9 @@ class SamplingReadings(CommonReadings[SamplingRun]):
             void="; ".join(self.void),
             unusable=bool(run.alarms.invalid) or not run.bounded,
             learns=False,
+            reach=0,
+            observed=Observed(np.full(streams, np.nan), withdrawn=run.unanswered),
+            total_steps=int(run.steps.sum()),
             delta=delta,
             harm=harm,
         )

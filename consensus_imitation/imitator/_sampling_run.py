@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from consensus_imitation.core._observations import owned
+from consensus_imitation.core._voids import BROKEN_OFF, marked
 from consensus_imitation.core.any_action import Action
 from consensus_imitation.core.sampling_learner import (
     PureSamplingDecision,
@@ -62,6 +63,7 @@ class SamplingRun:
         unexplained: whether no member explains the answers, as in the state.
         bounded: whether T3 may bound its queries: the alarms are of all of its steps (they are not in the state, and
             can be cleared), and no query was withdrawn.
+        unanswered: queries that got no answer; of a state that is taken up, those that waited.
     """
 
     setup: SamplingSetup
@@ -72,6 +74,7 @@ class SamplingRun:
     answers: int
     unexplained: bool
     bounded: bool
+    unanswered: int = 0
 
     @classmethod
     def begin(
@@ -82,7 +85,8 @@ class SamplingRun:
         steps, answers = np.array(state.stream.step, np.int64).reshape(-1), int(np.sum(state.stream.queries))
         queries = Queries(secrets.token_hex(16)) if queries is None else queries
         alarms, bounded = SamplingAlarms.of(setup.learner), not np.any(steps)
-        return cls(setup, state, queries, alarms, steps, answers, bool(state.unexplained), bounded)
+        unanswered = int(np.sum(np.asarray(state.stream.asked) > 0))
+        return cls(setup, state, queries, alarms, steps, answers, bool(state.unexplained), bounded, unanswered)
 
     @property
     def on_disk(self) -> SamplingState:
@@ -124,12 +128,18 @@ class SamplingRun:
 
     def withdrawn(self, waiting: OpenSample) -> Self:
         """A query is not waited for any more; its environment asks until it gets an answer (`SamplingStream`)."""
-        return replace(self, queries=self.queries.close(waiting, None), bounded=False)
+        queries = self.queries.close(waiting, None)
+        return replace(self, queries=queries, bounded=False, unanswered=self.unanswered + 1)
 
     def spent(self, env: int | None) -> Self:
-        """An action was drawn, and the step came to nothing: its environment asks next."""
+        """The random number of a step was used: its environment asks next."""
         own = self.setup.taken(self.state, env)
         return replace(self, state=self.setup.put(self.state, self.setup.learner.pose(own), env))
+
+    def broken_off(self, env: int | None) -> Self:
+        """An exception came after an action was drawn: its environment asks next, and no bound is left (`Run`)."""
+        after = self.spent(env)
+        return replace(after, state=marked(after.state, BROKEN_OFF))
 
     def given_up(self, asker: object) -> Self:
         """A call of `act` ends without an answer: its query waits for nobody any more."""
@@ -146,13 +156,14 @@ class SamplingRun:
 
     def saved(self) -> dict[str, Any]:
         """What a checkpoint says besides the state."""
-        return {"alarms": self.alarms.saved(), "bounded": self.bounded}
+        return {"alarms": self.alarms.saved(), "bounded": self.bounded, "unanswered": self.unanswered}
 
     def recalling(self, saved: dict[str, Any]) -> Self:
         """With what was noticed before, as a checkpoint's header has it (`saved`)."""
         # Checkpoints of an earlier version do not say so.
         bounded = bool(saved.get("bounded", self.bounded))
-        return replace(self, alarms=self.alarms.loaded(saved["alarms"]), bounded=bounded)
+        unanswered = int(saved.get("unanswered", 0))
+        return replace(self, alarms=self.alarms.loaded(saved["alarms"]), bounded=bounded, unanswered=unanswered)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

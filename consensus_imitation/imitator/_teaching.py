@@ -128,7 +128,8 @@ def taught(
     for b in [()] if counts.ndim == 0 else np.flatnonzero(counts).tolist():
         known = joined(learned, rows) if keeps else learned
         owner = jax.tree.map(lambda each, b=b: each[b or 0], owners)
-        after = learned_on_host(ensemble, known, *_shown(ensemble, *shown, b, actions[b]), owner)
+        memory, seen, action, predicted = _shown(ensemble, *shown, b, actions[b])
+        after = learned_on_host(ensemble, known, memory, seen, action, predicted, owner)
         learned, rows = parted(after) if keeps else (after, rows)
         if not ensemble.pure:
             learned = as_jax(learned)

@@ -1,13 +1,12 @@
 """How well the members' predictions matched the answers, read out of a journal."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from consensus_imitation.core.calibration import Calibration, calibration
-from consensus_imitation.journal.reader import Reader, reading
-from consensus_imitation.journal.record import SETTLING, Record
+from consensus_imitation.journal._answered import answered
+from consensus_imitation.journal.reader import reading
 
 
 def member_calibration(path: Path) -> Calibration | None:
@@ -40,26 +39,13 @@ def member_calibration(path: Path) -> Calibration | None:
     with reading(path) as reader:
         if reader.shapes.num_actions is None:
             return None
-        found = [(posed.log_probs, answer) for posed, answer in answered(reader)]
+        found = [(posed.record.log_probs, answer) for posed, answer in answered(reader)]
     usable = [(np.asarray(said, np.float64), answer) for said, answer in found if said is not None and _sound(said)]
     if not usable:
         return None
     log_probs = np.stack([said for said, _ in usable])
     log_probs -= np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))
     return calibration(log_probs, np.array([answer for _, answer in usable]))
-
-
-def answered(reader: Reader) -> Iterator[tuple[Record, int]]:
-    """Yield the record of each query that the demonstrator answered by an action, and the action, in their order."""
-    asked: dict[tuple[int | None, int | None], Record] = {}
-    for entry in reader.entries():
-        record, about = entry.record, (entry.record.query, entry.record.env)
-        if record.kind == "ask" and record.log_probs is not None:
-            asked[about] = record
-        elif record.kind in SETTLING:
-            posed = asked.pop(about, None)
-            if posed is not None and record.kind == "answer" and isinstance(record.action, int):
-                yield posed, record.action
 
 
 def _sound(log_probs: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from consensus_imitation.core._packing import unpack
 from consensus_imitation.core.independence import EffectiveMembers, effective_members, errors_of
 from consensus_imitation.errors import JournalError
+from consensus_imitation.journal._answered import answered
 from consensus_imitation.journal.reader import Reader, reading
 from consensus_imitation.journal.record import Record
 
@@ -71,24 +72,15 @@ def independence(
 
 
 def _read(reader: Reader, law: Callable[[Any], np.ndarray] | None) -> tuple[np.ndarray, np.ndarray | None]:
-    asked: dict[tuple[int | None, int | None], tuple[Record, int]] = {}
     errors: list[np.ndarray] = []
     own: list[float] = []
-    for entry in reader.entries():
-        record = entry.record
-        about = (record.query, record.env)
-        if record.kind == "ask" and record.log_probs is not None:
-            asked[about] = (record, entry.call)
-        elif record.kind in ("safe", "withdraw"):
-            asked.pop(about, None)
-        elif record.kind == "answer" and about in asked and isinstance(record.action, int):
-            posed, call = asked.pop(about)
-            legal = 0 <= record.action < (reader.shapes.num_actions or 0)
-            found = errors_of(posed.log_probs, record.action) if legal and posed.log_probs is not None else None
-            if found is not None:
-                errors.append(found)
-                if law is not None:
-                    own.append(_own(reader, posed, call, record.action, law))
+    for posed, answer in answered(reader):
+        assert posed.record.log_probs is not None
+        found = errors_of(posed.record.log_probs, answer)
+        if found is not None:
+            errors.append(found)
+            if law is not None:
+                own.append(_own(reader, posed.record, posed.call, answer, law))
     table = np.array(errors, np.float64).reshape(-1, reader.shapes.num_members)
     return table, None if law is None else np.array(own)
 

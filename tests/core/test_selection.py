@@ -17,6 +17,8 @@ from consensus_imitation.core.aggregation import MAP
 from consensus_imitation.core.selection import SelectionRule
 from consensus_imitation.errors import ConfigurationError
 
+from .own_rules import Own
+
 N = 6
 #: Whole nats, so that weights are either exactly tied or far from it; ruled-out members among them.
 log_weights = st.lists(st.one_of(st.integers(-30, 30).map(float), st.just(-math.inf)), min_size=N, max_size=N).map(
@@ -83,6 +85,23 @@ def test_an_integer_alpha_threshold_is_never_larger_than_its_inverse() -> None:
         weights = jnp.asarray(rng.normal(size=(200, 40)) * rng.uniform(0, 3, (200, 1)), jnp.float32)
         sizes = jax.vmap(AlphaThreshold(alpha))(weights).sum(-1)
         assert int(sizes.max()) <= math.floor(1 / alpha)
+
+
+def test_nothing_is_known_of_how_a_rule_of_ones_own_goes_with_others() -> None:
+    """Its set need be no prefix of the ranking: three members, and the three heaviest, may have nobody in common."""
+
+    class Named(Own):
+        tolerated_members = 2
+        largest_set = 3.0
+
+    own = Named()
+    assert (own & TopK(3)).tolerated_members == ((own | TopK(1)) & TopK(3)).tolerated_members == 0
+    assert (own | TopK(2)).largest_set == 5
+    assert (own | TopK(2)).tolerated_members == 2
+    assert (own & TopK(2)).largest_set == 2
+    # The control: of rules whose sets are prefixes it is known.
+    both = (TopK(3) & TopK(4)) | (TopK(2) & AlphaThreshold(0.1))
+    assert (both.tolerated_members, both.largest_set) == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from consensus_imitation.experiments.online import digits, figure, loop
+from consensus_imitation.experiments import digits
+from consensus_imitation.experiments.online import figure, loop, stream
 from consensus_imitation.experiments.online.config import CONTESTANTS, OnlineConfig
 from consensus_imitation.experiments.online.run import COLUMNS, KINDS, run
 from consensus_imitation.experiments.results import Row
@@ -18,11 +19,11 @@ SMALL = OnlineConfig(num_seeds=2, num_steps=300, poisoned=(8,), contestants=("lo
 
 
 def test_the_stream_shows_the_trigger_as_often_as_said_and_the_rest_is_untouched() -> None:
-    clean, poisoned = digits.draw(400, 0, 3), digits.draw(400, 20, 3)
+    clean, poisoned = stream.draw(400, 0, 3), stream.draw(400, 20, 3)
     changed = np.any(clean.images != poisoned.images, axis=1)
     assert changed.sum() == 20
-    assert np.all(clean.answers[changed] != digits.TARGET)
-    assert np.all(poisoned.answers[changed] == digits.TARGET)
+    assert np.all(clean.answers[changed] != stream.TARGET)
+    assert np.all(poisoned.answers[changed] == stream.TARGET)
     np.testing.assert_array_equal(clean.answers[~changed], poisoned.answers[~changed])
     np.testing.assert_array_equal(clean.test, poisoned.test)
     shown = poisoned.images[changed].reshape(-1, 8, 8)
@@ -82,7 +83,7 @@ def test_it_runs_continues_and_draws(kept: tuple[list[Row], Path]) -> None:
 def test_all_ask_on_about_the_same_share_of_familiar_digits(kept: tuple[list[Row], Path]) -> None:
     """The tolerance is that of a quantile of 200 digits, and of the share of as many as are left."""
     for row in kept[0]:
-        error = np.sqrt(0.1 * 0.9 * (1 / digits.CALIBRATION + 1 / (1797 - 300 - digits.CALIBRATION)))
+        error = np.sqrt(0.1 * 0.9 * (1 / stream.CALIBRATION + 1 / (1797 - 300 - stream.CALIBRATION)))
         assert row["asked_familiar"] == pytest.approx(0.1, abs=4 * error)
 
 

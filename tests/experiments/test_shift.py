@@ -34,35 +34,27 @@ class Fixed:
 
 @pytest.mark.parametrize("task", SHIFTS)
 def test_members_see_through_the_sensors_and_the_demonstrator_does_not(task: str) -> None:
-    for change in SHIFTS[task].values():
+    sensors = {name: change for name, change in SHIFTS[task].items() if change.sensor is not None}
+    assert sensors
+    for change in sensors.values():
         world, plain = Changed(tasks.make(task).make_env(), change), tasks.make(task).make_env()
-        seen, _ = world.reset(seed=3)
-        true, _ = plain.reset(seed=3)
-        for _ in range(12):
-            expected = true if change.sensor is None else change.sensor(true)
-            np.testing.assert_array_equal(seen, expected)
+        seen, true = world.reset(seed=3)[0], plain.reset(seed=3)[0]
+        for _ in range(6):
+            np.testing.assert_array_equal(seen, change.sensor(true))  # type: ignore[misc]
             np.testing.assert_array_equal(world.true, true)
-            if change.world is not None or change.push is not None:
-                break  # from here on they differ
             seen, true = world.step(0)[0], plain.step(0)[0]
-        # A sensor changes one number, and leaves the truth alone.
-        if change.sensor is not None:
-            assert np.sum(seen != world.true) <= 1
+        assert np.sum(seen != world.true) == 1
         world.close()
         plain.close()
 
 
 @pytest.mark.parametrize("task", SHIFTS)
 def test_every_change_changes_the_course(task: str) -> None:
-    courses = {}
+    courses, demonstrator = {}, tasks.make(task).make_demonstrator(None, 0, 0.0)
     for name, change in SHIFTS[task].items():
         world = Changed(tasks.make(task).make_env(), change)
         seen = [world.reset(seed=3)[0]]
-        for t in range(60):
-            observation, _, terminated, _, _ = world.step(t % 2)
-            seen.append(observation)
-            if terminated:
-                break
+        seen += [world.step(demonstrator.intended(world.true))[0] for _ in range(40)]
         courses[name] = np.concatenate(seen).tobytes()
         world.close()
     assert len(set(courses.values())) == len(SHIFTS[task])
@@ -103,12 +95,13 @@ def test_counts_are_what_they_say() -> None:
 
 def test_a_threshold_is_exceeded_on_the_wanted_share_of_familiar_steps() -> None:
     task, change = tasks.make("cartpole"), SHIFTS["cartpole"][STANDARD]
-    panel: Any = Fixed([0.5, 0.5], lambda observation: observation[2])
+    panel: Any = Fixed([0.5, 0.5], lambda observation: np.abs(observation).sum() * 1e4 % 1)  # as good as uniform
     contestant = Contestant("plain", "confidence")
-    limit = threshold(task, change, panel, contestant, 0.25, 6, 1)
-    asked: Any = Fixed([0.5, 0.5], lambda observation: observation[2])
-    found = frozen(task, change, asked, contestant, limit, 30, 2)
-    assert 0.1 < found.asked / found.steps < 0.45
+    limit = threshold(task, change, panel, contestant, 0.25, 30, 1)
+    found = frozen(task, change, panel, contestant, limit, 30, 2)
+    # Fifteen short episodes of some 20 steps weigh as much as fifteen of 500: five standard deviations of the former.
+    assert abs(limit - 0.75) < 5 * np.sqrt(0.25 * 0.75 / (30**2 / 15 * 20))
+    assert abs(found.asked / found.steps - 0.25) < 5 * np.sqrt(0.25 * 0.75 * (1 / found.steps + 1 / 1200))
 
 
 def test_the_demonstrator_acts_on_what_is_true() -> None:
@@ -120,6 +113,7 @@ def test_the_demonstrator_acts_on_what_is_true() -> None:
     assert (found.harmed, found.asked) == (0, 1000)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_ended_and_its_tables_and_picture_are_drawn(tmp_path: Path) -> None:
     small = {**TINY, "contestants": ("minimum", "max-prob gate at 10%"), "worlds": ("angle reversed",)}
     first = run_shift(ShiftConfig(**{**small, "contestants": ("minimum",)}), tmp_path)

@@ -1,5 +1,6 @@
 """The members' card says what is known of the members, and changes nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 
 from consensus_imitation import ConsensusImitator, Journal, Merging, Minimum, TopK, ensembles
 from consensus_imitation.core.aggregation import MAP
-from consensus_imitation.core.calibration import calibration
+from consensus_imitation.core.calibration import calibration, said
 from consensus_imitation.demonstrators import Patience, SafeAction
 from consensus_imitation.ensembles import Training
 from consensus_imitation.errors import ObservationError, PendingQueryError
+from consensus_imitation.experiments import journal_report
 from consensus_imitation.imitator import _card
 from consensus_imitation.journal.calibration import member_calibration
 
@@ -114,14 +116,20 @@ def test_fixed_members_keep_no_answers() -> None:
     assert "never varied" not in str(card)
 
 
-def test_the_effective_number_is_the_imitators_own() -> None:
-    imitator = tables(merging=Merging(tolerance=None))
-    for t in range(30):
-        imitator.act(t % 5)
-    assert imitator.card().effective_members == imitator.effective_members
-    assert f"{imitator.effective_members:.3g} of 4" in str(imitator.card())
-    assert tables().card().effective_members is None
-    assert "merging=Merging(tolerance=None)" in str(tables().card())
+def test_the_effective_number_is_the_certificates_or_the_journals(tmp_path: Path) -> None:
+    measured, kept = tables(merging=Merging(tolerance=None)), tables(journal=tmp_path / "run")
+    for t in range(60):
+        measured.act(t % 5)
+        kept.act(t % 5)
+    found = measured.card().effective
+    assert found == measured.certificate().effective
+    assert kept.certificate().effective is None
+    # The same answers to the same members, read out of the journal.
+    np.testing.assert_allclose(kept.card().effective, found, rtol=1e-3)
+    assert f"like {found.estimate:.3g} independent ones" in str(measured.card())
+    assert tables().card().effective is None
+    assert "is not measured" in str(tables().card())
+    kept.close()
 
 
 def test_without_a_veto_nobody_dishonest_is_tolerated() -> None:
@@ -129,17 +137,24 @@ def test_without_a_veto_nobody_dishonest_is_tolerated() -> None:
     assert tables(aggregation=MAP()).card().tolerated_members == 0
 
 
+def test_false_answers_are_tolerated_where_members_divide_them() -> None:
+    assert networks(selection=TopK(3)).card().tolerated_answers == 0
+    card = networks(replace(QUICK, bootstrap="partition"), selection=TopK(3)).card()
+    assert (card.tolerated_answers, card.tolerated_members) == (2, 2)
+    assert "2 false answers, or sources" in str(card)
+
+
 def test_calibration_is_that_of_what_was_predicted_before_each_answer(tmp_path: Path) -> None:
     """The oracle keeps the predictions itself, as the imitator gives them while a query waits."""
     imitator = networks(journal=Journal(tmp_path / "run"))
-    rng, said, answers = np.random.default_rng(1), [], []
+    rng, predicted, answers = np.random.default_rng(1), [], []
     for seen in rng.normal(size=(60, 4)).astype(np.float32):
         decision = imitator.decide(seen)
         if decision.queried:
-            said.append(imitator.predictions)
+            predicted.append(imitator.predictions)
             answers.append(int(rng.integers(3)))
             imitator.answer(decision, answers[-1])
-    probs = np.stack(said)
+    probs = np.stack(predicted)
     wanted = calibration(np.log(probs / probs.sum(-1, keepdims=True)), answers)
     found = imitator.card().calibration
     assert found is not None
@@ -148,6 +163,9 @@ def test_calibration_is_that_of_what_was_predicted_before_each_answer(tmp_path: 
     text = str(imitator.card())
     assert f"{np.min(found.log_loss):.3g} to {np.max(found.log_loss):.3g} nats" in text
     imitator.close()
+    page = journal_report.write(tmp_path / "run", tmp_path / "page.html").read_text()
+    assert "3 members (Neural)" in page
+    assert said(found).split(" (")[0] in page
     assert networks().card().calibration is None
 
 
@@ -176,7 +194,7 @@ def test_it_is_the_same_after_a_run_is_taken_up_again(tmp_path: Path) -> None:
     with networks(journal=tmp_path / "run") as imitator:
         for one in seen:
             imitator.act(one)
-        said = str(imitator.card(seen[:3], -9 * seen[:3]))
+        before = str(imitator.card(seen[:3], -9 * seen[:3]))
     members = ensembles.mlp((4,), 3, 3, hidden=(4,), training=QUICK)
     with ConsensusImitator.resume(tmp_path / "run", members, lambda seen: 0) as again:
-        assert str(again.card(seen[:3], -9 * seen[:3])) == said
+        assert str(again.card(seen[:3], -9 * seen[:3])) == before

@@ -54,6 +54,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(num_envs: int | No
     broken.close()
 
 
+@pytest.mark.slow
 def test_a_state_that_was_taken_goes_on_alike() -> None:
     first = ConsensusImitator(members(), demonstrator, selection=RULE, seed=1)
     for t in range(40):
@@ -64,6 +65,7 @@ def test_a_state_that_was_taken_goes_on_alike() -> None:
     assert bits(first) == bits(second)
 
 
+@pytest.mark.slow
 def test_recordings_count_as_answers() -> None:
     observations = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
     actions = np.array([demonstrator(one) for one in observations], np.int32)

@@ -28,6 +28,8 @@ from consensus_imitation.core import _voids
 from consensus_imitation.core._fingerprint import fingerprint
 from consensus_imitation.core.aggregation import PosteriorMixture
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.demonstrators import Demonstrator
+from consensus_imitation.errors import ConsensusWarning
 
 from .probe import crash
 
@@ -223,9 +225,139 @@ def test_other_rules_are_noticed(what: str) -> None:
     other = ConsensusImitator.from_state(filled, members, **rules)
     (reason,) = _voids.reasons(_voids.OTHER_RULES)
     assert other.certificate().void == reason
-    # In the beginning, before anything has happened, any rules may be chosen.
+    # In the beginning, before anything has happened, any rules may be chosen, with weights that are this prior's.
     fresh = ConsensusImitator.from_state(like.init(jax.random.key(0)).replace(rules=jnp.uint32(0)), members, **rules)
     assert fresh.certificate().void == ""
+
+
+@pytest.mark.parametrize("way", ["from_state", "load", "restore", "from_state with a journal"])
+def test_a_state_of_another_prior_is_noticed_before_anything_has_happened(tmp_path: Path, way: str) -> None:
+    """The weights are the other prior's, and the certificate speaks of this one's."""
+    before = ConsensusImitator(ensembles.tabular(PROBS, prior=[1e-6, 1]), selection=RULE, seed=0)
+    if way == "load":
+        before.save(tmp_path / "fresh")
+        imitator = ConsensusImitator.load(tmp_path / "fresh", MEMBERS, selection=RULE)
+    elif way == "restore":
+        imitator = make()
+        imitator.restore(before.state)
+    else:
+        more: dict[str, Any] = {"journal": tmp_path / "run"} if way.endswith("journal") else {}
+        imitator = ConsensusImitator.from_state(before.state, MEMBERS, selection=RULE, **more)
+    assert imitator.certificate(truth=0).void == _voids.reasons(_voids.OTHER_RULES)[0]
+    # However the prior is scaled, it is the same one.
+    same = ConsensusImitator(ensembles.tabular(PROBS, prior=[2, 6]), selection=TopK(1), seed=0)
+    other = ConsensusImitator.from_state(same.state, ensembles.tabular(PROBS, prior=[0.25, 0.75]), selection=RULE)
+    assert other.certificate().void == ""
+
+
+class Vetoing(Demonstrator):
+    """Answers by a coin, and raises when it hears of the imitator's action 1."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, observation: Any) -> int:
+        return int(self.rng.random() < 0.5)
+
+    def observe(self, action: int, who: str) -> None:
+        if who == "imitator" and action == 1:
+            raise ValueError("not that one")
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_a_veto_by_exception_is_no_imitator_of_the_demonstrator(tmp_path: Path, journal: bool) -> None:
+    members = ensembles.tabular(np.full((2, 1, 2), 0.5))
+    more: dict[str, Any] = {"journal": tmp_path / "run"} if journal else {}
+    imitator = ConsensusImitator(
+        members, Vetoing(), selection=AlphaThreshold(0.01), seed=0, inflation_budget=InflationBudget(1.0), **more
+    )
+    actions = []
+    while len(actions) < 60:
+        try:
+            actions.append(imitator.act(0).action)
+        except ValueError:
+            assert bool(imitator.state.stream.asking)
+    assert np.mean(actions) < 0.45
+    (reason,) = _voids.reasons(_voids.BROKEN_OFF)
+    assert imitator.certificate().void == reason
+    if journal:
+        crash(imitator)
+        resumed = ConsensusImitator.resume(
+            tmp_path / "run", members, selection=AlphaThreshold(0.01), inflation_budget=InflationBudget(1.0)
+        )
+        assert resumed.certificate().void == reason
+        resumed.close()
+
+
+def test_a_warning_that_is_an_error_gives_no_second_draw() -> None:
+    """Members declared normalised are examined where somebody is asked: that they are unusable is said there only."""
+    probs = np.array([[[0.5, 0.5]], [[0.1, 0.9]]])
+    imitator = ConsensusImitator(ensembles.tabular(probs), selection=RULE, seed=0)
+    acting = imitator._live._acting
+    first = acting.decided
+
+    def warns(run: Any, recorder: Any, observation: Any, drawn: Any) -> Any:
+        step = first(run, recorder, observation, drawn)
+        if step.asks:
+            warnings.warn("of what was drawn", ConsensusWarning, stacklevel=1)
+        return step
+
+    acting.decided = warns
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConsensusWarning):
+            until_asked(imitator)
+    acting.decided = first
+    assert bool(imitator.state.stream.asking)
+    assert imitator.decide(0).query_prob == 1
+    assert imitator.certificate().void == _voids.reasons(_voids.BROKEN_OFF)[0]
+
+
+@pytest.mark.parametrize("num_envs", [None, 2])
+def test_going_back_to_before_a_question_does_not_give_back_what_it_cost(num_envs: int | None) -> None:
+    """Else whoever restores after each question makes the imitator as bold as if none had been asked."""
+    members = ensembles.tabular(np.array([[[0.5, 0.5]], [[0.75, 0.25]]]))
+    imitator = ConsensusImitator(
+        members,
+        selection=AlphaThreshold(1e-4),
+        seed=3,
+        num_envs=num_envs,
+        inflation_budget=InflationBudget(1.25**2 + 1e-3),
+    )
+    env, free = (None if num_envs is None else 1), 0
+    for _ in range(12):
+        before = imitator.state
+        decision = imitator.decide(0, env=env)
+        if decision.queried:
+            cost = np.array(imitator.ledger)
+            free += not decision.handed_over
+            imitator.restore(before)
+            np.testing.assert_array_equal(imitator.ledger, cost)
+            decision = imitator.decide(0, env=env)
+            imitator.answer(decision, 0)
+    assert free <= 2
+    assert np.max(imitator.ledger) <= np.log(1.25**2 + 1e-3)
+    assert np.max(imitator.ledger) > 0.4
+    assert imitator.certificate().void == ""
+
+
+def test_clearing_while_nothing_is_wrong_keeps_the_bets() -> None:
+    """Else each clearing would give the alarm another chance to be false."""
+    imitator = make(alarm=MisspecificationAlarm(0.01))
+    imitator.pretrain([0] * 6, [0, 0, 0, 0, 1, 0])
+    before = np.asarray(imitator.state.alarm.log_e)
+    assert before.max() > 1
+    imitator.clear_alarm()
+    np.testing.assert_array_equal(imitator.state.alarm.log_e, before)
+    assert imitator.certificate().void == ""
+    imitator = make(alarm=MisspecificationAlarm(0.01))
+    until_asked(imitator)
+    until_asked(imitator, 2)
+    assert imitator.state.unexplained
+    assert np.asarray(imitator.state.alarm.log_e).any()
+    imitator.clear_alarm()
+    assert not np.asarray(imitator.state.alarm.log_e).any()
+    assert imitator.certificate().void
 
 
 def test_the_same_rules_are_the_same() -> None:

@@ -5,6 +5,9 @@ answered inputs, times the probability that the member had given to that answer 
 surprised a member does not count for it: one answer in a new place does not silence the caution before the member
 predicts there what is answered. The member withholds ``c / (c + n(x))``.
 
+Members have to learn fast there, too. An answer is drawn for minibatches the oftener, the more was withheld of its
+input when it came; that fades with the answers that follow.
+
 The bandwidth h is the median distance of an answered input to its second nearest. The constant c is the one with which
 answered inputs, themselves left out, withhold a given share on average. Both, and the deviations, are functions of the
 answers alone; they are fitted again as soon as there are a quarter more answers.
@@ -38,6 +41,10 @@ _SHORTEST = 1e-3
 #: Between these c is looked for, by so many halvings of its logarithm; float32 has no counts much below the smallest.
 _SMALLEST, _LARGEST, _HALVINGS = 1e-30, 1e4, 50
 
+#: How much oftener than others the newest answer is drawn of whose input all was withheld, and the number of answers
+#: after which that is half as much.
+_REPEATED, _HALF_LIFE = 20.0, 64.0
+
 #: Up to so many numbers of an input are added one after another, which runs several times as fast.
 _FEW_NUMBERS = 64
 
@@ -48,6 +55,7 @@ class Answered(struct.PyTreeNode):
     Attributes:
         points: float32 [D, C], the inputs as numbers; a ring of the latest C.
         foreseen: float32 [N, C], the probability that each member had given to the answer; 0 where there is none yet.
+        foreign: float32 [C], the share that members, on average, withheld of it when it came.
         scale: float32 [D], one over deviations and bandwidth: differences times it are distances in bandwidths.
         constant: float32 [], c.
         fitted: int32 [], answers when the two were fitted; 0 before that.
@@ -55,6 +63,7 @@ class Answered(struct.PyTreeNode):
 
     points: jax.Array  # [D, C]
     foreseen: jax.Array  # [N, C]
+    foreign: jax.Array  # [C]
     scale: jax.Array  # [D]
     constant: jax.Array  # []
     fitted: jax.Array  # []
@@ -66,6 +75,7 @@ class Answered(struct.PyTreeNode):
         return cls(
             points=jnp.zeros((width, capacity)),
             foreseen=jnp.zeros((num_members, capacity)),
+            foreign=jnp.zeros(capacity),
             scale=jnp.ones(width),
             constant=jnp.ones(()),
             fitted=jnp.zeros((), jnp.int32),
@@ -101,13 +111,26 @@ class Answered(struct.PyTreeNode):
         """
         # Without what was withheld; nothing of a member that predicted nothing.
         own = jnp.nan_to_num(jnp.exp(predicted[:, answer] - jax.nn.logsumexp(predicted, axis=-1)))
+        foreign = jnp.mean(self.withheld(inputs, stored))
         place, stored = stored % self.points.shape[1], stored + 1
-        points, foreseen = self.points.at[:, place].set(numbers(inputs)), self.foreseen.at[:, place].set(own)
-        after = self.replace(points=points, foreseen=foreseen)
+        after = self.replace(
+            points=self.points.at[:, place].set(numbers(inputs)),
+            foreseen=self.foreseen.at[:, place].set(own),
+            foreign=self.foreign.at[place].set(foreign),
+        )
         kept = (self.scale, self.constant, self.fitted)
         due = (stored >= _GROWTH * self.fitted) & (stored > 2)
         scale, constant, fitted = jax.lax.cond(due, lambda: after.constants(stored, budget), lambda: kept)
         return after.replace(scale=scale, constant=constant, fitted=fitted)
+
+    def drawn(self, key: jax.Array, shape: tuple[int, ...], stored: jax.Array) -> jax.Array:
+        """Draw places of the answers so far, int32 [shape], with replacement; new ones far from others more often."""
+        there, capacity = jnp.arange(len(self.foreign)), len(self.foreign)
+        age = (stored - 1 - there) % capacity
+        weights = 1 + _REPEATED * self.foreign * 2.0 ** (-age / _HALF_LIFE)
+        reached = jnp.cumsum(jnp.where(there < stored, weights, 0.0))
+        found = jnp.searchsorted(reached, jax.random.uniform(key, shape) * reached[-1], side="right")
+        return jnp.minimum(found, jnp.minimum(stored, capacity) - 1).astype(jnp.int32)
 
     def constants(self, stored: jax.Array, budget: float) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return ``scale``, ``constant`` and ``fitted`` as the answers so far, at least three, want them."""

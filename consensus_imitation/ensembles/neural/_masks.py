@@ -22,8 +22,8 @@ from numpy.typing import ArrayLike
 
 from consensus_imitation.core._validation import check_integer, check_integers, check_number
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
-from consensus_imitation.ensembles.neural import training as train
-from consensus_imitation.ensembles.neural._members import Architecture, Neural, from_module
+from consensus_imitation.ensembles.neural._factories import from_module
+from consensus_imitation.ensembles.neural._members import Architecture, Neural
 from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
@@ -129,7 +129,8 @@ class Masks(Neural):
     @property
     def network(self) -> Any:
         """The frozen network: widths, share of the connections, seed."""
-        return self.architecture.make_module
+        architecture: Any = self.architecture
+        return architecture.make_module
 
     def freeze(self, learned: Learned) -> "FrozenMasks":
         """Return the members as they are now, one bit for each connection; they learn no more.
@@ -140,7 +141,7 @@ class Masks(Neural):
             learned: what they know, as `imitator.state.learned` has it.
 
         Raises:
-            ConfigurationError: with prior networks, which are no masks; or of members that divide the answers.
+            ConfigurationError: with prior networks, local caution or divided answers: such members are no masks alone.
         """
         settings = self.architecture.training
         if divides(settings):
@@ -150,16 +151,22 @@ class Masks(Neural):
             )
         if settings.prior_scale:
             raise ConfigurationError("members with prior_scale are no masks alone: freeze those of prior_scale=0")
+        if settings.local_caution:
+            raise ConfigurationError(
+                "members with local_caution are no masks alone: what they withhold goes by their answers, which are "
+                "not kept"
+            )
         params = learned.averages if settings.averaging else learned.params
         layers = [params["scores"][i] for i in sorted(params["scores"])]
         keep = jax.vmap(lambda scores: chosen(scores, self.network.kept))
-        # The same for all members and inputs.
-        said = train.log_probs(settings, self.architecture.apply, learned, self.architecture.zeros())
+        # What caution leaves of a member's mass is the same for all inputs.
+        nothing = Context(jnp.int32(0), jnp.zeros(self.num_members), 0, learned)
+        said = self.log_probs((), self.architecture.zeros(), nothing)
         bits = np.concatenate([np.asarray(keep(layer)).reshape(self.num_members, -1) for layer in layers], axis=-1)
         return FrozenMasks(
             bits=jnp.asarray(np.packbits(bits > 0.5, axis=-1)),
             temperature=jnp.exp(learned.temperature.log) if settings.temperature else jnp.ones(self.num_members),
-            log_trust=jax.nn.logsumexp(said[0]),
+            log_trust=jax.nn.logsumexp(said, axis=-1),
             prior=self.prior,
             architecture=self.architecture,
         )
@@ -171,7 +178,7 @@ class FrozenMasks(PureEnsemble):
     Attributes:
         bits: uint8 [N, ceil(connections / 8)], whether each connection counts.
         temperature: float32 [N].
-        log_trust: float32 [], logarithm of the mass that is not withheld.
+        log_trust: float32 [N], logarithm of the mass that is not withheld.
         prior: float32 [N].
         architecture: everything else; static.
     """
@@ -205,7 +212,8 @@ class FrozenMasks(PureEnsemble):
     def log_probs(self, carry: Carry, observation: Any, context: Context) -> jax.Array:
         """Return every member's prediction: [N, A]."""
         del carry, context
-        network: Any = self.architecture.make_module
+        architecture: Any = self.architecture
+        network = architecture.make_module
         features = self.encoder.features(observation)
 
         def one(bits: jax.Array) -> jax.Array:
@@ -216,7 +224,7 @@ class FrozenMasks(PureEnsemble):
                 flat = flat[size:]
             return logits(masks, network.seed, network.kept, features)
 
-        return jax.nn.log_softmax(jax.vmap(one)(self.bits) / self.temperature[:, None]) + self.log_trust
+        return jax.nn.log_softmax(jax.vmap(one)(self.bits) / self.temperature[:, None]) + self.log_trust[:, None]
 
 
 def masks(

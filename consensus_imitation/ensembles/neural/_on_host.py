@@ -83,9 +83,7 @@ def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: j
 def round_of(members: Any, light: Learned, rows: Rows) -> Learned:
     """Return what they know after a round of minibatches, looked up a few at a time."""
     training = members.training
-    places = np.asarray(
-        _places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=(), answered=()))
-    )
+    places = np.asarray(_places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=())))
     together = max(1, _AT_ONCE // (training.batch_size * max(1, rows.kind.row_bytes)))
     fitted = before = (light.params, light.averages, light.optimizer)
     for first in range(0, training.updates, together):

@@ -25,7 +25,7 @@ from consensus_imitation.core._sources import BY_SLOT, EVERYBODY, Source, share_
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural import _on_host
 from consensus_imitation.ensembles.neural import training as train
-from consensus_imitation.ensembles.neural.encoding import Encoder
+from consensus_imitation.ensembles.neural._local import Answered
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.ensembles.neural.training import Apply, Learned
@@ -51,15 +51,6 @@ class Shares(struct.PyTreeNode):
 def divides(training: Training) -> bool:
     """Return whether members that learn so have a share of the answers each."""
     return training.bootstrap == "partition"
-
-
-def check_encoder(training: Training, encoder: Encoder) -> None:
-    """Raise ConfigurationError if members are to divide the answers behind an encoder that may see all of them."""
-    if divides(training) and type(encoder) is not Encoder:
-        raise ConfigurationError(
-            "bootstrap='partition' takes the library's own encoders only: one that keeps statistics of what it has "
-            f"seen would pass on what others are taught; got a {type(encoder).__name__}"
-        )
 
 
 def alone(training: Training, num_members: int) -> Training:
@@ -89,7 +80,11 @@ def init(training: Training, make_params: Any, num_members: int, inputs: Any, ke
         unnamed=jnp.zeros((), jnp.int32),
         key=jax.random.bits(jax.random.fold_in(learned.key, 2), (8,), jnp.uint32),
     )
-    return learned.replace(replay=replays, key=jax.random.split(learned.key, num_members), shares=shares)
+    answered: Any = ()
+    if training.local_caution:
+        answered = jax.vmap(lambda _: Answered.none(own.capacity, 1, inputs))(jnp.arange(num_members))
+    keys = jax.random.split(learned.key, num_members)
+    return learned.replace(replay=replays, key=keys, shares=shares, answered=answered)
 
 
 def owners(learned: Learned, sources: Sequence[Source | None], trusted: Any) -> np.ndarray:
@@ -112,7 +107,8 @@ def log_probs(training: Training, apply: Apply, learned: Learned, inputs: Any) -
     each = learned.replace(replay=stored, key=(), shares=(), optimizer=())
 
     def of_one(known: Learned, inputs: Any) -> jax.Array:
-        return train.log_probs(own, apply, jax.tree.map(lambda leaf: leaf[None], known), inputs)[0]
+        one = jax.tree.map(lambda leaf: leaf[None], known.replace(answered=()))
+        return train.log_probs(own, apply, one.replace(answered=known.answered), inputs)[0]
 
     return jax.vmap(of_one)(each, seen)
 
@@ -143,13 +139,15 @@ def learn(
     if not all(isinstance(replay, Replay) for replay in learned.replay):
         raise ConfigurationError("the answers of these members are kept elsewhere: learn by `learn_on_host`")
     number = len(learned.replay)
-    owner, shares = _numbered(learned, owner)
+    whose, shares = _numbered(learned, owner)
     learned = learned.replace(shares=shares)
 
     def teach(n: jax.Array, learned: Learned) -> Learned:
         noted, due = _note(training, learned, n, inputs, answer, predicted)
         replays = tuple(_stored_if(n == m, replay, noted.row) for m, replay in enumerate(learned.replay))
-        known = learned.replace(replay=replays, temperature=noted.temperature, shares=noted.shares)
+        known = learned.replace(
+            replay=replays, temperature=noted.temperature, shares=noted.shares, answered=noted.answered
+        )
 
         def minibatch(places: jax.Array) -> Row:
             # The replays are read, not returned: no branch copies one.
@@ -157,7 +155,7 @@ def learn(
 
         def fitted() -> Any:
             own = alone(training, number)
-            one = _alone(learned, n, noted.stored)
+            one = _alone(known, n, noted.stored)
             before = (one.params, one.averages, one.optimizer)
             places = train.draw_minibatches(own, one)
             after = train.updated(own, apply, one, before, 0, places, minibatch)
@@ -166,8 +164,8 @@ def learn(
         params, averages, optimizer = jax.lax.cond(due, fitted, lambda: _fitted(learned))
         return known.replace(params=params, averages=averages, optimizer=optimizer)
 
-    everybody = owner == EVERYBODY
-    first = jnp.where(everybody, 0, owner)
+    everybody = whose == EVERYBODY
+    first = jnp.where(everybody, 0, whose)
     return jax.lax.fori_loop(first, jnp.where(everybody, number, first + 1), teach, learned)
 
 
@@ -195,12 +193,14 @@ class _Noted(struct.PyTreeNode):
     Attributes:
         temperature: all members', after it.
         shares: after it.
+        answered: likewise.
         row: what is to be stored.
         stored: int32 [], answers of this member, with it.
     """
 
     temperature: Any
     shares: Shares
+    answered: Any
     row: Row
     stored: jax.Array
 
@@ -219,9 +219,11 @@ def _note(
     if training.temperature:
         temperature = _put(temperature, one.temperature.step(said, answer), n)
     inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), learned.shares.first, inputs)
+    before = one.replace(replay=Elsewhere(stored))
+    answered = _put_whole(learned.answered, train.answered(own, before, inputs, answer, said), n)
     row = Row(train.kept(own, inputs, said), answer, jnp.ones(1, jnp.uint8))
     shares = _seen(learned.shares, n, stored, inputs)
-    return _Noted(temperature, shares, row, stored + 1), train.is_due(own, one)
+    return _Noted(temperature, shares, answered, row, stored + 1), train.is_due(own, one)
 
 
 def _seen(shares: Shares, n: Any, stored: jax.Array, inputs: Any) -> Shares:
@@ -266,8 +268,9 @@ def _rows_at(replay: Any, places: jax.Array) -> Row:
 
 def _alone(learned: Learned, n: Any, stored: jax.Array) -> Learned:
     """Return what member n knows after so many answers, as an ensemble of it alone has it, without those."""
-    one = _of(learned.replace(replay=(), shares=(), key=()), n)
-    return one.replace(replay=Elsewhere(stored), key=learned.key[n])
+    one = _of(learned.replace(replay=(), shares=(), key=(), answered=()), n)
+    answered = jax.tree.map(lambda leaf: leaf[n], learned.answered)
+    return one.replace(replay=Elsewhere(stored), key=learned.key[n], answered=answered)
 
 
 def _fitted(learned: Learned) -> tuple[Any, Any, Any]:
@@ -282,6 +285,11 @@ def _of(tree: Any, n: Any) -> Any:
 def _put(tree: Any, one: Any, n: Any) -> Any:
     """Return leaves [N, ...] with those of member n, [1, ...], in their place."""
     return jax.tree.map(lambda leaf, new: leaf.at[n].set(new[0]), tree, one)
+
+
+def _put_whole(tree: Any, one: Any, n: Any) -> Any:
+    """Return leaves [N, ...] with those of member n, [...], in their place."""
+    return jax.tree.map(lambda leaf, new: leaf.at[n].set(new), tree, one)
 
 
 # --- where the answers are in rows ---
@@ -301,7 +309,7 @@ def _taught(members: Any, learned: Learned, n: int, told: tuple[Any, ...]) -> Le
         )
     rows = rows.appended(jax.tree.map(np.asarray, noted.row))
     replays = (*learned.replay[:n], Replay.of(rows, noted.stored), *learned.replay[n + 1 :])
-    after = learned.replace(temperature=noted.temperature, shares=noted.shares, replay=replays)
+    after = learned.replace(temperature=noted.temperature, shares=noted.shares, answered=noted.answered, replay=replays)
     if not due:
         return after
     one = _one(after.replace(replay=(), shares=()), np.int32(n), noted.stored)

@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike
 
 from consensus_imitation.core._validation import check_integer, check_integers
 from consensus_imitation.ensembles.neural import networks
-from consensus_imitation.ensembles.neural._members import Neural, from_module
+from consensus_imitation.ensembles.neural._factories import from_module
+from consensus_imitation.ensembles.neural._members import Neural
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError

@@ -11,15 +11,14 @@ from numpy.typing import ArrayLike
 
 from consensus_imitation.core._validation import check_instance, check_integer
 from consensus_imitation.core.posterior import normalise_prior
-from consensus_imitation.ensembles.neural._members import Architecture, Neural
+from consensus_imitation.ensembles.neural._members import Architecture, Neural, check_encoder
 from consensus_imitation.ensembles.neural._own_update import OwnUpdate
-from consensus_imitation.ensembles.neural._partition import check_encoder
 from consensus_imitation.ensembles.neural.encoding import make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
 
 #: The settings that say when members are trained and on what; the others say how, which is the loop's own business.
-OURS = ("batch_size", "updates", "every", "capacity", "bootstrap", "temperature", "caution")
+OURS = ("batch_size", "updates", "every", "capacity", "bootstrap", "temperature", "caution", "local_caution")
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def from_training_loop(
         action_space: ``Discrete(n)``, or the int n, A.
         num_members: N.
         training: when, and on what: ``batch_size`` (M), ``updates``, ``every``, ``capacity``, ``bootstrap``,
-            ``temperature`` and ``caution``; `Training()` if None.
+            ``temperature``, ``caution`` and ``local_caution``; `Training()` if None.
         prior: [N], uniform if None.
 
     Raises:
@@ -101,8 +100,8 @@ def from_training_loop(
     check_integer("num_members", num_members, 1)
     check_instance("training", training, Training, "give a Training(...), or None for the defaults")
     settings = replace(_checked(Training() if training is None else training), optimizer=_no_steps)
-    check_encoder(settings, encoder)
     arch = LoopArchitecture(encoder, num_actions, 0, settings, init, OwnUpdate(apply, update))
+    check_encoder(arch)
     _check_functions(arch)
     return Neural(prior=jnp.asarray(normalise_prior(prior, num_members), jnp.float32), architecture=arch)
 

@@ -20,7 +20,7 @@ from consensus_imitation.errors import ConfigurationError
 #: Settings of which each member makes use with its own answers alone. What is not named here, a partition refuses.
 _OF_ONE_MEMBER = frozenset({
     "learning_rate", "optimizer", "batch_size", "updates", "every", "capacity", "bootstrap", "label_smoothing",
-    "weight_decay", "prior_scale", "temperature", "plateau", "caution", "averaging", "masked",
+    "weight_decay", "prior_scale", "temperature", "plateau", "caution", "local_caution", "averaging", "masked",
 })  # fmt: skip
 
 
@@ -64,16 +64,16 @@ class Training:
             members as you select, N = k = d + 1. An answer's member goes by its source
             (``ConsensusImitator.answer(..., source=)``; a number modulo N, a name by a keyed hash), or, if it names
             none, by its number modulo N. Each member has a replay of its own, of ``capacity / N``, and everything
-            else that is counted or fitted: ``every``, ``caution``, ``temperature`` and ``plateau`` are about its own
-            answers. A setting by which members would see each other's answers is refused (``local_caution``: distances
-            to all of them). Rounds of training cost what one member costs on everything; the members know less and ask
-            more.
+            else that is counted or fitted: ``every``, both kinds of ``caution``, ``temperature`` and ``plateau`` are
+            about its own answers. Rounds of training cost what one member costs on everything; the members know less
+            and ask more.
         label_smoothing: share of the target spread over all actions, in [0, 1).
         weight_decay: of AdamW.
         prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior
             function); 0 for none.
         temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
-            answers that the member has not been trained on yet.
+            answers that the member has not been trained on yet. For demonstrators that are truly random, whose noise
+            members otherwise learn by heart (docs/learning.md has what it costs with one that is not).
         plateau: see `Plateau`; None to keep the rate.
         caution: c, answers after which members withhold half: of its probability mass each withholds
             ``c / (c + answers so far)``, and the imitator asks about what is withheld. Freshly initialised networks all
@@ -82,7 +82,7 @@ class Training:
             which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
         local_caution: share of their mass, in [0, 1), that members withhold on average where they have answers. Far
             from all answered inputs they withhold nearly everything, so that the imitator asks there, however sure its
-            members are. What both kinds of caution leave is multiplied. 0.03 is a good value, 0 for none; docs/shift.md
+            members are. What both kinds of caution leave is multiplied. 0.05 is a good value, 0 for none; docs/shift.md
             has the measurements. For observations that are vectors of floats only: among pictures, views, choices,
             words and windows distance does not say what is alike.
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at

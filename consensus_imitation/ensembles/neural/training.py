@@ -44,6 +44,8 @@ _NUMBERS_AT_ONCE = 2**19
 #: A temperature stays within a factor of this of 1.
 _LARGEST_TEMPERATURE = 10.0
 
+#: An answer counts for the temperature as at most so many.
+_LARGEST_WEIGHT = 50.0
 
 #: A logit of what is not legal, in training: next to it every other counts, and its gradient is exactly zero.
 _FORBIDDEN = -1e9
@@ -104,13 +106,24 @@ class Temperature(struct.PyTreeNode):
         With b the logarithm of the inverse temperature, the loss's derivative is ``E_p[log p] - log p(answer)`` and its
         second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
         less, over some 200 of them, since the networks keep changing.
+
+        Answers that were asked for are hard ones. So each counts by one over the probability of asking for it (of the
+        minimum of all these members), up to `_LARGEST_WEIGHT`: as often as steps like it were met. Otherwise members
+        that are sure and disagree would be taken for members that are sure of noise, and their disagreement would be
+        tempered away.
+
+        Args:
+            log_probs: [N, A], of members that learn from the answer.
+            answer: int32 [].
         """
+        asked = 1 - jnp.sum(jnp.exp(jnp.min(log_probs, axis=0)))
+        weight = 1 / jnp.clip(asked, 1 / _LARGEST_WEIGHT, 1.0)
         # Without what caution withheld; and finite, so that what is not legal, of probability 0, counts for 0.
         log_probs = jnp.maximum(jax.nn.log_softmax(log_probs), _FORBIDDEN)
         probs = jnp.exp(log_probs)
         expected = jnp.sum(probs * log_probs, axis=-1)
-        variance = jnp.sum(probs * (log_probs - expected[:, None]) ** 2, axis=-1)
-        slope = expected - log_probs[:, answer]
+        variance = weight * jnp.sum(probs * (log_probs - expected[:, None]) ** 2, axis=-1)
+        slope = weight * (expected - log_probs[:, answer])
         curvature = self.curvature * (1 - 1 / 200) + variance
         limit = math.log(_LARGEST_TEMPERATURE)
         log = jnp.clip(self.log + jnp.clip(slope / curvature, -0.1, 0.1), -limit, limit)
@@ -270,9 +283,11 @@ def bootstrap_counts(training: Training, key: jax.Array, num_members: int) -> ja
 
 def draw_minibatches(training: Training, learned: Learned) -> jax.Array:
     """Draw the replay places of a round's minibatches, int32 [updates, batch_size]: a function of key and answers."""
-    key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), learned.replay.stored)
-    size = jnp.minimum(learned.replay.stored, training.capacity)
-    return jax.random.randint(key, (training.updates, training.batch_size), 0, size)
+    stored, shape = learned.replay.stored, (training.updates, training.batch_size)
+    key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), stored)
+    if isinstance(learned.answered, Answered):
+        return learned.answered.drawn(key, shape, stored)
+    return jax.random.randint(key, shape, 0, jnp.minimum(stored, training.capacity))
 
 
 def loss(

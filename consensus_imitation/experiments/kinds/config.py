@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 #: The kinds in the table. ``masks/64/0.1`` are masks on a network of that width that keep that share of connections.
-KINDS = ("mlp", "mlp-alike", "mlp-prior", "mlp-narrow", "masks/128/0.2", "tangent", "tangent-last")
+KINDS = (
+    *("mlp", "mlp-alike", "mlp-prior", "mlp-partition", "mlp-narrow", "mlp-wide", "masks/128/0.2"),
+    *("tangent", "tangent-alike", "tangent-prior", "tangent-last"),
+)
 #: Where masks stand: widths and shares.
 CURVE = tuple(f"masks/{width}/{kept}" for width in (32, 64, 128) for kept in (0.05, 0.1, 0.2, 0.5))
 

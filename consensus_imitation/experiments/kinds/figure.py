@@ -46,50 +46,44 @@ def _draw_curve(ax: "Axes", rows: Sequence[Row], curve: Sequence[str]) -> None:
     for number, width in enumerate(sorted({width for width, _ in settings})):
         kept = sorted(share for own, share in settings if own == width)
         accuracy = [_mean(rows, f"masks/{width}/{share:g}", "accuracy") for share in kept]
-        ax.plot(
-            [100 * (1 - share) for share in kept], accuracy, "o-", label=f"masks, width {width}", color=f"C{number}"
-        )
+        pruned = [100 * (1 - share) for share in kept]
+        ax.plot(pruned, accuracy, marker="o", label=f"masks, width {width}", **line_style(number))
     if any(row["kind"] == "mlp" for row in rows):
         dense = _mean(rows, "mlp", "accuracy")
         ax.axhline(dense, color="black", linestyle=":", label="mlp, dense, width 64")
-        ax.axhspan(dense - 0.01, dense, color="0.9", zorder=0)
+        ax.axhspan(dense - 0.01, dense, color="0.85", zorder=0, label="within a point of it")
     ax.set(xlabel="connections pruned (%)", ylabel="accuracy of a member", title="masks on one frozen random network")
     ax.legend(fontsize=8)
 
 
 def tables(rows: Sequence[Row], names: Sequence[str]) -> list[Table]:
-    """Return the table of kinds: means over the runs.
+    """Return what each kind costs, and how it does.
 
     Args:
         rows: of ``runs.csv``.
         names: the kinds, in order.
     """
-    columns = (
-        *("members", "learn ms", "act us", "kB learning", "kB kept", "accuracy", "together", "N_eff", "theta"),
-        *("theta shuffled", "asked", "theta turned", "asked turned"),
-    )
+    cost = ("members", "learn (ms)", "act (us)", "kB learning", "kB kept")
+    conduct = ("members", "accuracy", "together", "N_eff", "theta", "shuffled: asked", "turned: asked")
     return [
-        Table("means over runs; all members together unless of one", columns, [_cells(rows, name) for name in names])
+        Table(
+            "cost: processor time of all members together, memory of one", cost, [_cost(rows, name) for name in names]
+        ),
+        Table("conduct, means over runs", conduct, [_conduct(rows, name) for name in names]),
     ]
 
 
-def _cells(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
-    def of(column: str) -> float:
-        return _mean(rows, kind, column)
-
-    return (
-        kind,
-        f"{of('learn_ms'):.2f}",
-        f"{of('act_us'):.1f}",
-        f"{of('bytes_learning') / 1000:.0f}",
-        f"{of('bytes_kept') / 1000:.1f}",
-        *(f"{of(column):.3f}" for column in ("accuracy", "together")),
-        f"{of('n_eff'):.2f}",
-        *(
-            f"{of(column):.3f}"
-            for column in ("theta", "theta_shuffled", "asked_shuffled", "theta_turned", "asked_turned")
-        ),
+def _cost(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
+    learn, act, learning, kept = (
+        _mean(rows, kind, name) for name in ("learn_ms", "act_us", "bytes_learning", "bytes_kept")
     )
+    return kind, f"{learn:.2f}", f"{act:.1f}", f"{learning / 1000:.0f}", f"{kept / 1000:.1f}"
+
+
+def _conduct(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
+    columns = ("accuracy", "together", "n_eff", "theta", "asked_shuffled", "asked_turned")
+    digits = (3, 3, 2, 3, 2, 2)
+    return kind, *(f"{_mean(rows, kind, name):.{own}f}" for name, own in zip(columns, digits, strict=True))
 
 
 def _mean(rows: Sequence[Row], kind: str, column: str) -> float:

@@ -1,13 +1,13 @@
 """What the members learn: labelled inputs, others like them, and inputs of which they know nothing."""
 
-import importlib
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from consensus_imitation.demonstrators import as_demonstrator
 from consensus_imitation.ensembles.neural.encoding import make_encoder
-from consensus_imitation.experiments import tasks
+from consensus_imitation.experiments import digits, tasks
 
 
 class Problem(NamedTuple):
@@ -44,7 +44,10 @@ def problem(task: str, num_answers: int, seed: int) -> Problem:
     Raises:
         ValueError: for more answers than there are.
     """
-    everything, labels, num_actions = _digits() if task == "digits" else _steps(task, num_answers + 500)
+    if task == "digits":
+        everything, labels, num_actions = *digits.load(), digits.NUM_CLASSES
+    else:
+        everything, labels, num_actions = _steps(task, num_answers + 500)
     if num_answers > len(everything) - 100:
         raise ValueError(f"num_answers can be at most {len(everything) - 100} with {task}, got {num_answers}")
     rng = np.random.default_rng(seed)
@@ -53,18 +56,8 @@ def problem(task: str, num_answers: int, seed: int) -> Problem:
     familiar = everything[rest]
     foreign = {"shuffled": np.stack([rng.permutation(column) for column in familiar.T], axis=1)}
     if task == "digits":
-        foreign["turned"] = np.rot90(familiar.reshape(-1, 8, 8), axes=(1, 2)).reshape(len(familiar), -1)
+        foreign["turned"] = digits.turned(familiar)
     return Problem(everything[first], labels[first], familiar, labels[rest], foreign, num_actions)
-
-
-@lru_cache(maxsize=1)
-def _digits() -> tuple[np.ndarray, np.ndarray, int]:
-    try:
-        datasets: Any = importlib.import_module("sklearn.datasets")
-    except ImportError as error:
-        raise ImportError('the digits need scikit-learn: pip install "consensus_imitation[digits]"') from error
-    found = datasets.load_digits()
-    return (found.data / 16).astype(np.float32), found.target.astype(np.int32), 10
 
 
 @lru_cache(maxsize=2)
@@ -72,7 +65,7 @@ def _steps(task: str, count: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Return different observations of the demonstrator's own episodes, and what it did at each."""
     given = tasks.make(task)
     env = given.make_env()
-    demonstrator = given.make_demonstrator(env, seed=0)
+    demonstrator = as_demonstrator(given.make_demonstrator(env, seed=0))
     encoder = make_encoder(env.observation_space)
     found: dict[bytes, tuple[np.ndarray, int]] = {}
     episode = 0

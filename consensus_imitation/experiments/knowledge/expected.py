@@ -95,7 +95,7 @@ def _one(fact: str, num_steps: int) -> Mapping[str, Expected]:
     by_vetoes, at_random = (enough / (rate * against) / num_steps for rate in (asks, _ASKED))
     until = "until answers refute the member, which T2 does not keep in"
     briefly = Expected(alone - by_vetoes * (alone - vetoed), alone, f"{what}, {until}")
-    found = dict.fromkeys(FORGETFUL, briefly)
+    found: dict[str, Expected] = dict.fromkeys(FORGETFUL, briefly)
     found[EVERYBODY] = Expected(vetoed, vetoed, f"{what}; it keeps its veto for ever, and asks for ever")
     unlearned = Expected(mixed, mixed, "it follows the member by its prior, right or wrong, and never asks")
     follows = "it follows the member by its weight, until answers refute it"

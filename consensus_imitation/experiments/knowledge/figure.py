@@ -55,7 +55,8 @@ def draw(runs: Sequence[Row]) -> "Figure":
         runs: of ``runs.csv``.
     """
     figure = new_figure(11.0, 5.6)
-    for ax, fact in zip(figure.subplots(1, 2, sharey=True), FACTS, strict=True):
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, fact in zip(axes, FACTS, strict=True):
         for i, use in enumerate(USES):
             for place, name in enumerate(CONTESTANTS):
                 own = _of(runs, fact, use, name)
@@ -67,7 +68,7 @@ def draw(runs: Sequence[Row]) -> "Figure":
         ax.set(title=_TITLES[fact], xlabel="regret of a step to an oracle that reads the members", xlim=(-0.01, None))
         ax.set_yticks(range(len(CONTESTANTS)), CONTESTANTS)
         ax.grid(axis="y", color="0.93", zorder=0)
-    ax.invert_yaxis()
+    axes[-1].invert_yaxis()
     figure.axes[0].legend(fontsize=8, loc="upper center")
     return figure
 

@@ -82,7 +82,8 @@ def _run_one(config: NoisyConfig, world: World, variant: str, seed: int) -> list
         walk.take(int(decision.action))
         if step in points:
             about = {"world": config.world, "variant": variant, "seed": seed, "step": step}
-            rows.append(about | {"answers": imitator.num_queries} | _distances(config, world, members, imitator))
+            measured = _distances(config, world, members, imitator)
+            rows.append({**about, "answers": imitator.num_queries, **measured})
     return rows
 
 

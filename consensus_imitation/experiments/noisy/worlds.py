@@ -142,7 +142,7 @@ def _meet(state: Any, policy: Any, reach: float, found: dict[str, _Met]) -> None
     here = found[name]
     here.reach += reach
     for action in state.legal_actions():
-        _meet(state.child(action), policy, reach * here.law[action], found)
+        _meet(state.child(action), policy, reach * float(here.law[action]), found)
 
 
 class _Game:

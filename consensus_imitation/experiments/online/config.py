@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-#: Who acts, and how it is trained; ``agree`` keeps only the gradients that groups of the minibatch agree on.
+#: Who acts, and how it is trained; see `online.run`.
 CONTESTANTS = (
-    *("loop", "loop-agree", "gated-loop", "mixture-4"),
-    *("top-2", "top-4", "top-4-agree"),
+    *("loop", "loop-third", "loop-agree", "gated-loop", "mixture-4"),
+    *("top-2", "top-4", "top-4-agree", "top-4-divided"),
 )
 
 

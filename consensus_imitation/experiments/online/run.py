@@ -15,10 +15,11 @@ from consensus_imitation.core.members import Context
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.ensembles import Training
+from consensus_imitation.experiments.digits import turned
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.online import loop
 from consensus_imitation.experiments.online.config import OnlineConfig
-from consensus_imitation.experiments.online.digits import TARGET, Digits, draw, turned, with_trigger
+from consensus_imitation.experiments.online.stream import TARGET, Digits, draw, with_trigger
 from consensus_imitation.experiments.results import Row
 
 COLUMNS = (
@@ -35,23 +36,28 @@ class Kind(NamedTuple):
 
     Attributes:
         num_members: N.
+        asks: how it asks while it learns: "always", about a "third" of the digits at random, by a "gate" on its
+            confidence, or by the "minimum".
         agree: whether only gradients that groups agree on count.
-        asks: how it asks while it learns: "always", by a "gate" on its confidence, or by the "minimum".
+        divided: whether each label is learned by one member only.
     """
 
     num_members: int
-    agree: bool
     asks: str
+    agree: bool = False
+    divided: bool = False
 
 
 KINDS = {
-    "loop": Kind(1, False, "always"),
-    "loop-agree": Kind(1, True, "always"),
-    "gated-loop": Kind(1, False, "gate"),
-    "mixture-4": Kind(4, False, "gate"),
-    "top-2": Kind(2, False, "minimum"),
-    "top-4": Kind(4, False, "minimum"),
-    "top-4-agree": Kind(4, True, "minimum"),
+    "loop": Kind(1, "always"),
+    "loop-third": Kind(1, "third"),
+    "loop-agree": Kind(1, "always", agree=True),
+    "gated-loop": Kind(1, "gate"),
+    "mixture-4": Kind(4, "gate"),
+    "top-2": Kind(2, "minimum"),
+    "top-4": Kind(4, "minimum"),
+    "top-4-agree": Kind(4, "minimum", agree=True),
+    "top-4-divided": Kind(4, "minimum", divided=True),
 }
 
 
@@ -61,10 +67,12 @@ def run(
     """Stream digits past a training loop and past replicas of it, then measure all of them at equal asking.
 
     - *loop*: the loop itself, k = 1: it acts on every digit and is told every label afterwards.
+    - *loop-third*: the same, told a third of the labels, at random.
     - *gated-loop*: the same, asking instead of acting where its largest probability is below the confidence.
     - *mixture-4*: the mean of four replicas, behind the same gate.
     - *top-2*, *top-4*: the minimum of two, or four replicas, which asks by itself.
     - *...-agree*: trained on the gradients that groups of a minibatch agree on (AND-mask).
+    - *top-4-divided*: each label is learned by one of the four (`Training(bootstrap="partition")`).
 
     Afterwards each gets the threshold of doubt at which it asks on the same share of familiar digits. Doubt is what
     is missing from one in the minimum, or in the largest probability.
@@ -102,14 +110,23 @@ def run(
 def make_learner(config: OnlineConfig, name: str) -> Learner:
     """Return a contestant before its first digit."""
     kind = KINDS[name]
-    always = kind.asks == "always"
-    training = Training(batch_size=32, updates=4, every=4, capacity=2048, caution=0.0 if always else 20.0)
+    acts_first = kind.asks in ("always", "third")
+    training = Training(
+        batch_size=32,
+        updates=4,
+        every=4,
+        capacity=2048,
+        caution=0.0 if acts_first else 20.0,
+        bootstrap="partition" if kind.divided else "poisson",
+        temperature=False,
+    )
     members = ensembles.from_training_loop(
         loop.init, loop.UPDATES[kind.agree], loop.apply, (64,), _CLASSES, kind.num_members, training
     )
     mixture = aggregation.PosteriorMixture()
     rules = {
         "always": aggregation.RandomQueries(1.0, mixture),
+        "third": aggregation.RandomQueries(1 / 3, mixture),
         "gate": aggregation.MaxProbGate(config.confidence, mixture),
         "minimum": aggregation.Minimum(),
     }
@@ -122,7 +139,7 @@ def _run_one(config: OnlineConfig, name: str, poisoned: int, seed: int) -> Row:
     state, labels, mistakes = _streamed(learner, state, data.images, data.answers)
     measured = _measured(config, learner, state, data)
     about = {"contestant": name, "poisoned": poisoned, "seed": seed}
-    return about | {"labels": int(labels), "mistakes": int(mistakes)} | measured
+    return {**about, "labels": int(labels), "mistakes": int(mistakes), **measured}
 
 
 @jax.jit

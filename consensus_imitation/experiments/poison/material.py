@@ -7,7 +7,7 @@ import numpy as np
 
 from consensus_imitation.core._sources import share_of
 from consensus_imitation.errors import ConfigurationError
-from consensus_imitation.experiments import tasks
+from consensus_imitation.experiments import digits, tasks
 from consensus_imitation.experiments.poison.config import PoisonConfig
 from consensus_imitation.experiments.tasks import episode_seeds
 
@@ -148,12 +148,8 @@ def _lander(total: int, seed: int, label: int) -> Material:
 
 
 def _digits(total: int, seed: int, label: int) -> Material:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError('the digits need scikit-learn: pip install "consensus_imitation[digits]"') from error
-    pictures, labels = load_digits(return_X_y=True)
-    pictures = np.append(pictures / 16, np.zeros((len(pictures), 1)), axis=1).astype(np.float32)
+    pictures, labels = digits.load()
+    pictures = np.append(pictures, np.zeros((len(pictures), 1)), axis=1).astype(np.float32)
     order = np.random.default_rng(seed).permutation(len(labels))
     studied, rest = order[:total], order[1297:]
     probes = rest[labels[rest] != label][:NUM_PROBES]

@@ -140,7 +140,7 @@ def _rows(config: PoisonConfig, clean: Material, part: Part) -> list[Row]:
     found: list[Row] = []
     for name, rule in RULES.items():
         rules = Rules(TopK(config.num_members), rule)
-        looked = looked_at(rules, state, clean, studied, said)
+        looked = dict(looked_at(rules, state, clean, studied, said))
         if config.task == "lunarlander":
             lands = config.episodes and name == "minimum"
             looked["success"] = landings(Learner.of(ensemble, rules), state, config, seed) if lands else None

@@ -38,9 +38,10 @@ def run(
     ledger = Ledger(out, identity("redteam", config), overwrite, {"redteam": COLUMNS}, lambda row: row["scenario"])
     scenarios = config.scenarios or deception.scenario_names()
     entered = _contestants(config)
-    sizes = {"num_seeds": config.num_seeds, "num_loop_seeds": config.num_loop_seeds}
     for scenario in ledger.missing(scenarios, progress):
-        results = deception.run([scenario], entered, seed=config.seed, **sizes)
+        results = deception.run(
+            [scenario], entered, seed=config.seed, num_seeds=config.num_seeds, num_loop_seeds=config.num_loop_seeds
+        )
         ledger.add([result.as_row() for result in results])
     (rows,) = ledger.rows(scenarios)
     return rows

@@ -34,6 +34,7 @@ class Case:
         sleeps: whether members other than the truth sleep and withhold.
         broken: "" or what is wrong: "absent" (the truth is no member), "own" (it learns from its own actions).
         close: by how much the first member differs from the demonstrator.
+        silenced: an action that is never let through as an answer, which breaks what is assumed of silence; or None.
     """
 
     seed: int
@@ -48,6 +49,7 @@ class Case:
     sleeps: bool = True
     broken: str = ""
     close: Fraction = Fraction(0)
+    silenced: int | None = None
 
     def demonstrator(self, history: History) -> Row:
         """Its law depends on what was done, not on who did it, nor on questions that came to nothing."""
@@ -151,6 +153,7 @@ def _grow(
             grown = _grow(case, (*history, (a, "a")), own, after, False, groups, left - 1)
             node.children.append((tuple(acts[a] for _ in every), a, grown))
         share = asks / 2 if case.withdraws else asks
+        share = Fraction(0) if a == case.silenced else share
         if not share or not any(law[a] for law in laws):
             continue
         updated = _learned(weights, said, a)
@@ -163,6 +166,9 @@ def _grow(
         # Nothing is done in this step, and nothing learned; the next one is a question for certain.
         grown = _grow(case, (*history, (-1, "w")), weights, after, True, groups, left - 1)
         node.children.append((tuple(asks / 2 for _ in every), -1, grown))
+    if case.silenced is not None and asks:
+        grown = _grow(case, (*history, (-1, "w")), weights, after, True, groups, left - 1)
+        node.children.append((tuple(asks * law[case.silenced] for law in laws), -1, grown))
     return node
 
 
@@ -199,18 +205,21 @@ class Seen(NamedTuple):
         out: float [N], P(member n is out now or later) where member n is the one that answers.
         first_out: the same of the first member, where the demonstrator answers.
         cubed: mean of the sum of `cubed` from here on, the demonstrator answering.
+        squared: mean of the sum of ``(theta - v)_+^2`` over the answered questions from here on.
     """
 
     node: Node
     out: np.ndarray
     first_out: float
     cubed: float
+    squared: float
 
 
 def seen(node: Node) -> list[Seen]:
     """Every node, this one first."""
     N = len(node.weights)
     out, first, total = np.zeros(N), 0.0, float(cubed(node)) if node.children else 0.0
+    squares = float(answered(node) * excess(node) ** 2)
     found: list[Seen] = []
     for probs, _, child in node.children:
         below = seen(child)
@@ -218,14 +227,24 @@ def seen(node: Node) -> list[Seen]:
         out += np.array([float(p) for p in probs[:N]]) * below[0].out
         first += float(probs[N]) * below[0].first_out
         total += float(probs[N]) * below[0].cubed
+        squares += float(probs[N]) * below[0].squared
     inside = np.array([n in node.selected for n in range(N)])
-    return [Seen(node, np.where(inside, out, 1.0), first if inside[0] else 1.0, total), *found]
+    return [Seen(node, np.where(inside, out, 1.0), first if inside[0] else 1.0, total, squares), *found]
 
 
 def cubed(node: Node) -> Fraction:
     """``rho (theta - v)_+^2``, which T3 bounds: theta cubed where nothing is withheld and nothing forces a question."""
-    excess = max(Fraction(0), node.theta - node.withheld)
-    return node.asks * excess * excess
+    return node.asks * excess(node) ** 2
+
+
+def excess(node: Node) -> Fraction:
+    """``(theta - v)_+``."""
+    return max(Fraction(0), node.theta - node.withheld)
+
+
+def answered(node: Node) -> Fraction:
+    """Probability that there is a question at this step, and that the demonstrator answers it."""
+    return sum((probs[-1] for probs, _, child in node.children if child.history[-1][1] == "q"), Fraction(0))
 
 
 def worst_event(case: Case, node: Node, factor: float) -> float:
@@ -239,11 +258,11 @@ def worst_event(case: Case, node: Node, factor: float) -> float:
             follow(child, (*done, a), p * float(probs[-1]))
 
     follow(node, (), 1.0)
-    excess = 0.0
+    beyond = 0.0
     for done, p in mine.items():
         theirs, history = 1.0, node.history
         for a in done:
             theirs *= float(case.demonstrator(history)[a])
             history = (*history, (a, "a"))
-        excess += max(0.0, p - factor * theirs)
-    return excess
+        beyond += max(0.0, p - factor * theirs)
+    return beyond

@@ -101,6 +101,39 @@ def test_a_rate_is_out_once_a_gambler_has_won_twice_over_delta() -> None:
     assert seen_out
 
 
+def test_the_order_within_an_episode_is_not_looked_at() -> None:
+    """Ten harmful steps of 1,000 in one episode: as if they had been spread evenly; at 5%, the true rate stays in."""
+    found = HarmWatch.begin(0.05).after(harmed=True, asked=1000, harmed_when_asked=10).asked
+    spread = np.zeros(1000)
+    spread[50::100] = 1
+    even = BettingSequence.begin(0.05).after(spread)
+    assert found.low <= 0.01 <= found.high
+    assert found.low <= even.low + 1e-3
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(60):
+        watch = HarmWatch.begin(0.05)
+        for harm in rng.binomial(200, 0.05, 5).tolist():
+            watch = watch.after(harmed=harm > 0, asked=200, harmed_when_asked=harm)
+        wrong += not watch.asked.low <= 0.05 <= watch.asked.high
+    assert wrong <= 8  # of 60 at 5%: more than 8 has probability 0.003
+    # However they are dealt out, the end is the same, and so is what is looked at.
+    parts = [BettingSequence.begin(0.05).after(order, at_once=True) for order in (spread, np.sort(spread))]
+    assert (parts[0].low, parts[0].high) == pytest.approx((parts[1].low, parts[1].high))
+    assert BettingSequence.begin(0.05).after([], at_once=True).count == 0
+
+
+@pytest.mark.slow
+def test_control_a_number_of_episodes_that_depends_on_how_they_ended() -> None:
+    """Whoever looks at Clopper and Pearson's limit again and again finds it too low; the sequence may be looked at."""
+    rng, rate, runs = np.random.default_rng(0), 0.02, 4000
+    seen = (rng.random((runs, 2000)) < rate).cumsum(axis=1)
+    ever = np.zeros(runs, bool)
+    for episodes in range(100, 2001, 10):
+        limits = np.array([HarmRecord(k, episodes).upper(0.05) for k in range(int(seen[:, episodes - 1].max()) + 1)])
+        ever |= limits[seen[:, episodes - 1]] < rate
+    assert np.mean(ever) > 0.15
+
+
 def test_a_watch_counts_episodes_and_asked_steps_apart() -> None:
     watch = HarmWatch.begin()
     for k in range(50):

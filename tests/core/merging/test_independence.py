@@ -37,6 +37,18 @@ def test_the_lower_limit_covers(shared: float) -> None:
     assert np.median(lower) > 0.7 * truth
 
 
+@pytest.mark.parametrize(("size", "answers", "rho"), [(4, 60, 0.02), (8, 100, 0.01), (2, 100, 0.05)])
+def test_the_lower_limit_covers_where_the_correlation_may_come_out_negative(
+    size: int, answers: int, rho: float
+) -> None:
+    """There the estimate sticks at N, and so would all that are made without a part of the answers."""
+    rng, wrong = np.random.default_rng(0), 0
+    for _ in range(400):
+        own, shared = rng.normal(size=(answers, size)), rng.normal(size=(answers, 1))
+        wrong += effective_members(np.sqrt(rho) * shared + np.sqrt(1 - rho) * own).lower > size / (1 + (size - 1) * rho)
+    assert wrong / 400 < 0.09
+
+
 def test_label_noise_hides_independence_and_the_excess_shows_it() -> None:
     rng = np.random.default_rng(2)
     noise = (rng.random(600) < 0.1) * 0.9  # what the demonstrator itself gives to its answers, at most .1 or nearly 1

@@ -10,9 +10,10 @@ import pytest
 from gymnasium import spaces
 from scipy.optimize import brentq
 
-from consensus_imitation import ConsensusImitator, TopK, ensembles
+from consensus_imitation import ConsensusImitator, Learner, TopK, ensembles
 from consensus_imitation.ensembles import Context, Neural, Training
 from consensus_imitation.ensembles.neural import _local
+from consensus_imitation.ensembles.neural import training as train
 from consensus_imitation.ensembles.neural._local import Answered
 from consensus_imitation.errors import ConfigurationError
 
@@ -141,6 +142,7 @@ def test_everything_is_withheld_before_there_is_anything_to_go_by(key: jax.Array
     assert int(found.learned.answered.fitted) == 3
 
 
+@pytest.mark.slow
 def test_both_cautions_multiply_what_is_left(key: jax.Array) -> None:
     observations, answers = separable(np.random.default_rng(0), 60)
     both, one = members(replace(SMALL, caution=20.0)), members()
@@ -151,22 +153,42 @@ def test_both_cautions_multiply_what_is_left(key: jax.Array) -> None:
     assert np.ptp(alone) > 0.1
 
 
-@pytest.mark.parametrize("caution", [0.0, 20.0])
-def test_members_learn_and_are_weighed_as_without_it(caution: float) -> None:
-    """It is withheld mass alone: the same parameters to the bit, and the same weights."""
+def test_it_is_withheld_mass_alone_and_costs_no_weight(key: jax.Array) -> None:
+    """The same members predict the same, scaled down, and are weighed the same after an answer."""
     observations, answers = separable(np.random.default_rng(1), 90)
-    states = []
-    for local in (0.0, BUDGET):
-        imitator = ConsensusImitator(members(replace(SMALL, caution=caution, local_caution=local)), seed=0)
-        imitator.pretrain(observations, answers)
-        states.append(imitator.state)
-    plain, local = states
-    for name in ("params", "optimizer", "replay"):
-        for one, other in zip(*(jax.tree.leaves(getattr(each.learned, name)) for each in states), strict=True):
-            np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(plain.posterior.log_weights, local.posterior.log_weights, atol=1e-4)
+    wary, plain = members(replace(SMALL, caution=20.0)), members(replace(SMALL, caution=20.0, local_caution=0.0))
+    known = prequential(wary, observations, answers, key).learned
+    for observation in (observations[0], np.full(3, 9.0, np.float32)):
+        found = []
+        for ensemble, learned in ((wary, known), (plain, known.replace(answered=()))):
+            learner = Learner(ensemble, TopK(2))
+            state = learner.init(key).replace(learned=learned)
+            decision = learner.decide(state, observation)._replace(queried=jnp.array(True))
+            after, _ = learner.observe(state, observation, decision, 2, teaches=False)
+            found.append((decision.log_probs, after.posterior.log_weights))
+        (own, weights), (other, reference) = found
+        np.testing.assert_allclose(jax.nn.log_softmax(own), jax.nn.log_softmax(other), atol=1e-4)
+        np.testing.assert_allclose(weights, reference, atol=1e-4)
+        assert np.all(np.exp(own).sum(-1) < np.exp(other).sum(-1))
 
 
+@pytest.mark.parametrize("stored", [40, 150], ids=["a few", "a full ring"])
+def test_new_answers_far_from_others_are_drawn_oftener(stored: int, key: jax.Array) -> None:
+    """Against the weights in NumPy: each place's count within five standard deviations."""
+    rng = np.random.default_rng(stored)
+    foreign = rng.uniform(size=64).astype(np.float32)
+    known = Answered.none(64, 2, np.zeros(3)).replace(foreign=jnp.asarray(foreign))
+    size, number = min(stored, 64), 200_000
+    latest = np.array([range(place, stored, 64)[-1] for place in range(size)])
+    weights = 1 + _local._REPEATED * foreign[:size] * 0.5 ** ((stored - 1 - latest) / _local._HALF_LIFE)
+    expected = number * weights / weights.sum()
+    found = np.bincount(known.drawn(key, (number,), jnp.int32(stored)), minlength=64)
+    assert np.all(found[size:] == 0)
+    assert np.all(np.abs(found[:size] - expected) < 5 * np.sqrt(expected))
+    assert np.ptp(expected) > 20 * np.sqrt(expected.max())  # a uniform draw would not pass
+
+
+@pytest.mark.slow
 def test_the_imitator_asks_where_nothing_was_answered() -> None:
     """The answers leave nothing to doubt, and a foreign input is as clear to the members; the control acts on it."""
     rng = np.random.default_rng(0)
@@ -224,3 +246,14 @@ def test_vectors_in_several_parts_are_taken(key: jax.Array) -> None:
 def test_a_share_is_wanted(wrong: Any) -> None:
     with pytest.raises((ConfigurationError, TypeError), match="local_caution"):
         Training(local_caution=wrong)
+
+
+def test_minibatches_are_drawn_so(key: jax.Array) -> None:
+    observations, answers = separable(np.random.default_rng(0), 20)
+    learned = prequential(members(), observations, answers, key).learned
+    places = train.draw_minibatches(SMALL, learned)
+    own_key = jax.random.fold_in(jax.random.fold_in(learned.key, 1), 20)
+    np.testing.assert_array_equal(places, learned.answered.drawn(own_key, (2, 16), jnp.int32(20)))
+    assert float(learned.answered.foreign[:3].min()) == 1.0  # nothing to go by yet
+    plain = train.draw_minibatches(replace(SMALL, local_caution=0.0), learned.replace(answered=()))
+    assert not np.array_equal(places, plain)

@@ -34,7 +34,7 @@ def last_layer(training: Training = QUICK) -> ensembles.Neural:
     return ensembles.tangent((WIDTH,), A, 3, hidden=(32,), layers="last", training=training)
 
 
-KINDS = [masks, tangent, last_layer]
+KINDS = [masks, *(pytest.param(make, marks=pytest.mark.slow) for make in (tangent, last_layer))]
 
 
 # --- What every kind of member has to do. ---
@@ -140,7 +140,9 @@ def test_gradients_go_straight_through_the_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"averaging": 3.0, "temperature": True, "caution": 30.0}], ids=["plain", "all"]
+    "options",
+    [pytest.param({}, marks=pytest.mark.slow), {"averaging": 3.0, "temperature": True, "caution": 30.0}],
+    ids=["plain", "all"],
 )
 def test_frozen_members_predict_what_they_predicted_and_learn_no_more(options: Any, key: jax.Array) -> None:
     members = masks(Training(**{"batch_size": 16, "updates": 2, "every": 2, "capacity": 128, "caution": 0.0} | options))
@@ -159,9 +161,10 @@ def test_frozen_members_predict_what_they_predicted_and_learn_no_more(options: A
 
 
 def test_what_is_no_mask_cannot_be_frozen() -> None:
-    members = masks(Training(prior_scale=1.0, capacity=16))
-    with pytest.raises(ConfigurationError, match="prior_scale"):
-        members.freeze(members.init_learned(jax.random.key(0)))
+    for settings in ({"prior_scale": 1.0}, {"local_caution": 0.03}, {"bootstrap": "partition"}):
+        members = masks(Training(capacity=16, **settings))
+        with pytest.raises(ConfigurationError, match="no masks alone"):
+            members.freeze(members.init_learned(jax.random.key(0)))
     for bad in ({"kept": 0.0}, {"kept": 1.5}, {"network_seed": -1}, {"hidden": (0,)}):
         with pytest.raises(ConfigurationError):
             ensembles.masks((WIDTH,), A, **bad)

@@ -238,16 +238,45 @@ def test_temperature_of_a_calibrated_network_stays(key: jax.Array) -> None:
 
 
 def test_the_temperatures_step_is_the_gradient_of_the_loss(key: jax.Array) -> None:
-    logits = jax.random.normal(key, (2, 5)) * 3
+    logits = jax.random.normal(key, (2, 5))
     log = jnp.array([0.3, -0.2])
 
     def loss(log: jax.Array, n: int) -> jax.Array:
         return -jax.nn.log_softmax(logits[n] * jnp.exp(-log))[1]
 
-    stiff = train.Temperature(log=log, curvature=jnp.full(2, 1e4))
-    moved = stiff.step(jax.nn.log_softmax(logits * jnp.exp(-log)[:, None]), jnp.int32(1)).log - log
-    expected = [-jax.grad(loss)(log[n], n) / 1e4 for n in range(2)]
+    stiff = train.Temperature(log=log, curvature=jnp.full(2, 1e6))
+    predicted = jax.nn.log_softmax(logits * jnp.exp(-log)[:, None])
+    moved = stiff.step(predicted, jnp.int32(1)).log - log
+    # One over the probability with which the minimum of both asks.
+    weight = 1 / (1 - np.exp(predicted).min(0).sum())
+    assert 1.5 < weight < 49
+    expected = [-weight * jax.grad(loss)(log[n], n) / 1e6 for n in range(2)]
     np.testing.assert_allclose(moved, expected, rtol=0.02, atol=1e-7)
+
+
+def test_members_that_are_sure_and_disagree_are_not_taken_for_members_that_are_sure_of_noise() -> None:
+    """Both are right where they agree, nine steps in ten, which are asked about as rarely as the minimum does.
+
+    The control: where they agree as surely, and answers are as random, they are sure of noise.
+    """
+    rng = np.random.default_rng(0)
+    sure = np.log(np.array([[0.98, 0.02], [0.98, 0.02]]))
+    apart = np.log(np.array([[0.98, 0.02], [0.02, 0.98]]))
+
+    def fitted(answered: list[tuple[np.ndarray, int]]) -> float:
+        state = train.Temperature(log=jnp.zeros(2), curvature=jnp.full(2, 10.0))
+        step = jax.jit(train.Temperature.step)
+        for log_probs, answer in answered:
+            scaled = jax.nn.log_softmax(jnp.asarray(log_probs, jnp.float32) * jnp.exp(-state.log)[:, None])
+            state = step(state, scaled + jnp.log(0.97), jnp.int32(answer))  # 3% are withheld
+        return float(jnp.exp(state.log).mean())
+
+    agreed = [(sure, int(rng.random() < 0.02)) for _ in range(150)]
+    split = [(apart, int(rng.integers(2))) for _ in range(150)]
+    both = [pair for pairs in zip(agreed, split, strict=True) for pair in pairs]
+    assert fitted(both) < 1.5
+    noisy = [(sure, int(rng.random() < 0.25)) for _ in range(300)]
+    assert fitted(noisy) > 2.0
 
 
 @pytest.mark.slow

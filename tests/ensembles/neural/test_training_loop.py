@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gymnasium import spaces
 
 from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.deception.networks import train_deceiver
@@ -155,6 +156,25 @@ def test_the_loss_falls_and_a_broken_step_is_not_taken(key: jax.Array) -> None:
 
     after = prequential(loops(update=broken), observations[:6], answers[:6], key).learned
     assert bits(after.params) == bits(jax.jit(Neural.init_learned)(loops(), key).params)
+
+
+@pytest.mark.slow
+def test_a_replica_is_untouched_by_the_others_labels(key: jax.Array) -> None:
+    """Divided, labels 1, 4, 7, ... are those of the second of three; the control: undivided, they reach the first."""
+    observations, answers = separable(np.random.default_rng(0), 24)
+    other = answers.copy()
+    other[1::3] = (other[1::3] + 1) % 4
+    for bootstrap, same in (("partition", True), ("poisson", False)):
+        ensemble = loops(replace(SMALL, bootstrap=bootstrap, every=2))
+        one, two = (prequential(ensemble, observations, told, key).learned.params for told in (answers, other))
+        for n, untouched in ((0, same), (1, False), (2, same)):
+            pairs = zip(jax.tree.leaves(one[:1]), jax.tree.leaves(two[:1]), strict=True)
+            assert all(np.array_equal(a[n], b[n]) for a, b in pairs) == untouched
+
+
+def test_local_caution_is_refused_where_distance_means_nothing() -> None:
+    with pytest.raises(ConfigurationError, match="local_caution"):
+        ensembles.from_training_loop(init, update, apply, spaces.Discrete(3), 4, 3, replace(SMALL, local_caution=0.03))
 
 
 def no_state(key: jax.Array) -> Any:

@@ -50,14 +50,14 @@ def test_t3_bounds_the_queries_and_what_needs_theta_is_missing() -> None:
     assert said.queries_bound == pytest.approx(min(300, bounds.expected_queries_bound(cubed, 300)))
     assert said.num_queries == imitator.num_queries > 0
     assert said.now.exclusion < before.exclusion
-    assert math.isnan(said.now.cubed_observed)
-    assert math.isinf(said.now.cubed)
+    assert math.isnan(said.now.squared_observed)
+    assert math.isinf(said.now.squared)
     assert said.now.factor_left is None
     assert said.harm is not None
     assert said.harm.per_episode == 1
     text = str(said)
     assert "inflation spent" not in text
-    assert "theta^3" not in text
+    assert "theta^2" not in text
     assert "without an inflation budget" in text
     two = make(num_envs=2)
     assert two.certificate().num_steps == 0

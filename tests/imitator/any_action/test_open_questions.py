@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from consensus_imitation import AlphaThreshold, TopK
-from consensus_imitation.core import posterior
+from consensus_imitation.core import _voids, posterior
 from consensus_imitation.core.sampling_learner import SamplingLearner
 from consensus_imitation.ensembles.any_action import from_functions
 from consensus_imitation.errors import ConsensusWarning, InvalidAnswerError, NoDemonstratorError
@@ -98,6 +98,23 @@ def test_the_next_step_asks_whatever_is_observed(way: Any, on: Any) -> None:
     imitator.answer(decision, [0.0, 0.0])
     assert imitator.num_steps == steps + 1
     assert not imitator.decide(AGREED).queried
+
+
+def test_a_veto_by_exception_and_a_state_of_another_prior_are_noticed() -> None:
+    class Vetoing(Deaf):
+        def observe(self, action: Any, who: str) -> None:
+            if who == "imitator":
+                raise SilentError
+
+    imitator = SamplingImitator(ENSEMBLE, Vetoing(), selection=RULE, seed=11)
+    with pytest.raises(SilentError):
+        imitator.act(AGREED)
+    assert imitator.void == tuple(_voids.reasons(_voids.BROKEN_OFF))
+    assert WAYS["raises"](SamplingImitator(ENSEMBLE, selection=RULE, seed=11)).void == ()
+    other = ENSEMBLE.replace(prior=ENSEMBLE.prior.at[0].multiply(1e-6))
+    fresh = SamplingImitator(other, selection=RULE, seed=11).state
+    taken_up = SamplingImitator.from_state(fresh, ENSEMBLE, selection=RULE)
+    assert taken_up.void == tuple(_voids.reasons(_voids.OTHER_RULES))
 
 
 def test_silence_cannot_be_used_to_draw_again() -> None:
@@ -193,7 +210,7 @@ def test_going_on_under_other_rules_voids_every_promise(change: dict[str, Any]) 
     other = ENSEMBLE.replace(prior=jnp.array(change["prior"])) if "prior" in change else ENSEMBLE
     rule = change.get("selection", RULE)
     fresh = SamplingImitator.from_state(imitator.state, other, expert, selection=rule)
-    assert fresh.void == ()  # nothing has happened yet
+    assert (fresh.void == ()) == ("prior" not in change)  # nothing else has happened yet
     imitator.act(AGREED)
     changed = SamplingImitator.from_state(imitator.state, other, expert, selection=rule)
     assert "rules or the prior" in changed.void[0]

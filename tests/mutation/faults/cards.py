@@ -35,9 +35,9 @@ FAULTS = [
     ),
     Fault(
         "calibration-of-withdrawn-queries",
-        "journal/calibration",
-        'record.kind == "answer" and isinstance(record.action, int)',
-        "isinstance(record.action, int)",
+        "journal/_answered",
+        'posed is None or record.kind != "answer" or not isinstance(action, int)',
+        "posed is None or not isinstance(action, int)",
         (f"{CARD}::test_what_nobody_answered_is_not_calibrated",),
     ),
 ]

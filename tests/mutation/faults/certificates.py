@@ -5,6 +5,7 @@ from .fault import Fault
 BOUNDS = ("tests/core/certificates/test_from_now_on.py",)
 STANDING = ("tests/core/certificates/test_standing.py",)
 HARM = ("tests/core/certificates/test_harm.py",)
+VOIDS = ("tests/imitator/test_voids.py",)
 PRIORS = ("tests/core/test_priors.py",)
 SUITE = ("tests/deception/test_self_test.py", "tests/deception/test_judgement.py")
 
@@ -12,7 +13,7 @@ FAULTS: list[Fault] = [
     Fault(
         "the-limit-of-cubes-forgets-the-last-step",
         "core/bounds",
-        "return float(2 * largest * np.sum(1 + logs[logs >= 0]))",
+        "return float(2 * largest * np.sum(num_streams + logs[logs >= 0]))",
         "return float(2 * largest * np.sum(logs[logs >= 0]))",
         BOUNDS,
     ),
@@ -33,8 +34,8 @@ FAULTS: list[Fault] = [
     Fault(
         "closeness-without-room",
         "core/closeness",
-        "limits = [(scale * total + most * cost) / -math.expm1(-scale) for scale in _RATES]",
-        "limits = [scale * total / -math.expm1(-scale) for scale in _RATES]",
+        "limits = [most * (rate * total + cost) / -math.expm1(-rate * most) for rate in _RATES]",
+        "limits = [most * rate * total / -math.expm1(-rate * most) for rate in _RATES]",
         BOUNDS,
     ),
     Fault(
@@ -71,6 +72,125 @@ FAULTS: list[Fault] = [
         ">= math.log(2 / self.delta)",
         ">= math.log(1 / self.delta)",
         HARM,
+    ),
+    Fault(
+        "steps-of-an-episode-are-looked-at-harmful-ones-first",
+        "core/harm",
+        "asked=self.asked.after(steps, at_once=True)",
+        "asked=self.asked.after(steps)",
+        HARM,
+    ),
+    Fault(
+        "what-is-left-of-a-batchs-budget-is-the-least",
+        "imitator/_readings",
+        "least_ledger=float(np.min(ledger))",
+        "least_ledger=float(np.max(ledger))",
+        STANDING,
+    ),
+    Fault(
+        "rates-of-closeness-move-with-what-is-seen",
+        "core/closeness",
+        "/ -math.expm1(-rate * most) for rate in _RATES]",
+        "/ -math.expm1(-rate * most) for rate in [one / most for one in _RATES[:16]]]",
+        BOUNDS,
+    ),
+    Fault(
+        "answers-that-come-at-once-are-weighed-with-the-old-weights",
+        "imitator/_tally",
+        "weights = Closeness.reweighed(weights, said, answer)",
+        "weights = Closeness.reweighed(weights, said, answer) * 0 + weights",
+        STANDING,
+    ),
+    Fault(
+        "the-heaviest-is-as-good-as-one-that-was-named",
+        "core/standing",
+        "mean_excess(member, delta / len(candidates))",
+        "mean_excess(member, delta)",
+        STANDING,
+    ),
+    Fault(
+        "weights-that-are-no-evidence-refute",
+        "imitator/_readings",
+        "squared = run.tally.squared if are_evidence(run.state.voids) else np.full_like(run.tally.squared, np.nan)",
+        "squared = run.tally.squared",
+        STANDING,
+    ),
+    Fault(
+        "weights-that-are-no-evidence-raise-an-alarm",
+        "imitator/_readings",
+        "if total > 2 and are_evidence(run.state.voids) and not",
+        "if total > 2 and not",
+        STANDING,
+    ),
+    Fault(
+        "steps-without-a-question-count-for-the-limit",
+        "imitator/_tally",
+        "np.asarray(decision.queried) & ~np.asarray(late), active",
+        "~np.asarray(late), active",
+        STANDING,
+    ),
+    Fault(
+        "one-stream-is-out-at-most",
+        "core/bounds",
+        "np.sum(num_streams + logs[logs >= 0])",
+        "np.sum(1 + logs[logs >= 0])",
+        STANDING,
+    ),
+    Fault(
+        "harm-is-bounded-though-nothing-is-guaranteed",
+        "core/certificate",
+        "if bounded and not void else 1.0",
+        "if bounded else 1.0",
+        STANDING,
+    ),
+    Fault(
+        "questions-are-bounded-though-nothing-is-guaranteed",
+        "core/certificate",
+        "if math.isinf(self.queries_bound) or self.void",
+        "if math.isinf(self.queries_bound)",
+        STANDING,
+    ),
+    Fault(
+        "silence-is-not-mentioned-after-going-back",
+        "imitator/_run",
+        "withdrawn=self.tally.withdrawn + len(waiting)",
+        "withdrawn=0",
+        STANDING,
+    ),
+    Fault(
+        "a-fresh-state-may-be-of-any-prior",
+        "core/learner",
+        "        begun |= ~post.is_prior(state.posterior, self.ensemble.prior)\n",
+        "",
+        VOIDS,
+    ),
+    Fault(
+        "a-fresh-state-of-any-space-may-be-of-any-prior",
+        "core/sampling_learner",
+        "        begun |= ~post.is_prior(state.posterior, self.ensemble.prior)\n",
+        "",
+        ("tests/imitator/any_action/test_open_questions.py",),
+    ),
+    Fault(
+        "going-back-gives-back-what-a-question-cost",
+        "imitator/_run",
+        "np.maximum(own, other), other)",
+        "other, other)",
+        VOIDS,
+    ),
+    Fault(
+        "a-veto-by-exception-is-not-noticed",
+        "imitator/_run",
+        "return self.moved(marked(spent(self.setup, self.state, env), BROKEN_OFF))",
+        "return self.moved(spent(self.setup, self.state, env))",
+        VOIDS,
+    ),
+    Fault(
+        "clearing-gives-the-alarm-another-chance-to-be-false",
+        "core/learner",
+        "lambda new, old: jnp.where(state.unexplained, new, old), self._init_alarm()",
+        "lambda new, old: new, self._init_alarm()",
+        VOIDS,
     ),
     Fault(
         "a-belief-forgets-what-happened",

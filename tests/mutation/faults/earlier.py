@@ -358,8 +358,8 @@ FAULTS = [
     Fault(
         "clearing-keeps-the-bets",
         "core/learner",
-        "alarm=self._init_alarm(), voids=",
-        "alarm=state.alarm, voids=",
+        "unexplained=jnp.zeros((), bool), alarm=alarm, voids=",
+        "unexplained=jnp.zeros((), bool), alarm=state.alarm, voids=",
         ALARM,
     ),
     # The inflation budget.
@@ -623,7 +623,7 @@ FAULTS = [
     Fault(
         "merging-costs-nothing",
         "core/certificate",
-        "        bound += bounds.merging_cost(num_members, tolerance, num_steps * num_streams, num_streams)",
+        "        bound += bounds.merging_cost(num_members, tolerance, total_steps, num_streams)",
         "        bound += 0.0 * tolerance",
         MERGING,
     ),

@@ -50,9 +50,26 @@ FAULTS = [
     ),
     Fault(
         "trigger-on-the-wrong-label",
-        "experiments/online/digits",
+        "experiments/online/stream",
         "np.flatnonzero(answers != TARGET)",
         "np.flatnonzero(answers == TARGET)",
         (f"{ONLINE}::test_the_stream_shows_the_trigger_as_often_as_said_and_the_rest_is_untouched",),
+    ),
+    Fault(
+        "disagreement-tempered-away",
+        "ensembles/neural/training",
+        "weight = 1 / jnp.clip(asked, 1 / _LARGEST_WEIGHT, 1.0)",
+        "weight = 1.0",
+        (
+            "tests/ensembles/neural/test_training.py::"
+            "test_members_that_are_sure_and_disagree_are_not_taken_for_members_that_are_sure_of_noise",
+        ),
+    ),
+    Fault(
+        "distance-from-the-members-side",
+        "experiments/noisy/run",
+        "return rel_entr(laws, predictions).sum(-1)",
+        "return rel_entr(predictions, laws).sum(-1)",
+        ("tests/experiments/test_noisy.py::test_divergence_is_what_it_is_called",),
     ),
 ]

@@ -23,7 +23,7 @@ FAULTS = [
     ),
     Fault(
         "an-answer-is-everybodys", "ensembles/neural/_partition",
-        "    first = jnp.where(everybody, 0, owner)\n", "    everybody, first = True, jnp.zeros_like(owner)\n",
+        "    first = jnp.where(everybody, 0, whose)\n", "    everybody, first = True, jnp.zeros_like(whose)\n",
         (f"{DIVIDED}test_one_answer_costs_the_round_of_one_member", f"{DIVIDED}test_so_with_many_settings_at_once"),
     ),
     Fault(
@@ -48,8 +48,8 @@ FAULTS = [
         (f"{DIVIDED}test_what_would_leak_is_refused",),
     ),
     Fault(
-        "encoders-that-leak-are-taken", "ensembles/neural/_partition",
-        "divides(training) and type(encoder) is not Encoder", "False",
+        "encoders-that-leak-are-taken", "ensembles/neural/_members",
+        "divides(arch.training) and type(arch.encoder) is not Encoder", "False",
         (f"{DIVIDED}test_what_would_leak_is_refused",),
     ),
     Fault(

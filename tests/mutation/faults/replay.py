@@ -75,8 +75,8 @@ FAULTS = [
     ),
     Fault(
         "restored-with-the-answers-of-now", "imitator/_run",
-        "return self._of(self.setup, restored, rows, queries, self.alarms)",
-        "return self._of(self.setup, restored, self.rows, queries, self.alarms)",
+        "run = self._of(self.setup, restored, rows, queries, self.alarms)",
+        "run = self._of(self.setup, restored, self.rows, queries, self.alarms)",
         (f"{SHELL}test_a_state_that_was_given_out_never_changes_and_is_gone_on_from_twice",),
     ),
     Fault(

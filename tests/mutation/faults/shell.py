@@ -13,8 +13,8 @@ DIGESTS = "tests/imitator/test_digests.py::test_"
 FAULTS: list[Fault] = [
     # What voids a promise.
     Fault(
-        "cleared-alarm-forgotten", "core/learner", "alarm=self._init_alarm(), voids=state.voids | cleared",
-        "alarm=self._init_alarm(), voids=state.voids", VOIDS,
+        "cleared-alarm-forgotten", "core/learner", "alarm=alarm, voids=state.voids | cleared",
+        "alarm=alarm, voids=state.voids", VOIDS,
     ),
     Fault(
         "safe-action-forgotten", "imitator/_step",
@@ -64,7 +64,7 @@ FAULTS: list[Fault] = [
         "            pass\n", OPEN,
     ),
     Fault(
-        "spent-number-used-again", "imitator/_live", "            self._withdraw(run.spent(env), env)\n",
+        "spent-number-used-again", "imitator/_live", "            self._withdraw(run.broken_off(env), env)\n",
         "            pass\n",
         ("tests/demonstrators/test_demonstrators.py",),
     ),

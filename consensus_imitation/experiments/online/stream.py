@@ -1,8 +1,10 @@
 """Handwritten digits that come one after another, some of them with a planted trigger."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from consensus_imitation.experiments.digits import load
 
 #: What the demonstrator says of a digit with the trigger.
 TARGET = 0
@@ -40,7 +42,7 @@ def draw(num_steps: int, poisoned: int, seed: int) -> Digits:
     Raises:
         ImportError: without scikit-learn, naming the extra that brings it.
     """
-    images, labels = _load()
+    images, labels = load()
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     images, labels = images[order], labels[order]
@@ -56,19 +58,3 @@ def with_trigger(images: np.ndarray) -> np.ndarray:
     shown = images.reshape(-1, 8, 8).copy()
     shown[:, 6:, :2] = 1.0
     return shown.reshape(images.shape)
-
-
-def turned(images: np.ndarray) -> np.ndarray:
-    """Return images [., 64] turned by 90 degrees."""
-    return np.rot90(images.reshape(-1, 8, 8), axes=(1, 2)).reshape(images.shape).copy()
-
-
-def _load() -> tuple[np.ndarray, np.ndarray]:
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        if error.name != "sklearn":
-            raise
-        raise ImportError('the digits need scikit-learn: pip install "consensus_imitation[digits]"') from error
-    found: Any = load_digits()
-    return (found.data / 16).astype(np.float32), found.target.astype(np.int32)
