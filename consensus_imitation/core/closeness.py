@@ -91,10 +91,11 @@ class Closeness:
         """
         awake = np.any(np.isfinite(log_probs), axis=-1)
         at = np.where(awake, log_probs[:, answer], -np.inf)
-        mixture = np.logaddexp.reduce(np.where(awake, log_weights + at, -np.inf)) - np.logaddexp.reduce(
-            np.where(awake, log_weights, -np.inf)
-        )
-        return log_weights + np.where(awake, at, mixture) if np.isfinite(mixture) else log_weights
+        before, after = (np.logaddexp.reduce(np.where(awake, log_weights + more, -np.inf)) for more in (0.0, at))
+        # Where nobody is awake, or nobody thought it possible, nothing is learned.
+        if not np.isfinite(before) or not np.isfinite(after):
+            return log_weights
+        return log_weights + np.where(awake, at, after - before)
 
     def mean_excess(self, member: int, delta: float) -> float:
         """Return an upper limit on the mean of ``mu_k - 1`` over the answers so far, valid after every answer.

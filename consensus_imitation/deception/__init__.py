@@ -16,6 +16,7 @@ from consensus_imitation.deception.contestants import (
 from consensus_imitation.deception.judgement import clopper_pearson, judge_asking, judge_harm
 from consensus_imitation.deception.planting import plant
 from consensus_imitation.deception.scenario import (
+    SUITE,
     Asking,
     Expectation,
     Forecast,
@@ -41,6 +42,7 @@ from consensus_imitation.deception.transforms import (
 
 __all__ = [
     "SHORT",
+    "SUITE",
     "Asking",
     "AsksAtRandom",
     "Contestant",

@@ -125,7 +125,9 @@ class ConsensusImitator(Readings):
         """Go on from a `state` taken earlier, with the same ensemble and rules.
 
         What has voided a promise is in the state; that the rules or the prior are others than those it was made with,
-        is noticed. An environment that was waiting for an answer asks again.
+        is noticed, also before the first step if its weights are another prior's. That the members are the same is for
+        you to see to: `resume` compares them, a state does not hold them. An environment that was waiting for an answer
+        asks again, and its question counts as one that got no answer.
 
         Raises:
             ConfigurationError: if the state is not one of this ensemble.
@@ -518,7 +520,10 @@ class ConsensusImitator(Readings):
             raise
 
     def clear_alarm(self) -> None:
-        """Act again after answers that no member explains. No guarantee is left: the truth is not among them."""
+        """Act again after answers that no member explains. No guarantee is left: the truth is not among them.
+
+        While every answer is explained, only what was noticed is forgotten: the misspecification alarm's bets go on.
+        """
         self._turn.refuse_reentrance()
         with self._turn:
             self._live.clear_alarm()
@@ -526,8 +531,9 @@ class ConsensusImitator(Readings):
     def restore(self, state: LearnerState) -> None:
         """Go back, or on, to a `state` of this imitator or of one like it. Queries that wait are withdrawn.
 
-        What has voided a promise stays, and an environment that waits for an answer asks again. After going back, to
-        fewer steps than were taken, nothing is promised: the same random numbers decide again.
+        What has voided a promise stays, and an environment that waits for an answer asks again. What its question has
+        taken from the inflation budget is not given back. After going back, to fewer steps than were taken, nothing is
+        promised: the same random numbers decide again.
 
         Raises:
             ConfigurationError: if the state is not one of this ensemble and these rules, or if a journal is kept, which

@@ -121,7 +121,8 @@ class SamplingImitator(SamplingReadings):
         """Go on from a `state` taken earlier, with the same ensemble and rule.
 
         What voids the promises is in the state; that the rule or the prior is another than it was made with, is
-        noticed. An environment that was waiting for an answer asks again.
+        noticed. That the members are the same is for you to see to: `resume` compares them. An environment that was
+        waiting for an answer asks again.
 
         Raises:
             ConfigurationError: if the state is not one of this ensemble, or as for the constructor.

@@ -146,9 +146,10 @@ class Answered(struct.PyTreeNode):
                 return jnp.where(other, _squares(points, self.points[:, place], scale), jnp.inf)
 
             squares = jax.vmap(to_others)(places)  # [S, room]
-            nearest = jnp.argmin(squares, axis=1, keepdims=True)
-            second = jnp.sqrt(jnp.min(jnp.where(there == nearest, jnp.inf, squares), axis=1))
-            bandwidth = jnp.maximum(jnp.median(second), _SHORTEST)
+            nearest = jnp.min(squares, axis=1, keepdims=True)
+            farther = jnp.min(jnp.where(squares > nearest, squares, jnp.inf), axis=1)
+            second = jnp.where(jnp.sum(squares == nearest, axis=1) > 1, nearest[:, 0], farther)
+            bandwidth = jnp.maximum(jnp.median(jnp.sqrt(second)), _SHORTEST)
             return bandwidth, jnp.exp(-squares / (2 * bandwidth**2)) @ foreseen.T
 
         bandwidth, near = self._over_all(of, stored)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from consensus_imitation.experiments.figures import line_style, new_figure
+from consensus_imitation.experiments.figures import PALETTE, line_style, new_figure
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tables import Table
 
@@ -27,7 +27,7 @@ def draw(rows: Sequence[Row], kinds: Sequence[str], curve: Sequence[str]) -> "Fi
     for number, kind in enumerate(kinds):
         own = [row for row in rows if row["kind"] == kind]
         accuracy, n_eff, asked = ([row[name] for row in own] for name in ("accuracy", "n_eff", "asked_shuffled"))
-        axes[0].plot(accuracy, n_eff, "o", color=line_style(number)["color"], label=kind)
+        axes[0].plot(accuracy, n_eff, "os^"[number // len(PALETTE) % 3], color=line_style(number)["color"], label=kind)
         axes[1].plot(asked, [number] * len(own), "o", color=line_style(number)["color"])
         axes[1].plot([row["asked_turned"] for row in own], [number] * len(own), "x", color=line_style(number)["color"])
     axes[0].set(xlabel="accuracy of a member", ylabel="effective members", title="how well, and how independently")
@@ -35,7 +35,9 @@ def draw(rows: Sequence[Row], kinds: Sequence[str], curve: Sequence[str]) -> "Fi
     axes[1].set_yticks(range(len(kinds)), kinds)
     axes[1].invert_yaxis()
     axes[1].axvline(0.1, color="gray", linestyle=":")
-    axes[1].set(xlabel="share asked about", xlim=(-0.02, 1.02), title="foreign inputs: shuffled (o), turned (x)")
+    turned = not all(np.isnan(row["asked_turned"]) for row in rows)
+    title = "foreign inputs: shuffled" + (" (o), turned (x)" if turned else "")
+    axes[1].set(xlabel="share asked about", xlim=(-0.02, 1.02), title=title)
     if curve:
         _draw_curve(axes[2], rows, curve)
     return figure
@@ -82,8 +84,8 @@ def _cost(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
 
 def _conduct(rows: Sequence[Row], kind: str) -> tuple[str, ...]:
     columns = ("accuracy", "together", "n_eff", "theta", "asked_shuffled", "asked_turned")
-    digits = (3, 3, 2, 3, 2, 2)
-    return kind, *(f"{_mean(rows, kind, name):.{own}f}" for name, own in zip(columns, digits, strict=True))
+    values = [(_mean(rows, kind, name), digits) for name, digits in zip(columns, (3, 3, 2, 3, 2, 2), strict=True)]
+    return kind, *("-" if np.isnan(value) else f"{value:.{digits}f}" for value, digits in values)
 
 
 def _mean(rows: Sequence[Row], kind: str, column: str) -> float:

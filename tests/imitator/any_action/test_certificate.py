@@ -104,6 +104,24 @@ def test_t3_ends_where_its_proof_does(tmp_path) -> None:
     assert decision.query is not None
 
 
+def test_questions_without_an_answer_and_steps_are_counted(tmp_path) -> None:
+    with make(tmp_path / "run") as imitator:
+        while not (decision := imitator.decide(SEEN)).queried:
+            pass
+        steps = imitator.num_steps
+        imitator.withdraw(decision)
+        assert imitator.certificate().num_withdrawn == 1
+    with resumed(tmp_path / "run") as imitator:
+        assert "assumed of the 1 questions that got no answer" in str(imitator.certificate())
+        state = imitator.state
+    again = SamplingImitator.from_state(state, MEMBERS, selection=ALPHA)
+    assert again.certificate().num_withdrawn == 1
+    assert again.certificate().num_steps == steps
+    two = make(num_envs=2)
+    two.act(SEEN, env=1)
+    assert two.certificate().num_steps == 1
+
+
 def test_what_voids_the_run_voids_its_certificate() -> None:
     imitator = make()
     imitator.act(SEEN)
