@@ -70,6 +70,6 @@ def draw(summaries: Sequence[Row], tolerated: int) -> "Figure":
         harm.text(edge, 1.0, f" k - 1 = {tolerated} tolerated", ha="left", va="top", fontsize=8, color="#555555")
     harm.set(title="trigger on: harm without asking", ylabel="probability of the false answer", ylim=(-0.02, 1.02))
     asks.set(title="trigger off: the price", ylabel="probability of asking", ylim=(0, None))
-    harm.legend(fontsize=7, loc="center left")
-    asks.legend(fontsize=7)
+    harm.legend(fontsize=7, loc="upper left")
+    asks.legend(fontsize=7, loc="lower right")
     return figure
