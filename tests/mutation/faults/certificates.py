@@ -304,8 +304,8 @@ FAULTS: list[Fault] = [
     Fault(
         "withdrawn-queries-leave-the-bound-on-queries",
         "imitator/_sampling_run",
-        "queries=self.queries.close(waiting, None), bounded=False)",
-        "queries=self.queries.close(waiting, None))",
+        "queries=queries, bounded=False, unanswered",
+        "queries=queries, unanswered",
         SAMPLING,
     ),
     Fault(
