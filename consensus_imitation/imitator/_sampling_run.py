@@ -62,7 +62,7 @@ class SamplingRun:
         answers: queries answered, over all environments.
         unexplained: whether no member explains the answers, as in the state.
         bounded: whether T3 may bound its queries: the alarms are of all of its steps (they are not in the state, and
-            can be cleared), and no query was withdrawn.
+            can be cleared).
         unanswered: queries that got no answer; of a state that is taken up, those that waited.
     """
 
@@ -129,7 +129,7 @@ class SamplingRun:
     def withdrawn(self, waiting: OpenSample) -> Self:
         """A query is not waited for any more; its environment asks until it gets an answer (`SamplingStream`)."""
         queries = self.queries.close(waiting, None)
-        return replace(self, queries=queries, bounded=False, unanswered=self.unanswered + 1)
+        return replace(self, queries=queries, unanswered=self.unanswered + 1)
 
     def spent(self, env: int | None) -> Self:
         """The random number of a step was used: its environment asks next."""

@@ -304,8 +304,8 @@ FAULTS: list[Fault] = [
     Fault(
         "withdrawn-queries-leave-the-bound-on-queries",
         "imitator/_sampling_run",
-        "queries=queries, bounded=False, unanswered",
-        "queries=queries, unanswered",
+        "queries=queries, unanswered=self.unanswered + 1)",
+        "queries=queries)",
         SAMPLING,
     ),
     Fault(
