@@ -60,6 +60,9 @@ def copy_to(place: Path) -> None:
     for part in ("envs", "benchmarks"):
         shutil.copytree(ROOT / part, package / part, ignore=without)
     shutil.copytree(ROOT / "tests", place / "tests", ignore=without)
+    # Rows that tests read.
+    shutil.copytree(ROOT / "docs" / "benchmarks" / "suite", place / "docs" / "benchmarks" / "suite")
+    shutil.copy(ROOT / "docs" / "suite_benchmark.md", place / "docs")
     shutil.copy(ROOT / "pyproject.toml", place)
 
 
