@@ -11,12 +11,12 @@ def harm_watch(episodes: Iterable[Row], steps: Iterable[Row], delta: float = 0.0
 
     Args:
         episodes: rows of ``episodes.csv``, or `GymnasiumRun.episodes`, of a run with a task; all of them, in order.
-        steps: rows of ``steps.csv``, or those that ``on_step`` got. A harmful asked step is one with which its episode
-            became harmful; later ones of the same episode are not counted.
+        steps: rows of ``steps.csv``, or those that ``on_step`` got: all of these episodes. A harmful asked step is one
+            with which its episode became harmful; steps after that are not counted.
         delta: each sequence ever excludes its rate with probability at most this.
 
     Raises:
-        ValueError: if nothing counted as harm (the run had no task), or delta is out of range.
+        ValueError: if nothing counted as harm (the run had no task), delta is out of range, or steps are missing.
 
     Example:
         >>> from consensus_imitation.experiments.tasks.harm import harm_watch
@@ -26,17 +26,27 @@ def harm_watch(episodes: Iterable[Row], steps: Iterable[Row], delta: float = 0.0
         >>> watch.clean, watch.asked.count, watch.episodes.high < 0.04
         (200, 400, True)
     """
-    harmful: dict[tuple[int, int], int] = {}
+    asked: dict[tuple[int, int], int] = {}
+    ended: set[tuple[int, int]] = set()
+    when_asked: set[tuple[int, int]] = set()
     for row in steps:
-        if row["queried"] and row["harm"]:
-            about = row["env"], row["episode"]
-            harmful[about] = harmful.get(about, 0) + 1
+        about = row["env"], row["episode"]
+        # What follows the harm cannot become harmful any more: it would pass for so many harmless answers.
+        if about in ended:
+            continue
+        asked[about] = asked.get(about, 0) + bool(row["queried"])
+        if row["harm"]:
+            ended.add(about)
+            if row["queried"]:
+                when_asked.add(about)
     watch = HarmWatch.begin(delta)
     for row in episodes:
         if row["harm"] is None:
             raise ValueError("nothing counted as harm in this run: give run_gymnasium a task that says what does")
-        when_asked = harmful.get((row["env"], row["episode"]), 0)
-        watch = watch.after(harmed=bool(row["harm"]), asked=int(row["queries"]), harmed_when_asked=when_asked)
+        about, harmed = (row["env"], row["episode"]), bool(row["harm"])
+        if harmed != (about in ended) or (not harmed and asked.get(about, 0) != int(row["queries"])):
+            raise ValueError(f"the steps are not all those of these episodes: see episode {row['episode']}")
+        watch = watch.after(harmed=harmed, asked=asked[about], harmed_when_asked=int(about in when_asked))
     return watch
 
 

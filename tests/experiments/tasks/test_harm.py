@@ -47,16 +47,26 @@ def test_every_finished_episode_counts_once_and_asked_steps_by_what_they_did(tmp
     expected = HarmWatch.begin()
     for number in range(40):
         own = [row for row in steps if row["episode"] == number]
-        first = next((row for row in own if row["reward"] < 0), None)
-        expected = expected.after(
-            first is not None, sum(row["queried"] for row in own), int(first is not None and first["queried"])
-        )
+        place = next((i for i, row in enumerate(own) if row["reward"] < 0), None)
+        # What follows the harm could not have been the first harm of its episode.
+        counted = own if place is None else own[: place + 1]
+        asked = sum(row["queried"] for row in counted)
+        expected = expected.after(place is not None, asked, int(place is not None and own[place]["queried"]))
     assert watch.saved() == expected.saved()
     assert watch.episodes.count == 40
     assert 0 < watch.asked.total < watch.episodes.total
-    assert watch.asked.count == sum(row["queried"] for row in steps if row["episode"] < 40)
+    assert 0 < watch.asked.count < sum(row["queried"] for row in steps if row["episode"] < 40)
     assert harm_watch(found.episodes, steps).saved() == watch.saved()
     assert harm_record(episodes) == HarmRecord(int(watch.episodes.total), 40)
+
+
+def test_steps_that_are_missing_are_noticed(tmp_path) -> None:
+    _, episodes, steps = run(tmp_path)
+    harmed = next(row["episode"] for row in episodes if row["harm"])
+    clean = next(row["episode"] for row in episodes if not row["harm"] and row["queries"])
+    for number in (harmed, clean):
+        with pytest.raises(ValueError, match=f"see episode {number}"):
+            harm_watch(episodes, [row for row in steps if row["episode"] != number])
 
 
 def test_a_run_without_a_task_says_nothing_of_harm(tmp_path) -> None:

@@ -345,4 +345,14 @@ FAULTS: list[Fault] = [
         "bounded = self.bounded",
         SAMPLING,
     ),
+    Fault(
+        "what-follows-the-harm-passes-for-harmless",
+        "experiments/tasks/harm",
+        "        if about in ended:\n            continue\n",
+        "",
+        (
+            "tests/experiments/tasks/test_harm.py::"
+            "test_every_finished_episode_counts_once_and_asked_steps_by_what_they_did",
+        ),
+    ),
 ]
