@@ -63,6 +63,7 @@ COMMANDS: Mapping[str, str] = {
     "--contestants minimum --worlds standard --out out",
     "noisy": "noisy --world softmax --variants temperature plain --seeds 1 --steps 100 --members 2 --k 2 --out out",
     "online": "online --seeds 1 --steps 60 --poisoned 0 --contestants loop top-2 --out out",
+    "poison": "poison --task digits --demonstrations 60 --poisoned 0 2 --divisions 'by slot' --seeds 1 --out out",
     "pendulum": "pendulum --seeds 2 --episodes 1 --contestants demonstrator consensus --out out",
     "demo": "demo --env ring --out out",
     "bench": "bench --cases decide-small --out out",

@@ -178,7 +178,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The scenarios that are run; none is, really."""
     found: list[str] = []
 
-    def run(scenarios: list[str], num_seeds: int, seed: int) -> list[deception.Result]:
+    def run(
+        scenarios: list[str], entered: None, seed: int, num_seeds: int, num_loop_seeds: int
+    ) -> list[deception.Result]:
         found.extend(scenarios)
         return [result(scenarios[0], seed) for _ in range(3)]
 

@@ -71,7 +71,7 @@ def twice(self: Live[Run], waiting: Any, reply: Any) -> Any:
     closed = SETTLE(self, waiting, reply)
     if waiting.query.id == 100:
         run = self.run
-        twice_learned = settled(run.setup, run.state, run.rows, waiting, *reply, 0)[0].posterior
+        twice_learned = settled(run.setup, run.state, run.rows, waiting, reply, 0)[0].posterior
         self.run = replace(run, state=run.state.replace(posterior=twice_learned))
     return closed
 

@@ -146,7 +146,7 @@ class Masks(Neural):
         settings = self.architecture.training
         if divides(settings):
             raise ConfigurationError(
-                "members that divide the answers each ignore what never varied in their share, and bits cannot say so: "
+                "members that divide the answers are no masks alone: each ignores what never varied in its share; "
                 "freeze those of another bootstrap"
             )
         if settings.prior_scale:

@@ -7,7 +7,7 @@ from consensus_imitation.experiments.settings import Settings, normalised
 #: What is compared if nothing else is named: every method.
 METHODS = (
     *("minimum", "bc", "dagger", "safedagger", "ensembledagger", "thriftydagger"),
-    *("maxprob", "entropy", "random", "mixture", "map", "vote"),
+    *("maxprob", "entropy", "nearest", "random", "mixture", "map", "vote"),
 )
 
 
