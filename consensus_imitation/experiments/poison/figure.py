@@ -20,19 +20,17 @@ def table(summaries: Sequence[Row]) -> Table:
     first = summaries[0]
     body = [
         (
-            str(row["poisoned"]), row["division"], row["rule"],
-            f"{row['harm']:.3f} [{max(0, row['harm_low']):.3f}, {row['harm_high']:.3f}]", f"{row['harm_worst']:.3f}",
-            f"{row['asks_triggered']:.2f}", f"{row['asks']:.3f}", f"{row['wrong']:.3f}",
-            "" if row["success"] is None else f"{row['success']:.2f}", f"{row['rounds']:.0f}",
+            str(row["poisoned"]), row["division"], row["rule"], f"{row['harm']:.3f}", f"{row['harm_worst']:.3f}",
+            f"{row['asks_triggered']:.2f}", f"{row['asks']:.2f}", f"{row['wrong']:.2f}",
+            "" if row["success"] is None else f"{row['success']:.2f}",
         )
         for row in summaries
     ]  # fmt: skip
+    seeds = "1 seed" if first["seeds"] == 1 else f"{first['seeds']} seeds"
     return Table(
-        f"{first['task']}, placed: {first['placement']}. {first['seeds']} seeds; 95% intervals.",
-        (
-            *("poisoned", "members learn from", "rule", "harm without asking", "worst seed", "asks, trigger on"),
-            *("asks, off", "wrong, off", "success, on", "rounds of a member"),
-        ),
+        f"{first['task']}, placed: {first['placement']}. Means of {seeds}; harm: the false answer is acted on without "
+        "asking, with the trigger on; worst: of the worst seed; success with it on. Intervals are in the CSV.",
+        ("bad", "learn from", "rule", "harm", "worst", "asks on", "off", "wrong off", "success"),
         body,
     )
 
