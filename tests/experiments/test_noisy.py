@@ -20,6 +20,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], Path]:
     return run(SMALL, out), out
 
 
+@pytest.mark.slow
 def test_a_fitted_temperature_does_not_take_noise_for_certainty(kept: tuple[list[Row], Path]) -> None:
     """The control: members whose logits are not tempered learn the noise by heart."""
     fitted, plain = ([row for row in kept[0] if row["variant"] == name][-1] for name in SMALL.variants)
@@ -30,6 +31,7 @@ def test_a_fitted_temperature_does_not_take_noise_for_certainty(kept: tuple[list
     assert 50 < fitted["answers"] < 1500
 
 
+@pytest.mark.slow
 def test_it_continues_and_draws(kept: tuple[list[Row], Path]) -> None:
     rows, out = kept
     assert all(set(row) == set(COLUMNS) for row in rows)

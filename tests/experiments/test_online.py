@@ -40,6 +40,7 @@ def test_turning_four_times_changes_nothing() -> None:
     np.testing.assert_array_equal(digits.turned(digits.turned(digits.turned(once))), images)
 
 
+@pytest.mark.slow
 def test_only_gradients_that_all_groups_agree_on_count() -> None:
     """The oracle takes one group after the other."""
     state = loop.init(jax.random.key(0))
@@ -67,6 +68,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], Path]:
     return run(SMALL, out), out
 
 
+@pytest.mark.slow
 def test_it_runs_continues_and_draws(kept: tuple[list[Row], Path]) -> None:
     rows, out = kept
     assert [(row["contestant"], row["seed"]) for row in rows] == [(n, s) for n in ("loop", "top-2") for s in (0, 1)]
@@ -80,6 +82,7 @@ def test_it_runs_continues_and_draws(kept: tuple[list[Row], Path]) -> None:
     assert [row[0] for row in table.rows] == ["loop", "top-2"]
 
 
+@pytest.mark.slow
 def test_all_ask_on_about_the_same_share_of_familiar_digits(kept: tuple[list[Row], Path]) -> None:
     """The tolerance is that of a quantile of 200 digits, and of the share of as many as are left."""
     for row in kept[0]:

@@ -117,6 +117,7 @@ def test_the_suite_of_this_version_is_what_it_was():
     assert (SUITE, digest) == (1, "4677fac761987db5")
 
 
+@pytest.mark.slow
 def test_a_policy_of_ones_own_gets_a_row_and_the_command_checks_it(tmp_path, monkeypatch, capsys, rows):
     (tmp_path / "mine.py").write_text(
         "class Always:\n"

@@ -35,6 +35,7 @@ def act(imitator: ConsensusImitator, num_envs: int | None, t: int) -> list[int]:
     return np.atleast_1d(imitator.act(seen).action).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("num_envs", [None, 2])
 def test_a_resumed_run_ends_as_one_that_was_never_interrupted(num_envs: int | None, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def tree(seed: int, **changes) -> tuple[Case, object, list[Seen]]:
 TREES = 220
 
 
+@pytest.mark.slow
 def test_the_truth_stays_in_from_now_on() -> None:
     """At every history: P(out now or later | history) <= the rule's bound with the posterior as the prior (T2)."""
     worst, said = 0.0, 0

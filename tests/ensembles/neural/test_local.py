@@ -153,6 +153,7 @@ def test_both_cautions_multiply_what_is_left(key: jax.Array) -> None:
     assert np.ptp(alone) > 0.1
 
 
+@pytest.mark.slow
 def test_it_is_withheld_mass_alone_and_costs_no_weight(key: jax.Array) -> None:
     """The same members predict the same, scaled down, and are weighed the same after an answer."""
     observations, answers = separable(np.random.default_rng(1), 90)

@@ -54,6 +54,7 @@ def loops(training: Training = SMALL, num_members: int = 3, **other: Any) -> Neu
                                         training=training)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("bootstrap", ["poisson", "none"])
 def test_replicas_are_the_loop_itself_run_once_for_each(bootstrap: Any, key: jax.Array) -> None:
@@ -101,6 +102,7 @@ def test_a_replica_for_which_nothing_counts_stays_as_it_was(key: jax.Array) -> N
     assert bits(own.updated(before, seen, answers, jnp.ones(4))) != bits(before)
 
 
+@pytest.mark.slow
 def test_the_same_is_learned_on_the_host_to_the_bit() -> None:
     """With random numbers in the loop's state."""
 
