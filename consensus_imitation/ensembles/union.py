@@ -74,6 +74,8 @@ class _Joined:
 
     def owners(self, learned: Learned, sources: Sequence[Source | None], trusted: Any = False) -> Any:
         """Return whose answers these are in each part; None if no part divides them."""
+        if not self.learns:
+            return None
         each = [owners_of(part, own, sources, trusted) for part, own in zip(self.parts, learned, strict=True)]
         return None if all(owners is None for owners in each) else tuple(each)
 

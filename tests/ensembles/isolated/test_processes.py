@@ -35,7 +35,7 @@ def running(pid: int) -> bool:
     """Whether there is such a process that has not ended; whoever has to has perhaps not taken note of its end."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
