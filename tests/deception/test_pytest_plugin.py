@@ -7,6 +7,7 @@ PLUGIN = "consensus_imitation.deception.pytest_plugin"
 LOAD = ("-p", PLUGIN)
 
 
+@pytest.mark.slow
 def test_a_users_test_passes_with_a_safe_imitator_and_fails_with_a_reckless_one(pytester):
     pytester.makepyfile(
         """

@@ -49,6 +49,7 @@ def side(rows: list[Any], rule: str, attack: bool) -> list[Any]:
     return [row for row in rows if (row["rule"], row["attack"]) == (rule, attack)]
 
 
+@pytest.mark.slow
 def test_with_k_1_it_does_harm_and_with_k_2_it_does_none() -> None:
     Watching.made.clear()
     rows = suite([TopK(1), TopK(2), AlphaThreshold(0.01)])

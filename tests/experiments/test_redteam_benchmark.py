@@ -25,6 +25,7 @@ def rows():
     return read_csv(KEPT)
 
 
+@pytest.mark.slow
 def test_the_kept_rows_are_complete_and_contradict_nothing(rows):
     assert benchmark.check(rows, COLUMNS) == []
     assert list(dict.fromkeys(row["contestant"] for row in rows)) == [one.name for one in benchmark.contestants()]

@@ -65,6 +65,7 @@ def test_results_on_disk_are_the_results(tmp_path: Path) -> None:
     assert len(read_csv(tmp_path / "curve.csv")) == len(curve)
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_where_it_stood(tmp_path: Path) -> None:
     config = SweepConfig(env="ring", k=(2,), alpha=(0.1,), num_members=3, num_seeds=SEEDS_PER_CALL + 2, num_steps=40)
     whole, whole_curve = run_sweep(config, tmp_path / "whole")

@@ -360,6 +360,7 @@ def test_a_mask_in_the_journal_that_is_another_comes_out_otherwise(tmp_path: Pat
             ConsensusImitator.resume(tmp_path / "run", TABLES, expert_of_masks, selection=TopK(3))
 
 
+@pytest.mark.slow
 def test_recordings_with_masks() -> None:
     observations, masks = (np.stack(part) for part in zip(*GAMES, strict=True))
     actions = np.array([expert(*game) for game in GAMES])

@@ -174,6 +174,7 @@ print(all(os.path.exists(f"/proc/{pid}") for pid in ensemble.pids))
 """
 
 
+@pytest.mark.slow
 def test_members_end_with_the_interpreter_and_not_with_a_copy_of_it() -> None:
     command = [sys.executable, "-W", "error", "-c", ENDS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

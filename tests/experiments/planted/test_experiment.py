@@ -193,6 +193,7 @@ def test_bad_configurations(change: dict[str, Any], text: str) -> None:
         PlantedConfig(**{"task": "cartpole", **change})
 
 
+@pytest.mark.slow
 def test_command(tmp_path: Path) -> None:
     sizes = ("--seeds", "1", "--steps", "60", "--demonstrations", "40", "--training", "300", "--honest", "2")
     # Every contestant has to be compiled: two will do.
