@@ -1,5 +1,7 @@
 """The fixture as its users meet it."""
 
+import pytest
+
 pytest_plugins = ["pytester"]
 PLUGIN = "consensus_imitation.deception.pytest_plugin"
 
