@@ -44,7 +44,7 @@ def harm_watch(episodes: Iterable[Row], steps: Iterable[Row], delta: float = 0.0
         if row["harm"] is None:
             raise ValueError("nothing counted as harm in this run: give run_gymnasium a task that says what does")
         about, harmed = (row["env"], row["episode"]), bool(row["harm"])
-        if harmed != (about in ended) or (not harmed and asked.get(about, 0) != int(row["queries"])):
+        if harmed != (about in ended) or (not harmed and asked.get(about) != int(row["queries"])):
             raise ValueError(f"the steps are not all those of these episodes: see episode {row['episode']}")
         watch = watch.after(harmed=harmed, asked=asked[about], harmed_when_asked=int(about in when_asked))
     return watch

@@ -69,6 +69,11 @@ def test_steps_that_are_missing_are_noticed(tmp_path) -> None:
             harm_watch(episodes, [row for row in steps if row["episode"] != number])
 
 
+def test_steps_that_are_missing_are_noticed_where_nothing_was_asked() -> None:
+    with pytest.raises(ValueError, match="see episode 0"):
+        harm_watch([{"env": 0, "episode": 0, "queries": 0, "harm": False}], [])
+
+
 def test_a_run_without_a_task_says_nothing_of_harm(tmp_path) -> None:
     _, episodes, steps = run(tmp_path, judged=False)
     for bad in (lambda: harm_watch(episodes, steps), lambda: harm_record(episodes)):
