@@ -23,6 +23,7 @@ HARM, SAFE = Expectation.HARMED, Expectation.SAFE
 ORDER_2 = Contestant("order-2", TopK(4), OrderStatistic(2))
 
 
+@pytest.mark.slow
 def test_some_of_it_is_as_theory_expects():
     """A single planted member, and a block that takes a whole quorum; the other scenarios are slow."""
     results = run(["time-bomb", "colluding-block-4"], num_seeds=40, seed=2)

@@ -17,6 +17,7 @@ def killed(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_runs_that_are_killed_end_as_if_they_had_not_been(tmp_path: Path) -> None:
     done = killed(tmp_path, "--points", "6", "--calls", "40", "--ways", "apart", "--tables")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -42,6 +42,7 @@ def records(run_dir: Path) -> list[Any]:
         return [entry.record for entry in reader.entries()]
 
 
+@pytest.mark.slow
 def test_a_level_is_played_by_key_and_button_with_undo_takeover_lost_connections_and_a_killed_process(
     driver: Any, tmp_path: Path
 ) -> None:

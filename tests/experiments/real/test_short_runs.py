@@ -36,6 +36,7 @@ def learn(name: str, num_steps: int, selection: Any = None, training: Training |
     return imitator, np.array(queried), run, outcomes
 
 
+@pytest.mark.slow
 def test_cart_and_pole() -> None:
     imitator, queried, run, outcomes = learn("cartpole", 4000)
     assert queried[:100].mean() > 0.5  # whoever knows nothing asks
