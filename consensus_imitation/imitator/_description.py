@@ -14,14 +14,14 @@ import numpy as np
 from consensus_imitation.core._fingerprint import described, printed
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.sampling_learner import SamplingLearner
-from consensus_imitation.ensembles.neural.settings import Training
+from consensus_imitation.ensembles.neural.settings import COUPLED, Training
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator._numerics import numerics
 from consensus_imitation.imitator._sampling_setup import SamplingSetup
 from consensus_imitation.imitator._setup import Setup, shapes
 
 #: Settings of the training that came later. They are named where they are set: earlier journals do not know them.
-_LATER = ("masked", "local_caution")
+_LATER = ("masked", "local_caution", *COUPLED, "minimum_of")
 
 #: Differences that are shown, and characters of each side.
 _SHOWN, _LEGIBLE = 4, 80
@@ -80,7 +80,7 @@ def _training(ensemble: Any) -> list[dict[str, Any]]:
         {
             one.name: _said(getattr(training, one.name))
             for one in fields(training)
-            if one.name not in _LATER or getattr(training, one.name)
+            if one.name not in _LATER or getattr(training, one.name) != one.default
         }
         for training in parts
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from consensus_imitation.experiments import KindsConfig, run_kinds
-from consensus_imitation.experiments.kinds.config import CURVE, KINDS
+from consensus_imitation.experiments.kinds.config import COMPARED, CURVE, KINDS
 from consensus_imitation.experiments.kinds.figure import draw, tables
 from consensus_imitation.experiments.kinds.problems import Problem, problem
 from consensus_imitation.experiments.kinds.run import COLUMNS, kept_bytes, make_members, measure
@@ -45,8 +45,8 @@ def test_memory_is_counted(kind: str) -> None:
 
 @pytest.mark.slow
 def test_every_name_of_the_defaults_is_known_and_no_other() -> None:
-    for name in (*KINDS, *CURVE):
-        assert make_members(name, 3, 2, 2).num_members == 2
+    for name in (*KINDS, *CURVE, *COMPARED):
+        assert make_members(name, 3, 4, 2).num_members == 2
     for name in ("perceptron", "masks/16", "masks/16/0"):
         with pytest.raises(ValueError, match=r"no kind|kept"):
             KindsConfig(kinds=(name,))

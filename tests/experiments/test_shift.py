@@ -8,8 +8,15 @@ import pytest
 
 from consensus_imitation.experiments import ShiftConfig, run_shift, tasks
 from consensus_imitation.experiments.shift import figure
-from consensus_imitation.experiments.shift.contestants import CONTESTANTS, Contestant, Judged
-from consensus_imitation.experiments.shift.playing import Played, alone, frozen, threshold, weighted_quantile
+from consensus_imitation.experiments.shift.contestants import CONTESTANTS, MEMBERS, Contestant, Judged
+from consensus_imitation.experiments.shift.playing import (
+    Played,
+    alone,
+    frozen,
+    independence,
+    threshold,
+    weighted_quantile,
+)
 from consensus_imitation.experiments.shift.run import COLUMNS
 from consensus_imitation.experiments.shift.summary import summarise
 from consensus_imitation.experiments.shift.worlds import SHIFTS, STANDARD, Changed
@@ -127,6 +134,8 @@ def test_a_run_goes_on_where_it_ended_and_its_tables_and_picture_are_drawn(tmp_p
         ("frozen", "max-prob gate at 10%"), ("online", "minimum"),
     ]  # fmt: skip
     assert rows[0]["steps"] == 120
+    assert [row["n_eff"] is None for row in rows] == [False, True, True, True, True]
+    assert 1 <= rows[0]["n_eff"] <= 5
     assert 0 < rows[0]["late_steps"] <= 120
     summaries = summarise(rows)
     assert [len(table.rows) for table in figure.tables(summaries)] == [1, 3, 1]
@@ -135,7 +144,7 @@ def test_a_run_goes_on_where_it_ended_and_its_tables_and_picture_are_drawn(tmp_p
 
 def test_the_summary_adds_seeds_up() -> None:
     def row(seed: int, *counts: int) -> dict[str, Any]:
-        values = ("cartpole", "frozen", "push", "minimum", seed, *Played(*counts), None, None, None)
+        values = ("cartpole", "frozen", "push", "minimum", seed, *Played(*counts), None, None, None, None)
         return dict(zip(COLUMNS, values, strict=True))
 
     (found,) = summarise([row(0, 4, 1, 100, 30, 20, 10), row(1, 4, 2, 300, 10, 20, 8)])
@@ -150,6 +159,7 @@ def test_the_summary_adds_seeds_up() -> None:
         ({"task": "taxi"}, "no changes are known"),
         ({"contestants": ("nobody",)}, "there is no contestant 'nobody'"),
         ({"worlds": ("wind",)}, "there is no world 'wind'"),
+        ({"contestants": ("minimum, driven apart",)}, "there is no contestant 'minimum, driven apart'"),
         ({"episodes": 0}, "episodes must be at least 1"),
         ({"calibration": 1}, "calibration must be at least 2"),
         ({"k": 6}, r"k must be in 1 \.\. 5"),
@@ -162,6 +172,33 @@ def test_wrong_settings_are_refused(wrong: dict[str, Any], said: str) -> None:
         ShiftConfig(**{**TINY, **wrong})
 
 
+def test_independence_goes_by_errors_on_the_demonstrators_own_steps() -> None:
+    """Members that err alike count as one; those that err on steps of their own as two."""
+    task, change = tasks.make("cartpole"), SHIFTS["cartpole"][STANDARD]
+
+    class Erring:
+        def __init__(self, alike: bool) -> None:
+            self.alike = alike
+
+        def errors(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+            assert np.array_equal(actions, [task.make_demonstrator(None, 0).intended(one) for one in observations])
+            one, other = np.random.default_rng(0).random((2, len(observations)))
+            return np.stack([one, one if self.alike else other], axis=1)
+
+    alike, apart = (independence(task, change, Erring(one), 2, 0) for one in (True, False))  # type: ignore[arg-type]
+    assert alike == pytest.approx(1)
+    # 2 / (1 + r), r within five of its standard deviations in 1,000 steps.
+    assert apart > 2 / (1 + 5 / np.sqrt(1000))
+
+
+@pytest.mark.slow
+def test_members_that_are_compared_are_contestants(tmp_path: Path) -> None:
+    small = {**TINY, "contestants": ("minimum, decorrelated",), "worlds": ("angle reversed",), "more_episodes": 0}
+    rows = run_shift(ShiftConfig(**small), tmp_path)
+    assert [row["contestant"] for row in rows] == ["demonstrator", *["minimum, decorrelated"] * 2]
+
+
 def test_every_contestant_has_members_and_a_score() -> None:
+    assert {one.members for one in CONTESTANTS.values()} == set(MEMBERS)
     scores = {"theta", "confidence", "entropy", "variance", "distance", "random"}
     assert {one.score for one in CONTESTANTS.values()} == scores

@@ -3,6 +3,7 @@
 import os
 import pickle
 import stat
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,13 @@ def wary() -> Any:
     return ensembles.mlp((4,), A, num_members=2, training=ensembles.Training(capacity=64, local_caution=0.1))
 
 
+def compared() -> Any:
+    training = ensembles.Training(every=2, decorrelate=1.0, minimum_withholds=0.3, minimum_explains=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConsensusWarning)
+        return ensembles.mlp((4,), A, num_members=2, training=training)
+
+
 def remembering() -> Any:
     return ensembles.recurrent((4,), A, num_members=2)
 
@@ -78,6 +86,7 @@ KINDS: dict[str, tuple[Callable[[], Any], dict[str, Any], int | None, Callable[[
     "tables, every rule": (lambda: TABLES, EVERYTHING, None, numbers),
     "networks": (networks, {}, None, pictures),
     "networks with local caution": (wary, {}, None, pictures),
+    "networks that are compared": (compared, {}, None, pictures),
     "networks with memory": (remembering, {}, None, pictures),
     "members in Python": (lambda: ensembles.callables([python_member] * 2, A), {}, None, numbers),
 }

@@ -19,6 +19,7 @@ from consensus_imitation.ensembles.neural._members import (
     MakeModule,
     ModuleArchitecture,
     Neural,
+    check_coupling,
     check_encoder,
     skeleton,
 )
@@ -173,7 +174,8 @@ def from_module(
     Raises:
         ConfigurationError: if the module does not return logits [A], or keeps batch statistics or random numbers (its
             prediction would then not be a function of parameters and history); or, of members that divide the answers,
-            if the encoder is of a class of your own, which may keep statistics of all of them.
+            if the encoder is of a class of your own, which may keep statistics of all of them; or, of members that are
+            compared in training, if there are too few of them, or actions, or the observations are no floats.
 
     Example:
         >>> from flax import nnx
@@ -204,6 +206,7 @@ def from_module(
             f"the module must return logits of shape ({num_actions},) for one observation; got "
             f"{getattr(logits, 'shape', type(logits).__name__)}"
         )
+    check_coupling(arch, num_members)
     return Neural(prior=jnp.asarray(normalise_prior(prior, num_members), jnp.float32), architecture=arch)
 
 

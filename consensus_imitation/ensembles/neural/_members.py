@@ -12,7 +12,7 @@ from flax import nnx, struct
 
 from consensus_imitation.core._sources import Source
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
-from consensus_imitation.ensembles.neural import _partition, networks
+from consensus_imitation.ensembles.neural import _coupling, _partition, networks
 from consensus_imitation.ensembles.neural import training as train
 from consensus_imitation.ensembles.neural._encoding_parts import BoxLeaf
 from consensus_imitation.ensembles.neural._on_host import learned_from
@@ -233,6 +233,17 @@ def check_encoder(arch: Architecture) -> None:
         )
     if arch.training.local_caution:
         _check_distances(arch.encoder, arch.window)
+
+
+def check_coupling(arch: Architecture, num_members: int) -> None:
+    """Refuse settings of the training that compare members where they cannot, and warn where they can.
+
+    Raises:
+        ConfigurationError: see `_coupling.check`.
+    """
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(arch.zeros()))
+    largest = train.NUMBERS_AT_ONCE // max(1, numbers)
+    _coupling.check(arch.training, arch.encoder, num_members, arch.num_actions, largest)
 
 
 def _check_distances(encoder: Encoder, window: int) -> None:

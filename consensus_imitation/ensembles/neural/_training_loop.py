@@ -14,7 +14,7 @@ from consensus_imitation.core.posterior import normalise_prior
 from consensus_imitation.ensembles.neural._members import Architecture, Neural, check_encoder
 from consensus_imitation.ensembles.neural._own_update import OwnUpdate
 from consensus_imitation.ensembles.neural.encoding import make_encoder, num_actions_of
-from consensus_imitation.ensembles.neural.settings import Training
+from consensus_imitation.ensembles.neural.settings import COUPLED, Training
 from consensus_imitation.errors import ConfigurationError
 
 #: The settings that say when members are trained and on what; the others say how, which is the loop's own business.
@@ -117,6 +117,12 @@ def _checked(training: Training) -> Training:
     default = Training()
     names = [one.name for one in fields(training) if one.name not in OURS]
     idle = [name for name in names if getattr(training, name) != getattr(default, name)]
+    compared = [name for name in idle if name in COUPLED]
+    if compared:
+        raise ConfigurationError(
+            f"Training({compared[0]}=...) compares members with each other, and each replica of a training loop is "
+            "trained by itself: use it with ensembles.mlp or from_module"
+        )
     if idle:
         raise ConfigurationError(
             f"Training({idle[0]}=...) would have no effect on a training loop of your own: do it in your update "

@@ -23,6 +23,12 @@ _OF_ONE_MEMBER = frozenset({
     "weight_decay", "prior_scale", "temperature", "plateau", "caution", "local_caution", "averaging", "masked",
 })  # fmt: skip
 
+#: Weights of losses in which all members are compared (`_coupling`).
+COUPLED = ("decorrelate", "disagree", "minimum_explains", "minimum_withholds")
+
+#: All settings that are one float, at least 0.
+_NUMBERS = ("label_smoothing", "weight_decay", "prior_scale", "caution", "local_caution", "averaging", *COUPLED)
+
 
 @dataclass(frozen=True)
 class Plateau:
@@ -92,6 +98,23 @@ class Training:
             that they predict under an action mask (a softmax over the legal actions). False trains on the softmax over
             all actions, so that members have to learn from the answers what is legal as well. Without masks it makes no
             difference but a byte for each action of each answer.
+        decorrelate: weight of a loss: the mean correlation, over pairs of members and the answers of a minibatch, of
+            their errors (one minus the answer's probability). 0 for none, as for the three that follow. *It makes
+            members err more independently, and nobody safer*: see docs/shift.md, and below.
+        disagree: weight of a loss on the minibatch's inputs with noise (of one standard deviation of each number), of
+            which no answer is trained on: for two members p and q, ``-log(1 - sum_a p(a) q(a))``, the mean over pairs.
+            For at least four actions: with fewer it drives members towards uniform predictions, on which they agree,
+            and act at random. For observations of floats only, as ``minimum_withholds``.
+        minimum_explains: weight of a loss on the answers: the log-loss of the normalised minimum of ``minimum_of``
+            members, on average over all choices of so many.
+        minimum_withholds: weight of a loss on the same inputs with noise: ``-log`` of the probability with which that
+            minimum asks, ``1 - sum_a min p(a)``. It makes members ask more, wherever they are.
+        minimum_of: k of these two minima, 2 .. N. Two members that disagree do so in every larger selection.
+
+    Settings that compare members (the four weights) come with a `ConsensusWarning`: at equal asking they were not found
+    to be safer, though they make more effective members; docs/shift.md has what was measured. They take all members and
+    a whole minibatch at once, need two members at least, and cannot be combined with ``bootstrap="partition"``, since
+    what one member is taught would reach the others.
 
     Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
     because the imitator never stops asking about members that are never certain; bootstrap, because members that see
@@ -119,6 +142,11 @@ class Training:
     local_caution: float = 0.0
     averaging: float = 0.0
     masked: bool = False
+    decorrelate: float = 0.0
+    disagree: float = 0.0
+    minimum_explains: float = 0.0
+    minimum_withholds: float = 0.0
+    minimum_of: int = 2
 
     def __post_init__(self) -> None:
         if not callable(self.learning_rate):
@@ -127,7 +155,8 @@ class Training:
         # As Python's own numbers: sums and products with a small type of the user's would wrap round, or be full.
         for name in ("batch_size", "updates", "every", "capacity"):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
-        for name in ("label_smoothing", "weight_decay", "prior_scale", "caution", "local_caution", "averaging"):
+        object.__setattr__(self, "minimum_of", check_integer("minimum_of", self.minimum_of, 2))
+        for name in _NUMBERS:
             most = 1 if name in ("label_smoothing", "local_caution") else math.inf
             wanted = "be at least 0 and " + ("below 1" if most == 1 else "finite")
             value = getattr(self, name)

@@ -19,6 +19,7 @@ from flax import struct
 
 from consensus_imitation.core.laws import from_logits
 from consensus_imitation.ensembles._rows import Rows
+from consensus_imitation.ensembles.neural._coupling import is_coupled, slopes
 from consensus_imitation.ensembles.neural._local import Answered
 from consensus_imitation.ensembles.neural._own_update import OwnUpdate
 from consensus_imitation.ensembles.neural.replay import Replay, Row
@@ -39,7 +40,7 @@ _AVERAGED_SHARE = 10
 
 #: Minibatches of more numbers than this (2 MB of float32) are worked on in parts, and member by member: what
 #: convolutions make of a picture on the way takes several times its memory.
-_NUMBERS_AT_ONCE = 2**19
+NUMBERS_AT_ONCE = 2**19
 
 #: A temperature stays within a factor of this of 1.
 _LARGEST_TEMPERATURE = 10.0
@@ -304,15 +305,27 @@ def loss(
     ``inputs`` are as `kept` gives them.
     """
     inputs, legal = inputs if training.masked else (inputs, None)
+    return _log_loss(training, _logits(training, apply, params, prior_params, inputs, legal), legal, answers, counts)
+
+
+def _logits(
+    training: Training, apply: Apply, params: Any, prior_params: Any, inputs: Any, legal: jax.Array | None
+) -> jax.Array:
+    """Return one member's logits on a minibatch, in training: [B, A]."""
     logits = jax.vmap(apply, in_axes=(None, 0))(params, inputs)
     if training.prior_scale:
         prior = jax.vmap(apply, in_axes=(None, 0))(prior_params, inputs)
         logits += training.prior_scale * jax.lax.stop_gradient(prior)
+    return logits if legal is None else jnp.where(legal, logits, _FORBIDDEN)
+
+
+def _log_loss(
+    training: Training, logits: jax.Array, legal: jax.Array | None, answers: jax.Array, counts: jax.Array
+) -> jax.Array:
     hard = jax.nn.one_hot(answers, logits.shape[-1])
     if legal is None:
         targets = optax.smooth_labels(hard, training.label_smoothing)
     else:
-        logits = jnp.where(legal, logits, _FORBIDDEN)
         even = legal / jnp.sum(legal, axis=-1, keepdims=True)
         targets = (1 - training.label_smoothing) * hard + training.label_smoothing * even
     return jnp.mean(counts * optax.softmax_cross_entropy(logits, targets))
@@ -356,14 +369,20 @@ def updated(
     """
     optimizer = training.make_optimizer()
 
-    def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
-        if isinstance(apply, OwnUpdate):
-            return apply.updated(params, inputs, answers, counts), state
-        value, gradient = _slope(training, apply, params, prior_params, inputs, answers, counts)
+    def stepped(params: Any, state: Any, value: jax.Array, gradient: Any) -> tuple[Any, Any]:
         updates, state = optimizer.update(gradient, state, params, value=value)
         return optax.apply_updates(params, updates), state
 
-    def members(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+    def member(params: Any, prior_params: Any, state: Any, inputs: Any, answers: Any, counts: Any) -> tuple[Any, Any]:
+        if isinstance(apply, OwnUpdate):
+            return apply.updated(params, inputs, answers, counts), state
+        return stepped(params, state, *_slope(training, apply, params, prior_params, inputs, answers, counts))
+
+    def members(params: Any, state: Any, row: Row, number: Any) -> tuple[Any, Any]:
+        (inputs, answers, counts), prior_params = row, learned.prior_params
+        if is_coupled(training):
+            own_key = jax.random.fold_in(jax.random.fold_in(learned.key, 3), number)
+            return jax.vmap(stepped)(params, state, *_slopes(training, apply, params, prior_params, row, own_key))
         if _num_parts(inputs) == 1:
             return jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))(
                 params, prior_params, state, inputs, answers, counts
@@ -379,8 +398,8 @@ def updated(
 
     def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
         (params, averages, state), (i, own) = fitted, drawn
-        inputs, answers, counts = minibatch(own)
-        params, state = members(params, learned.prior_params, state, inputs, answers, counts.astype(jnp.float32))
+        row = minibatch(own)
+        params, state = members(params, state, row._replace(counts=row.counts.astype(jnp.float32)), done + i)
         if training.averaging:
             averages = optax.incremental_update(params, averages, averaging_step(training, done + i))
         return (params, averages, state), None
@@ -407,11 +426,27 @@ def _slope(
     return jax.tree.map(lambda leaf: leaf / num_parts, total)
 
 
+def _slopes(
+    training: Training, apply: Apply, params: Any, prior_params: Any, row: Row, key: jax.Array
+) -> tuple[jax.Array, Any]:
+    """Compute all members' own losses on a minibatch, and the gradient of an objective that compares members."""
+    inputs, legal = row.inputs if training.masked else (row.inputs, None)
+
+    def predict(member: tuple[Any, Any], inputs: Any) -> jax.Array:
+        return _logits(training, apply, *member, inputs, legal)
+
+    def own_loss(logits: jax.Array, counts: jax.Array) -> jax.Array:
+        return _log_loss(training, logits, legal, row.answer, counts)
+
+    minibatch = (inputs, row.answer, row.counts, legal)
+    return slopes(training, predict, own_loss, (params, prior_params), minibatch, key)
+
+
 def _num_parts(inputs: Any) -> int:
     """Return in how many equal parts a minibatch (leaves [M, ...]) is worked on: 1 unless its inputs are large."""
     leaves = jax.tree.leaves(inputs)
     size, numbers = leaves[0].shape[0], sum(leaf.size for leaf in leaves)
-    wanted = -(-numbers // _NUMBERS_AT_ONCE)
+    wanted = -(-numbers // NUMBERS_AT_ONCE)
     return next(parts for parts in range(1, size + 1) if size % parts == 0 and (parts >= wanted or parts == size))
 
 

@@ -7,6 +7,8 @@ KINDS = (
     *("mlp", "mlp-alike", "mlp-prior", "mlp-partition", "mlp-narrow", "mlp-wide", "masks/128/0.2"),
     *("tangent", "tangent-alike", "tangent-prior", "tangent-last"),
 )
+#: Those with losses that compare members, for a table of their own.
+COMPARED = ("mlp-decorrelated", "mlp-narrow-decorrelated", "mlp-apart", "mlp-asks", "mlp-explains")
 #: Where masks stand: widths and shares.
 CURVE = tuple(f"masks/{width}/{kept}" for width in (32, 64, 128) for kept in (0.05, 0.1, 0.2, 0.5))
 
@@ -44,6 +46,6 @@ class KindsConfig:
         if not self.kinds or any(len(set(names)) != len(names) for names in (self.kinds, self.curve)):
             raise ValueError(f"name each kind once, and at least one; got {', '.join(self.kinds)}")
         for name in (*self.kinds, *self.curve):
-            make_members(name, 4, 2, 2)
+            make_members(name, 4, 4, 2)
         if self.num_members < 2 or self.num_answers < 100 or self.num_seeds < 1 or self.seed < 0:
             raise ValueError("num_members must be at least 2, num_answers 100, num_seeds 1 and seed 0")

@@ -1,6 +1,7 @@
 """Members of each kind learn the same answers one after another, and are then asked about what they know and do not."""
 
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from consensus_imitation import ensembles
 from consensus_imitation.core.independence import effective_members
 from consensus_imitation.ensembles import Context, Neural, Training
+from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.experiments.kinds.config import KindsConfig
 from consensus_imitation.experiments.kinds.problems import Problem, problem
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
@@ -33,8 +35,10 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
     Args:
         name: ``mlp`` (two hidden layers of 64); ``mlp-alike`` (the same without a bootstrap), ``mlp-prior`` (with prior
             functions), ``mlp-partition`` (each answer counts for one member), ``mlp-narrow`` (a quarter of the width),
-            ``mlp-wide`` (128); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-alike`` and ``tangent-prior`` (as for
-            ``mlp``), ``tangent-last`` (one layer over 256 features).
+            ``mlp-wide`` (128); with losses that compare members ``mlp-decorrelated``, ``mlp-narrow-decorrelated``,
+            ``mlp-apart`` (on noise), ``mlp-asks`` (their minimum on noise) and ``mlp-explains`` (their minimum on the
+            answers); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-alike`` and ``tangent-prior`` (as for ``mlp``),
+            ``tangent-last`` (one layer over 256 features).
         num_features: D.
         num_actions: A.
         num_members: N.
@@ -54,6 +58,11 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
         "mlp-partition": lambda: ensembles.mlp(*sizes, training=plain(bootstrap="partition")),
         "mlp-narrow": lambda: ensembles.mlp(*sizes, (16, 16), training=plain()),
         "mlp-wide": lambda: ensembles.mlp(*sizes, (128, 128), training=plain()),
+        "mlp-decorrelated": lambda: ensembles.mlp(*sizes, training=plain(decorrelate=3.0)),
+        "mlp-narrow-decorrelated": lambda: ensembles.mlp(*sizes, (16, 16), training=plain(decorrelate=3.0)),
+        "mlp-apart": lambda: ensembles.mlp(*sizes, training=plain(disagree=1.0)),
+        "mlp-asks": lambda: ensembles.mlp(*sizes, training=plain(minimum_withholds=0.3)),
+        "mlp-explains": lambda: ensembles.mlp(*sizes, training=plain(minimum_explains=1.0)),
         "tangent": lambda: ensembles.tangent(*sizes, training=plain()),
         "tangent-alike": lambda: ensembles.tangent(*sizes, training=plain(bootstrap="none")),
         "tangent-prior": lambda: ensembles.tangent(*sizes, training=plain(prior_scale=3.0)),
@@ -61,7 +70,10 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
     }
     if name not in kinds:
         raise ValueError(f"there is no kind {name!r}; there are masks/WIDTH/KEPT, {', '.join(kinds)}")
-    return kinds[name]()
+    with warnings.catch_warnings():
+        # Some settings are here to show what they do not do.
+        warnings.simplefilter("ignore", ConsensusWarning)
+        return kinds[name]()
 
 
 def run(

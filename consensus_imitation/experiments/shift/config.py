@@ -17,7 +17,7 @@ class ShiftConfig:
         familiar: share of familiar steps on which contestants with a threshold ask, in (0, 1).
         num_members: N.
         k: of the minimum, in 1 .. N.
-        contestants: of `contestants.CONTESTANTS`; empty for all.
+        contestants: of `contestants.contestants_of` the task; empty for all.
         worlds: of those of the task; empty for all.
         seed: of everything random.
 
@@ -40,13 +40,13 @@ class ShiftConfig:
 
     def __post_init__(self) -> None:
         # Imported when it is needed: the command's help starts at once.
-        from consensus_imitation.experiments.shift.contestants import CONTESTANTS
+        from consensus_imitation.experiments.shift.contestants import contestants_of
         from consensus_imitation.experiments.shift.worlds import SHIFTS
 
         if self.task not in SHIFTS:
             raise ValueError(f"no changes are known for the task {self.task!r}; there are {', '.join(SHIFTS)}")
         for what, given, known in (
-            ("contestant", self.contestants, CONTESTANTS),
+            ("contestant", self.contestants, contestants_of(self.task)),
             ("world", self.worlds, SHIFTS[self.task]),
         ):
             for name in given:

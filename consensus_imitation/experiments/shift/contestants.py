@@ -18,7 +18,15 @@ MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "local caution": {"local_caution": 0.05},
     "prior functions": {"prior_scale": 3.0},
+    "decorrelated": {"decorrelate": 3.0},
+    "driven apart": {"disagree": 1.0},
+    "minimum asks on noise": {"minimum_withholds": 0.3},
+    "minimum explains": {"minimum_explains": 1.0},
 }
+#: Members that a task cannot have: with two actions nobody can be driven apart in pairs.
+NOT_FOR: Mapping[str, tuple[str, ...]] = {"cartpole": ("driven apart",)}
+#: Kinds of which only the minimum is looked at.
+_COMPARED = ("decorrelated", "driven apart", "minimum asks on noise", "minimum explains")
 
 #: Which neighbour the gate of nearest answers looks at.
 _NEIGHBOUR = 5
@@ -50,7 +58,14 @@ CONTESTANTS: Mapping[str, Contestant] = {
     "variance gate at 10%": Contestant("plain", "variance"),
     "nearest-neighbour gate at 10%": Contestant("plain", "distance"),
     "mixture, random 10%": Contestant("plain", "random"),
+    **{f"minimum, {kind}": Contestant(kind, natural=True) for kind in _COMPARED},
+    **{f"minimum, {kind} at 10%": Contestant(kind) for kind in _COMPARED},
 }
+
+
+def contestants_of(task: str) -> tuple[str, ...]:
+    """Return the names of the contestants that a task can have, in their order."""
+    return tuple(name for name, one in CONTESTANTS.items() if one.members not in NOT_FOR.get(task, ()))
 
 
 class Judged(NamedTuple):
@@ -89,11 +104,30 @@ class Panel:
         found["random"] = rng.random(len(observations))
         return Judged(np.asarray(minimum), np.asarray(mixture), found)
 
+    def errors(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Return one minus the probability that each member gives to an action, of what it does not withhold.
+
+        Args:
+            observations: [B, D].
+            actions: int [B].
+
+        Returns:
+            float64 [B, N].
+        """
+        streams = self._learner.init_streams(jax.random.key(0), len(observations))
+        logs = np.asarray(_laws(self._learner, self._state.replace(stream=streams), observations), float)
+        return -np.expm1(np.take_along_axis(logs, np.asarray(actions)[:, None, None], axis=-1)[..., 0])
+
     def _distances(self, observations: np.ndarray) -> np.ndarray:
         own = observations / self._deviations
         squares = (own**2).sum(-1)[:, None] + (self._answered**2).sum(-1) - 2 * own @ self._answered.T
         place = min(_NEIGHBOUR, squares.shape[1]) - 1
         return np.sqrt(np.maximum(np.partition(squares, place, axis=1)[:, place], 0))
+
+
+@jit
+def _laws(learner: Learner, state: LearnerState, observations: Any) -> jax.Array:
+    return jax.nn.log_softmax(learner.decide_batch(state, observations).log_probs)
 
 
 @jit

@@ -29,11 +29,15 @@ def tables(summaries: Sequence[Row]) -> list[Table]:
             continue
         head = f"{own[0]['task']}, {title}. {own[0]['seeds']} seeds; 95% intervals."
         if phase == LEARNING:
-            body = [(*_cells(row), f"{row['answers']:.0f}", f"{100 * (row['late_asked'] or 0):.1f}") for row in own]
-            found.append(Table(head, (*columns, "answers", "late asking, %"), body))
+            body = [(*_cells(row), *_learned(row)) for row in own]
+            found.append(Table(head, (*columns, "answers", "late asking, %", "N_eff"), body))
         else:
             found.append(Table(head, columns, [_cells(row) for row in own]))
     return found
+
+
+def _learned(row: Row) -> tuple[str, str, str]:
+    return f"{row['answers']:.0f}", f"{100 * (row['late_asked'] or 0):.1f}", f"{row['n_eff']:.2f}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from consensus_imitation.core.independence import effective_members
 from consensus_imitation.experiments.shift.contestants import Contestant, Judged, Panel
 from consensus_imitation.experiments.shift.worlds import Change, Changed
 from consensus_imitation.experiments.tasks import Task, episode_seeds
@@ -128,6 +129,29 @@ def threshold(
             lanes[b].step(lanes[b].answer() if b % 2 else _draw(law[b], rng))
     _close(lanes)
     return weighted_quantile(scores, 1 - familiar)
+
+
+def independence(task: Task, change: Change, panel: Panel, episodes: int, seed: int) -> float:
+    """Return the effective number of members by their errors on familiar steps, on which the demonstrator acts.
+
+    Args:
+        task: the task.
+        change: nothing, for what is familiar.
+        panel: the members.
+        episodes: how many.
+        seed: of everything random.
+    """
+    demonstrator = task.make_demonstrator(None, seed)
+    seen: list[np.ndarray] = []
+    intended: list[int] = []
+    lanes = [_Lane(task, change, own, demonstrator) for own in episode_seeds(seed, episodes)]
+    for lane in lanes:
+        while lane.tracker.outcome is None:
+            seen.append(np.asarray(lane.observation))
+            intended.append(lane.intended())
+            lane.step(lane.answer())
+    _close(lanes)
+    return effective_members(panel.errors(np.stack(seen), np.array(intended))).estimate
 
 
 def weighted_quantile(groups: Sequence[Sequence[float]], share: float) -> float:

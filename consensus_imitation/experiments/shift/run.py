@@ -13,6 +13,7 @@ A *mistake* is a step on which the contestant's own action is not the one that t
 taken or a question is asked instead.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,17 +25,19 @@ from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.core.state import LearnerState
+from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.experiments import tasks
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.members import members_for
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.shift.config import ShiftConfig
-from consensus_imitation.experiments.shift.contestants import CONTESTANTS, MEMBERS, Panel
+from consensus_imitation.experiments.shift.contestants import CONTESTANTS, MEMBERS, Panel, contestants_of
 from consensus_imitation.experiments.shift.playing import (
     Limit,
     Played,
     alone,
     frozen,
+    independence,
     learning,
     threshold,
     total,
@@ -50,7 +53,7 @@ LEARNING, FROZEN, ONLINE = "learning", "frozen", "online"
 
 COLUMNS = (
     *("task", "phase", "world", "contestant", "seed", "episodes", "harmed", "steps", "asked", "mistakes", "caught"),
-    *("late_steps", "late_asked", "threshold"),
+    *("late_steps", "late_asked", "threshold", "n_eff"),
 )
 
 #: Where the seeds of a run's parts come from.
@@ -73,7 +76,8 @@ def run(
 
     Returns:
         Rows with `COLUMNS`, one for each contestant in each world, phase and seed. ``late`` counts the last tenth of
-        the steps of learning.
+        the steps of learning; ``n_eff``, the effective number of members by their errors on familiar steps, and it are
+        of learning only.
 
     Raises:
         ValueError: for an ``out`` that holds other results.
@@ -97,7 +101,7 @@ def run(
 
 def parts(config: ShiftConfig) -> list[tuple[str, str, str, int]]:
     """Return (phase, world, contestant, seed) of every row, in their order."""
-    names = config.contestants or tuple(CONTESTANTS)
+    names = config.contestants or contestants_of(config.task)
     worlds = config.worlds or tuple(SHIFTS[config.task])
     found: list[tuple[str, str, str, int]] = []
     for seed in range(config.num_seeds):
@@ -125,6 +129,7 @@ class _Team(NamedTuple):
     state: LearnerState
     played: list[Played]
     panel: Panel
+    n_eff: float
 
 
 class _Workshop:
@@ -139,7 +144,7 @@ class _Workshop:
     def row(self, phase: str, world: str, name: str, seed: int) -> Row:
         """Play a part."""
         config, change = self._config, SHIFTS[self._config.task][world]
-        limit, late = None, (None, None)
+        limit, late, n_eff = None, (None, None), None
         if name == DEMONSTRATOR:
             played = alone(self._task, change, config.episodes, self._seed(seed, _FROZEN))
         else:
@@ -147,6 +152,7 @@ class _Workshop:
             team = self._team(seed, contestant.members)
             if phase == LEARNING:
                 played, late = total(team.played), _late(team.played, config.num_steps)
+                n_eff = team.n_eff
             elif phase == ONLINE:
                 imitator = ConsensusImitator.from_state(team.state, team.ensemble, selection=self._rule)
                 own = Limit(episodes=config.more_episodes)
@@ -155,7 +161,7 @@ class _Workshop:
                 limit = None if contestant.natural else self._threshold(seed, name, team)
                 own_seed = self._seed(seed, _FROZEN)
                 played = frozen(self._task, change, team.panel, contestant, limit or 0.0, config.episodes, own_seed)
-        values = (config.task, phase, world, name, seed, *played, *late, limit)
+        values = (config.task, phase, world, name, seed, *played, *late, limit, n_eff)
         return dict(zip(COLUMNS, values, strict=True))
 
     def _seed(self, seed: int, purpose: int) -> int:
@@ -174,7 +180,10 @@ class _Workshop:
         if self._made is None or self._made[0] != (seed, kind):
             config, own_seed = self._config, self._seed(seed, _LEARN)
             env = self._task.make_env()
-            ensemble = members_for(self._task, env, config.num_members, training=MEMBERS[kind])(None)
+            with warnings.catch_warnings():
+                # Some settings are here to show what they do not do.
+                warnings.simplefilter("ignore", ConsensusWarning)
+                ensemble = members_for(self._task, env, config.num_members, training=MEMBERS[kind])(None)
             env.close()
             imitator = ConsensusImitator(ensemble, selection=self._rule, seed=own_seed)
             standard = SHIFTS[config.task][STANDARD]
@@ -183,7 +192,8 @@ class _Workshop:
             state = jax.tree.map(lambda leaf: leaf, imitator.state)
             answered = np.asarray(state.learned.replay.inputs)[: int(state.learned.replay.size)]
             panel = Panel(Learner(ensemble, self._rule, Minimum()), state, answered)
-            self._made = ((seed, kind), _Team(ensemble, imitator.state, played, panel))
+            n_eff = independence(self._task, standard, panel, config.calibration, self._seed(seed, _CALIBRATE))
+            self._made = ((seed, kind), _Team(ensemble, imitator.state, played, panel, n_eff))
         return self._made[1]
 
 

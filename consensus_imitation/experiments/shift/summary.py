@@ -7,7 +7,7 @@ from consensus_imitation.experiments.statistics import share_interval
 
 SUMMARY_COLUMNS = (
     *("task", "phase", "world", "contestant", "seeds", "episodes", "harmed", "harm_rate", "harm_low", "harm_high"),
-    *("asked", "recall", "precision", "f1", "answers", "late_asked"),
+    *("asked", "recall", "precision", "f1", "answers", "late_asked", "n_eff"),
 )
 
 
@@ -15,8 +15,8 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     """Return one row with `SUMMARY_COLUMNS` for each phase, world and contestant, in the order in which they appear.
 
     ``asked`` is the share of all steps, ``recall`` the share of mistakes that were asked about, ``precision`` the share
-    of questions that prevented a mistake; ``answers`` are per seed. The interval of the harm is exact for independent
-    episodes, which those of one seed are not.
+    of questions that prevented a mistake; ``answers`` and ``n_eff`` are per seed. The interval of the harm is exact for
+    independent episodes, which those of one seed are not.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
@@ -34,9 +34,10 @@ def _summary(own: Sequence[Row]) -> Row:
     precision = total("caught") / max(1, total("asked"))
     f1 = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
     late = total("late_asked") / total("late_steps") if total("late_steps") else None
+    independent = [row["n_eff"] for row in own if row["n_eff"] is not None]
     values = (
         *(first["task"], first["phase"], first["world"], first["contestant"], len(own), total("episodes")),
         *(total("harmed"), *harm, total("asked") / max(1, total("steps")), recall, precision, f1),
-        *(total("asked") / len(own), late),
+        *(total("asked") / len(own), late, sum(independent) / len(independent) if independent else None),
     )
     return dict(zip(SUMMARY_COLUMNS, values, strict=True))

@@ -49,6 +49,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "averaging": {"averaging": 5.0},
     "masked": {"masked": True},
 }
+#: Those by which members would see what others are taught.
+REFUSED = ("decorrelate", "disagree", "minimum_explains", "minimum_withholds", "minimum_of")
 MANY = {
     "prior_scale": 1.0, "temperature": True, "plateau": Plateau(patience=1), "averaging": 5.0, "masked": True,
     "label_smoothing": 0.1, "optimizer": optax.rmsprop, "local_caution": 0.1,
@@ -99,7 +101,7 @@ def poisoned_by_slot() -> dict[str, dict[str, Any]]:
 
 
 def test_every_setting_of_training_has_a_case() -> None:
-    assert set(SETTINGS) == {one.name for one in dataclasses.fields(Training)}
+    assert {*SETTINGS, *REFUSED} == {one.name for one in dataclasses.fields(Training)}
     assert all(
         getattr(Training(**SETTINGS[name]), name) != getattr(Training(), name) for name in SETTINGS if SETTINGS[name]
     )
@@ -282,6 +284,10 @@ def test_what_would_leak_is_refused() -> None:
     assert Shared(bootstrap="partition").trunk == 0
     with pytest.raises(ConfigurationError, match="cannot be combined with trunk: members would learn from what others"):
         Shared(bootstrap="partition", trunk=1)
+
+    for name in REFUSED:
+        with pytest.raises(ConfigurationError, match=f"cannot be combined with {name}: members would learn from"):
+            Training(bootstrap="partition", **{name: 3})
 
     class Normalising(Encoder):
         pass

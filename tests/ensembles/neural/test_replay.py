@@ -82,9 +82,12 @@ def taught(members: Any, seen: Any, num_answers: int, learned: Any = None, first
         (perceptrons, vector, EVERYTHING),
         (convolutions, picture, PLAIN),
         (windows, vector, PLAIN),
+        (perceptrons, vector, replace(PLAIN, decorrelate=1.0, minimum_withholds=0.5, masked=True)),
+        (windows, vector, replace(EVERYTHING, minimum_explains=1.0, minimum_withholds=0.5)),
     ],
-    ids=["local caution", "perceptrons", "every setting", "pictures", "windows"],
+    ids=["local caution", "perceptrons", "every setting", "pictures", "windows", "compared", "compared windows"],
 )
+@pytest.mark.filterwarnings("ignore:Training:consensus_imitation.errors.ConsensusWarning")
 def test_the_same_is_learned_on_the_host_to_the_bit(make: Any, seen: Any, training: Training) -> None:
     rows, arrays = taught(make(training), seen, 25)
     assert jax.tree.structure(rows) == jax.tree.structure(arrays)
