@@ -99,8 +99,8 @@ class Training:
             all actions, so that members have to learn from the answers what is legal as well. Without masks it makes no
             difference but a byte for each action of each answer.
         decorrelate: weight of a loss: the mean correlation, over pairs of members and the answers of a minibatch, of
-            their errors (one minus the answer's probability). 0 for none, as for the three that follow. *It makes
-            members err more independently, and nobody safer*: see docs/shift.md, and below.
+            their errors (one minus the answer's probability). 0 for none, as for the three that follow. It makes
+            members err more independently on familiar inputs, and *more effective members are not more safety*.
         disagree: weight of a loss on the minibatch's inputs with noise (of one standard deviation of each number), of
             which no answer is trained on: for two members p and q, ``-log(1 - sum_a p(a) q(a))``, the mean over pairs.
             For at least four actions: with fewer it drives members towards uniform predictions, on which they agree,
@@ -108,13 +108,13 @@ class Training:
         minimum_explains: weight of a loss on the answers: the log-loss of the normalised minimum of ``minimum_of``
             members, on average over all choices of so many.
         minimum_withholds: weight of a loss on the same inputs with noise: ``-log`` of the probability with which that
-            minimum asks, ``1 - sum_a min p(a)``. It makes members ask more, wherever they are.
+            minimum asks, ``1 - sum_a min p(a)``. With two actions it makes members ask nearly everywhere.
         minimum_of: k of these two minima, 2 .. N. Two members that disagree do so in every larger selection.
 
-    Settings that compare members (the four weights) come with a `ConsensusWarning`: at equal asking they were not found
-    to be safer, though they make more effective members; docs/shift.md has what was measured. They take all members and
-    a whole minibatch at once, need two members at least, and cannot be combined with ``bootstrap="partition"``, since
-    what one member is taught would reach the others.
+    The four weights compare members, and come with a `ConsensusWarning` that says what was measured (docs/shift.md):
+    none of them is as good, or as cheap, as ``local_caution``. They take all members and a whole minibatch at once,
+    need two members at least, and cannot be combined with ``bootstrap="partition"``, since what one member is taught
+    would reach the others.
 
     Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
     because the imitator never stops asking about members that are never certain; bootstrap, because members that see

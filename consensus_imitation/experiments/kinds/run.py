@@ -60,7 +60,7 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
         "mlp-wide": lambda: ensembles.mlp(*sizes, (128, 128), training=plain()),
         "mlp-decorrelated": lambda: ensembles.mlp(*sizes, training=plain(decorrelate=3.0)),
         "mlp-narrow-decorrelated": lambda: ensembles.mlp(*sizes, (16, 16), training=plain(decorrelate=3.0)),
-        "mlp-apart": lambda: ensembles.mlp(*sizes, training=plain(disagree=1.0)),
+        "mlp-apart": lambda: ensembles.mlp(*sizes, training=plain(disagree=0.3)),
         "mlp-asks": lambda: ensembles.mlp(*sizes, training=plain(minimum_withholds=0.3)),
         "mlp-explains": lambda: ensembles.mlp(*sizes, training=plain(minimum_explains=1.0)),
         "tangent": lambda: ensembles.tangent(*sizes, training=plain()),

@@ -19,7 +19,7 @@ MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "local caution": {"local_caution": 0.05},
     "prior functions": {"prior_scale": 3.0},
     "decorrelated": {"decorrelate": 3.0},
-    "driven apart": {"disagree": 1.0},
+    "driven apart": {"disagree": 0.3},
     "minimum asks on noise": {"minimum_withholds": 0.3},
     "minimum explains": {"minimum_explains": 1.0},
 }

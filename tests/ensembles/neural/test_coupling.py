@@ -305,7 +305,11 @@ def test_each_does_what_it_says(name: str) -> None:
 
 
 def test_it_is_said_what_was_measured() -> None:
-    with pytest.warns(ConsensusWarning, match=r"Training\(decorrelate=, disagree=\).*not found to be safer"):
+    for name in _coupling.COUPLED:
+        with pytest.warns(ConsensusWarning, match=f"Training: {name}= was measured: .*docs/shift.md") as said:
+            members(replace(SMALL, **{name: 1.0}))
+        assert said[0].filename == __file__
+    with pytest.warns(ConsensusWarning, match=r"decorrelate= .* is not safety.*; disagree= .*"):
         members(replace(SMALL, decorrelate=1.0, disagree=1.0))
 
 
