@@ -45,7 +45,7 @@ def test_memory_is_counted(kind: str) -> None:
 
 @pytest.mark.slow
 def test_every_name_of_the_defaults_is_known_and_no_other() -> None:
-    for name in (*KINDS, *CURVE, *COMPARED):
+    for name in dict.fromkeys((*KINDS, *CURVE, *COMPARED)):
         assert make_members(name, 3, 4, 2).num_members == 2
     for name in ("perceptron", "masks/16", "masks/16/0"):
         with pytest.raises(ValueError, match=r"no kind|kept"):

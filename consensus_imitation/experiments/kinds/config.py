@@ -7,8 +7,11 @@ KINDS = (
     *("mlp", "mlp-alike", "mlp-prior", "mlp-partition", "mlp-narrow", "mlp-wide", "masks/128/0.2"),
     *("tangent", "tangent-alike", "tangent-prior", "tangent-last"),
 )
-#: Those with losses that compare members, for a table of their own.
-COMPARED = ("mlp-decorrelated", "mlp-narrow-decorrelated", "mlp-apart", "mlp-asks", "mlp-explains")
+#: Those with losses that compare members, and what they are measured against, for a table of their own.
+COMPARED = (
+    *("mlp", "mlp-narrow", "mlp-decorrelated", "mlp-narrow-decorrelated", "mlp-apart", "mlp-asks", "mlp-explains"),
+    "mlp-local",
+)
 #: Where masks stand: widths and shares.
 CURVE = tuple(f"masks/{width}/{kept}" for width in (32, 64, 128) for kept in (0.05, 0.1, 0.2, 0.5))
 

@@ -35,10 +35,10 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
     Args:
         name: ``mlp`` (two hidden layers of 64); ``mlp-alike`` (the same without a bootstrap), ``mlp-prior`` (with prior
             functions), ``mlp-partition`` (each answer counts for one member), ``mlp-narrow`` (a quarter of the width),
-            ``mlp-wide`` (128); with losses that compare members ``mlp-decorrelated``, ``mlp-narrow-decorrelated``,
-            ``mlp-apart`` (on noise), ``mlp-asks`` (their minimum on noise) and ``mlp-explains`` (their minimum on the
-            answers); ``masks/WIDTH/KEPT``; ``tangent``, ``tangent-alike`` and ``tangent-prior`` (as for ``mlp``),
-            ``tangent-last`` (one layer over 256 features).
+            ``mlp-wide`` (128), ``mlp-local`` (with local caution); with losses that compare members
+            ``mlp-decorrelated``, ``mlp-narrow-decorrelated``, ``mlp-apart`` (on noise), ``mlp-asks`` (their minimum on
+            noise) and ``mlp-explains`` (their minimum on the answers); ``masks/WIDTH/KEPT``; ``tangent``,
+            ``tangent-alike`` and ``tangent-prior`` (as for ``mlp``), ``tangent-last`` (one layer over 256 features).
         num_features: D.
         num_actions: A.
         num_members: N.
@@ -58,6 +58,7 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
         "mlp-partition": lambda: ensembles.mlp(*sizes, training=plain(bootstrap="partition")),
         "mlp-narrow": lambda: ensembles.mlp(*sizes, (16, 16), training=plain()),
         "mlp-wide": lambda: ensembles.mlp(*sizes, (128, 128), training=plain()),
+        "mlp-local": lambda: ensembles.mlp(*sizes, training=plain(local_caution=0.05)),
         "mlp-decorrelated": lambda: ensembles.mlp(*sizes, training=plain(decorrelate=3.0)),
         "mlp-narrow-decorrelated": lambda: ensembles.mlp(*sizes, (16, 16), training=plain(decorrelate=3.0)),
         "mlp-apart": lambda: ensembles.mlp(*sizes, training=plain(disagree=0.3)),
