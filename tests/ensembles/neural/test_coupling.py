@@ -93,6 +93,7 @@ def test_the_losses_are_those_of_the_loops(name: str) -> None:
         np.testing.assert_allclose(penalty(training, logits, foreign), expected, rtol=2e-5)
 
 
+@pytest.mark.quick_cases(2)
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_gradients_are_finite_differences(name: str) -> None:
     training = replace(SMALL, **WEIGHTS[name])
@@ -117,11 +118,21 @@ def test_members_may_change_places(name: str) -> None:
     np.testing.assert_allclose(both[0], both[1], rtol=1e-6)
 
 
+@pytest.mark.quick_cases(4)
 @pytest.mark.parametrize("name", WEIGHTS)
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 40.0, 1e4], ids=str)
 def test_members_that_agree_have_finite_losses_and_gradients(name: str, scale: float) -> None:
     training, alike = replace(SMALL, **WEIGHTS[name]), np.repeat(some_logits(scale=scale)[:1], N, axis=0)
     value, gradient = jax.value_and_grad(lambda both: penalty(training, *both))(jnp.asarray([alike, alike]))
+    assert np.isfinite(value)
+    assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.quick_cases(2)
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_members_that_make_no_error_have_finite_losses_and_gradients(name: str) -> None:
+    training, right = replace(SMALL, **WEIGHTS[name]), np.repeat(1e4 * np.eye(A)[ANSWERS][None], N, axis=0)
+    value, gradient = jax.value_and_grad(lambda both: penalty(training, *both))(jnp.asarray([right, right]))
     assert np.isfinite(value)
     assert np.all(np.isfinite(gradient))
 
@@ -191,6 +202,7 @@ def test_without_a_weight_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -
         taught(replace(SMALL, decorrelate=1e-3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_an_update_goes_down_the_objective(masked: bool) -> None:
     """One step of plain gradient descent, against the gradient of the objective as the loops have it."""
@@ -243,6 +255,7 @@ def test_few_legal_actions_are_left_alone_by_pairs() -> None:
     np.testing.assert_allclose(penalty(training, logits, foreign, jnp.asarray(legal)), expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_member_without_numbers_does_not_stop_the_others() -> None:
     ensemble = members(replace(SMALL, **WEIGHTS["all"]))
     learned = ensemble.init_learned(jax.random.key(0))
@@ -253,6 +266,7 @@ def test_a_member_without_numbers_does_not_stop_the_others() -> None:
     assert moved.tolist() == [True, False, True, True]
 
 
+@pytest.mark.slow
 def test_every_update_has_noise_of_its_own() -> None:
     """The same minibatch twice, with gradient steps too small to matter: the second is another step."""
     training = replace(SMALL, minimum_withholds=1.0, optimizer=optax.sgd, learning_rate=1e-3)
@@ -271,6 +285,7 @@ def test_every_update_has_noise_of_its_own() -> None:
     assert np.all(np.any(flat(after[0]) != flat(after[1]), axis=1))
 
 
+@pytest.mark.slow
 def test_the_plateau_goes_by_a_members_own_loss() -> None:
     training = replace(SMALL, decorrelate=50.0, plateau=Plateau(patience=1))
     state = taught(training).optimizer[-1]
