@@ -47,11 +47,11 @@ _LEAST_SQUARES = 1e-12
 _MEASURED = {
     "decorrelate": "it makes members err independently on familiar inputs, and that is not safety: with a reversed "
     "sensor they crashed together all the same, after twice as many questions",
-    "disagree": "it makes members ask on foreign inputs, for twice the training and half as many answers again; "
-    "local_caution did more for less",
+    "disagree": "it makes members ask on foreign inputs, for twice the training and half as many answers again; on the "
+    "lunar lander local_caution did more for less",
     "minimum_explains": "it costs training, and was not seen to make anything safer",
-    "minimum_withholds": "it makes members ask on foreign inputs, for three times the training and a third more "
-    "answers; local_caution did more for less",
+    "minimum_withholds": "it makes members ask on foreign inputs, for twice the training and a third more answers; on "
+    "the lunar lander local_caution did more for less",
 }
 
 

@@ -112,9 +112,9 @@ class Training:
         minimum_of: k of these two minima, 2 .. N. Two members that disagree do so in every larger selection.
 
     The four weights compare members, and come with a `ConsensusWarning` that says what was measured (docs/shift.md):
-    none of them is as good, or as cheap, as ``local_caution``. They take all members and a whole minibatch at once,
-    need two members at least, and cannot be combined with ``bootstrap="partition"``, since what one member is taught
-    would reach the others.
+    on the lunar lander none is as good, or as cheap, as ``local_caution``. They take all members and a whole minibatch
+    at once, need two members at least, and cannot be combined with ``bootstrap="partition"``, since what one member is
+    taught would reach the others.
 
     Why these defaults: ``caution``, because without it members agree, and act, in ignorance; no ``label_smoothing``,
     because the imitator never stops asking about members that are never certain; bootstrap, because members that see
