@@ -102,8 +102,8 @@ FAULTS: list[Fault] = [
     Fault(
         "trained-on-all-actions",
         "ensembles/neural/training",
-        "        logits = jnp.where(legal, logits, _FORBIDDEN)\n",
-        "",
+        "return logits if legal is None else jnp.where(legal, logits, _FORBIDDEN)",
+        "return logits",
         ("tests/ensembles/neural/test_masked_training.py",),
     ),
     Fault(
