@@ -571,6 +571,9 @@ FAULTS = [
         MEASURES,
     ),
     Fault(
+        "distances-without-an-action", "core/merging", "for column in probs.T)", "for column in probs.T[1:])", MEASURES
+    ),
+    Fault(
         "last-distance-instead-of-largest",
         "core/merging",
         "distance=jnp.maximum(state.distance, jnp.where(",
