@@ -131,7 +131,7 @@ def from_packed(
     action_mask: np.ndarray | None = None,
 ) -> Decision:
     """A decision from the array that came back, [P] for one environment, [B, P] for a batch; the rest is not in it."""
-    min_probs, selected, invalid, dissent = arrays_of(packed, num_actions)
+    min_probs, selected, _, dissent = arrays_of(packed, num_actions)
     first, members = HEAD + num_actions, selected.shape[-1]
     # Both masks lie next to each other: one array that nobody can write to, and two views of it.
     flags = fixed(packed[..., first : first + 2 * members] > 0)
