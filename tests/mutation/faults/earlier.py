@@ -571,7 +571,11 @@ FAULTS = [
         MEASURES,
     ),
     Fault(
-        "distances-without-an-action", "core/merging", "for column in probs.T)", "for column in probs.T[1:])", MEASURES
+        "distances-without-two-actions",
+        "core/merging",
+        "for column in probs.T)",
+        "for column in probs.T[2:])",
+        MEASURES,
     ),
     Fault(
         "last-distance-instead-of-largest",
