@@ -229,5 +229,6 @@ def _total_variation(probs: jax.Array) -> jax.Array:
         ahead = jnp.sum(jnp.maximum(probs[:, None] - probs[None, :], 0.0), axis=-1)
     else:
         # XLA on CPU adds up short rows of a batch one number at a time, and whole matrices many at once.
-        ahead = sum(jnp.maximum(column[:, None] - column[None, :], 0.0) for column in probs.T)
+        nothing = jnp.zeros((len(probs), len(probs)), probs.dtype)
+        ahead = sum((jnp.maximum(column[:, None] - column[None, :], 0.0) for column in probs.T), nothing)
     return jnp.maximum(ahead, ahead.T)
