@@ -33,7 +33,7 @@ def rows() -> list[Row]:
              [(10, 0, 1, 0), (20, 0, 2, 0), (30, 94.9, 4, 2)]]  # fmt: skip
     second = [[(10, 95, 3, 1), (20, 0, 6, 2), (30, 0, 9, 3)], [(10, 96, 2, 0), (20, 0, 4, 0), (30, 0, 5, 1)],
               [(10, 0, 3, 1), (20, 97, 5, 3), (30, 0, 8, 6)]]  # fmt: skip
-    runs = {"plain": first, "top-2": second}
+    runs = {"plain": first, "one-update": second}
     return [row for name, own in runs.items() for seed, run in enumerate(own) for row in rows_of(name, seed, run)]
 
 
@@ -57,11 +57,11 @@ def test_the_picture_and_the_table_show_each_contestant(rows: list[Row]) -> None
     found = costs(rows, ALONE)
     frontier, score = figure.draw(rows, found, ALONE).axes
     named = [text.get_text() for text in frontier.get_legend().get_texts()]
-    assert sorted(named) == ["plain", "the demonstrator alone", "top-2"]
+    assert sorted(named) == ["plain", "the demonstrator alone", "one-update"]
     assert len(score.lines) == 3
     table = figure.table("small", found, ALONE)
     assert table.rows[0][:3] == ("plain", "30 [20, never]", "2/3")
-    assert table.rows[1] == ("top-2", "10 [10, 20]", "3/3", "0.12", "10 of 22 (45.5%)", "0.5", "4 of 10 (40.0%)")
+    assert table.rows[1] == ("one-update", "10 [10, 20]", "3/3", "0.12", "10 of 22 (45.5%)", "0.5", "4 of 10 (40.0%)")
 
 
 def test_plain_is_the_default() -> None:

@@ -15,19 +15,17 @@ class Contestant(NamedTuple):
     training: Settings
 
 
-_WIDE: Settings = {"hidden": [256, 256]}
-_LONGER: Settings = {"averaging": 100, "updates": 16}
-
 #: What is compared, by name. Whether there is a temperature is said of all, so that no default can change a figure.
 CONTESTANTS = {
     "plain": Contestant("minimum", {}, {"temperature": False}),
     "temperature": Contestant("minimum", {}, {"temperature": True}),
     "one-update": Contestant("minimum", {}, {"temperature": False, "updates": 1}),
     "local-caution": Contestant("minimum", {}, {"temperature": False, "local_caution": 0.05}),
-    "top-2": Contestant("minimum-2", {}, {"temperature": False}),
-    "wide": Contestant("minimum", _WIDE, {"temperature": False, **_LONGER}),
-    "wide-alike": Contestant("minimum", _WIDE, {"temperature": False, **_LONGER, "bootstrap": "none"}),
-    "wide-temperature": Contestant("minimum", _WIDE, {"temperature": True, **_LONGER}),
+    "wide-alike": Contestant(
+        "minimum",
+        {"hidden": [256, 256]},
+        {"temperature": False, "averaging": 100, "updates": 16, "bootstrap": "none"},
+    ),
 }
 
 
@@ -37,9 +35,8 @@ class FrontierConfig:
 
     Attributes:
         task: name of the task; the command tasks lists them.
-        contestants: names: plain (the library's defaults), temperature, one-update (a round), local-caution (0.05), top-2,
-            wide (networks of 256,256 with averaging=100 and updates=16), wide-alike (without a bootstrap besides),
-            wide-temperature.
+        contestants: names: plain (the library's defaults), temperature, one-update (a round), local-caution (0.05),
+            wide-alike (networks of 256,256, averaging=100, updates=16, bootstrap=none).
         queries: most answers in each run, in which it learns.
         num_seeds: runs of each contestant. Run s of each has the same environment and demonstrator.
         num_steps: T, steps of environment in each run.
