@@ -1,6 +1,7 @@
 """Fewer answers: each contestant runs as `compare` runs it, and is charged for what it did."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from consensus_imitation.experiments.results import Row
 ALONE = Demonstrated("return", score=100.0, success=0.9, harm=0.1, mean_return=100.0, episodes=50)
 
 
-def rows_of(contestant: str, seed: int, points: list[tuple[int, float, int, int]]) -> list[Row]:
+def rows_of(contestant: str, seed: int, points: Sequence[tuple[int, float, int, int]]) -> list[Row]:
     """The rows of a run that was evaluated after so many answers, with so much return, episodes and harms so far."""
     return [
         {"task": "small", "contestant": contestant, "seed": seed, "answers": answers, "mean_return": mean_return,
@@ -56,8 +57,7 @@ def test_what_is_charged(rows: list[Row]) -> None:
 def test_the_picture_and_the_table_show_each_contestant(rows: list[Row]) -> None:
     found = costs(rows, ALONE)
     frontier, score = figure.draw(rows, found, ALONE).axes
-    named = [text.get_text() for text in frontier.get_legend().get_texts()]
-    assert sorted(named) == ["plain", "the demonstrator alone", "one-update"]
+    assert sorted(frontier.get_legend_handles_labels()[1]) == ["one-update", "plain", "the demonstrator alone"]
     assert len(score.lines) == 3
     table = figure.table("small", found, ALONE)
     assert table.rows[0][:3] == ("plain", "30 [20, never]", "2/3")
