@@ -10,8 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-#: Blocks of a batch. A branch each: a loop would copy all that it reads.
+#: Blocks of a batch, at most. A branch each: a loop would copy all that it reads.
 _BLOCKS = 8
+
+#: Numbers that a block reads, at least: of less, to look for the rows takes longer than to compute them all.
+_LEAST = 4096
 
 
 def where_asked(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,27 +88,39 @@ def _in_blocks(function: Callable[..., Any], axes: Any, asked: jax.Array, arrays
     results = _zeros(jax.eval_shape(jax.vmap(function, in_axes=axes, axis_size=size), *arrays))
     if size == 0:
         return results
-    block = -(-size // _BLOCKS)
+    each_row = sum(array[0].size for array, axis in zip(arrays, axes, strict=True) if axis == 0)
+    block = max(-(-size // _BLOCKS), -(-_LEAST // max(1, each_row)))
+    if block >= size:
+
+        def everywhere() -> Any:
+            found = jax.vmap(function, in_axes=axes, axis_size=size)(*arrays)
+            return jax.tree.map(lambda one, zero: jnp.where(_along(asked, one), one, zero), found, results)
+
+        return jax.lax.cond(jnp.any(asked), everywhere, lambda: results)
     # Their numbers first, then numbers of rows that are not there: those are read as the last one, and not written.
     rows = jnp.nonzero(asked, size=-(-size // block) * block, fill_value=size)[0]
     count = jnp.sum(asked)
-    nothing = jax.tree.map(lambda result: jnp.zeros((block, *result.shape[1:]), result.dtype), results)
     # Its size is said: where nothing but ``asked`` is batched, no array says it.
     each = jax.vmap(function, in_axes=axes, axis_size=block)
 
-    def of(chosen: jax.Array) -> Any:
-        return each(
+    def of(chosen: jax.Array, before: Any) -> Any:
+        found = each(
             *(
                 jnp.take(array, chosen, axis=0, mode="clip") if axis == 0 else array
                 for array, axis in zip(arrays, axes, strict=True)
             )
         )
+        return jax.tree.map(lambda all_, some: all_.at[chosen].set(some, mode="drop"), before, found)
 
     for begin in range(0, len(rows), block):
         chosen = rows[begin : begin + block]
-        found = jax.lax.cond(begin < count, lambda chosen, _: of(chosen), lambda _, zeros: zeros, chosen, nothing)
-        results = jax.tree.map(lambda all_, some, chosen=chosen: all_.at[chosen].set(some, mode="drop"), results, found)
+        results = jax.lax.cond(begin < count, of, lambda _, before: before, chosen, results)
     return results
+
+
+def _along(asked: jax.Array, result: jax.Array) -> jax.Array:
+    """The flags [B] for an array [B, ...]."""
+    return asked.reshape(-1, *(1,) * (result.ndim - 1))
 
 
 def _zeros(shapes: Any) -> Any:

@@ -27,6 +27,9 @@ from consensus_imitation.core.posterior import normalised
 #: Errors that spread by less than this (one standard deviation) count as constant: it is the rounding of float32.
 CONSTANT = 1e-6
 
+#: Actions whose matrices are added up one after another.
+_FEW = 16
+
 
 class DiversityState(struct.PyTreeNode):
     """Statistics of N members on answered queries.
@@ -222,5 +225,10 @@ def _alike(state: DiversityState, tolerance: ArrayLike, min_answers: ArrayLike) 
 
 def _total_variation(probs: jax.Array) -> jax.Array:
     """Return the distances [N, N] between rows [N, A] that sum to one."""
-    ahead = jnp.sum(jnp.maximum(probs[:, None] - probs[None, :], 0.0), axis=-1)
+    if probs.shape[-1] > _FEW:
+        ahead = jnp.sum(jnp.maximum(probs[:, None] - probs[None, :], 0.0), axis=-1)
+    else:
+        # XLA on CPU adds up short rows of a batch one number at a time, and whole matrices many at once.
+        nothing = jnp.zeros((len(probs), len(probs)), probs.dtype)
+        ahead = sum((jnp.maximum(column[:, None] - column[None, :], 0.0) for column in probs.T), nothing)
     return jnp.maximum(ahead, ahead.T)

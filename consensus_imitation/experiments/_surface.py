@@ -11,6 +11,8 @@ from consensus_imitation.experiments.compare.run import run as run_compare
 from consensus_imitation.experiments.demo.config import DemoConfig
 from consensus_imitation.experiments.demo.run import DemoResults, load_demo
 from consensus_imitation.experiments.demo.run import run as run_demo
+from consensus_imitation.experiments.frontier.config import FrontierConfig
+from consensus_imitation.experiments.frontier.run import run as run_frontier
 from consensus_imitation.experiments.kinds.config import KindsConfig
 from consensus_imitation.experiments.kinds.run import run as run_kinds
 from consensus_imitation.experiments.knowledge.config import KnowledgeConfig
@@ -49,6 +51,7 @@ __all__ = [
     "Comparison",
     "DemoConfig",
     "DemoResults",
+    "FrontierConfig",
     "GymnasiumRun",
     "KindsConfig",
     "KnowledgeConfig",
@@ -73,6 +76,7 @@ __all__ = [
     "run_collapse",
     "run_compare",
     "run_demo",
+    "run_frontier",
     "run_gymnasium",
     "run_kinds",
     "run_knowledge",

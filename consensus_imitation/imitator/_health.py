@@ -76,7 +76,7 @@ class Alarms:
         if active is not None:
             invalid, selected = invalid[active], selected[active]
         lines: list[str] = []
-        if np.count_nonzero(decision.rule_fault):
+        if some(decision.rule_fault):
             for fault in np.unique(decision.rule_fault).tolist():
                 lines += [self._report_fault(self._rule_faults[fault], decision.step)] if fault else []
         if np.count_nonzero(invalid):

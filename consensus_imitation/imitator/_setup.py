@@ -1,6 +1,7 @@
 """What does not change over a run: members, rules, and how many environments; and whether a state fits them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import jax
@@ -50,6 +51,11 @@ class Setup:
     def ends_when_alone(self) -> bool:
         """Whether a member that is selected alone all but ends learning: nobody disagrees with it."""
         return self.ensemble.learns and isinstance(self.learner.aggregation, Minimum)
+
+    @cached_property
+    def apart(self) -> kernels.Apart:
+        """The learner for the programs of every step."""
+        return kernels.Apart.of(self.learner)
 
     def rows(self, env: int | None) -> int | None:
         """How many environments a step is about: B in lockstep; None for a single one, or one of a batch."""

@@ -84,7 +84,7 @@ def judge(
     seen = encoded(setup.ensemble, observation, size)
     core = core_observation(setup.ensemble, state, seen, size)
     decide = kernels.decide if size is None else kernels.decide_batch
-    packed, log_probs, closed = decide(setup.learner, state, core, number, mask)
+    packed, log_probs, closed = decide(*setup.apart, state, core, number, mask)
     on_host = np.asarray(packed)
     if active is not None:
         packed = on_host = set_aside(on_host, active)

@@ -30,7 +30,7 @@ class Numbers:
         ahead = now - first
         place = int(ahead[0])
         # Environments may have gone on by themselves since, or the run gone back.
-        if known is not keys or not 0 <= place < len(block) or (ahead != place).any():
+        if known is not keys or not 0 <= place < len(block) or (len(ahead) > 1 and (ahead != place).any()):
             place, block = 0, np.asarray(kernels.numbers(stream.key, stream.step, batch=batch))
             self._blocks[env] = keys, now.copy(), block
         return block[place]

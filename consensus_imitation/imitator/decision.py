@@ -118,8 +118,8 @@ _values = attrgetter(*Decision.__slots__)
 
 
 def some(flags: Any) -> bool:
-    """Whether any of a decision's flags is true; of a plain bool, at no cost."""
-    return flags if isinstance(flags, bool) else bool(flags.any())
+    """Whether any of a decision's flags is true; of a plain bool or number, at no cost."""
+    return bool(flags) if isinstance(flags, int) else bool(flags.any())
 
 
 def from_packed(
@@ -131,7 +131,10 @@ def from_packed(
     action_mask: np.ndarray | None = None,
 ) -> Decision:
     """A decision from the array that came back, [P] for one environment, [B, P] for a batch; the rest is not in it."""
-    min_probs, selected, invalid, dissent = arrays_of(packed, num_actions)
+    min_probs, selected, _, dissent = arrays_of(packed, num_actions)
+    first, members = HEAD + num_actions, selected.shape[-1]
+    # Both masks lie next to each other: one array that nobody can write to, and two views of it.
+    flags = fixed(packed[..., first : first + 2 * members] > 0)
     if packed.ndim == 1:
         number, query_prob, dissenter, _, handed_over, ledger, rule_fault = packed[:HEAD].tolist()
         queried, handed_over, rule_fault = number == QUERY, handed_over > 0, int(rule_fault)
@@ -147,10 +150,10 @@ def from_packed(
         queried=queried,
         query_prob=query_prob,
         min_probs=min_probs,
-        selected=selected > 0,
+        selected=flags[..., :members],
         dissenter=dissenter,
         dissent=dissent,
-        invalid=invalid > 0,
+        invalid=flags[..., members:],
         handed_over=handed_over,
         ledger=ledger,
         step=step,
@@ -200,7 +203,8 @@ def check_observation(observation: Any, num_envs: int | None, finite: bool = Fal
             raise ObservationError(
                 f"expected {num_envs} observations, one per environment; got leading axes {sorted(rows)}"
             )
-    _check_integers(observation)
+    if not (isinstance(observation, np.ndarray) and observation.dtype.kind == "f"):
+        _check_integers(observation)
     if finite:
         _check_finite(observation)
     return observation

@@ -6,7 +6,7 @@ packed array, and the pending decision is rebuilt from it when the answer arrive
 
 import secrets
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -107,8 +107,37 @@ def _decide_one(
     return _pack(decision, after.ledger), decision.usable, closed
 
 
-decide = jax.jit(_decide_one)
-decide_batch = jax.jit(jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0, 0)))
+class Apart(NamedTuple):
+    """A learner that stays the same, taken apart once: JAX would do so at every call, which takes as long as a network.
+
+    Attributes:
+        structure: how it is put together again.
+        leaves: its arrays.
+    """
+
+    structure: Any
+    leaves: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, learner: Learner) -> Self:
+        """Of a learner, whose plain numbers become arrays: they, too, would go to the device at every call."""
+        leaves, structure = jax.tree.flatten(learner)
+        return cls(structure, tuple(leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves))
+
+
+@partial(jax.jit, static_argnums=0)
+def decide(structure: Any, leaves: Any, state: LearnerState, observation: Any, number: Any, mask: Any = None) -> Any:
+    """`_decide_one` of a learner that is `Apart`."""
+    return _decide_one(jax.tree.unflatten(structure, leaves), state, observation, number, mask)
+
+
+@partial(jax.jit, static_argnums=0)
+def decide_batch(
+    structure: Any, leaves: Any, state: LearnerState, observation: Any, number: Any, mask: Any = None
+) -> Any:
+    """The same for B streams."""
+    learner = jax.tree.unflatten(structure, leaves)
+    return jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0, 0))(learner, state, observation, number, mask)
 
 
 @jax.jit

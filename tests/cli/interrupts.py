@@ -61,6 +61,8 @@ COMMANDS: Mapping[str, str] = {
     "--contestants minimum MAP --out out",
     "shift": "shift --task cartpole --seeds 1 --steps 60 --episodes 2 --calibration 2 --more-episodes 1 "
     "--contestants minimum --worlds standard --out out",
+    "frontier": "frontier --task frozenlake --contestants plain temperature --queries 20 --seeds 1 --steps 60 "
+    "--members 2 --evaluations 1 --episodes 2 --demonstrator-episodes 5 --out out",
     "noisy": "noisy --world softmax --variants temperature plain --seeds 1 --steps 100 --members 2 --k 2 --out out",
     "online": "online --seeds 1 --steps 60 --poisoned 0 --contestants loop top-2 --out out",
     "poison": "poison --task digits --demonstrations 60 --poisoned 0 2 --divisions 'by slot' --seeds 1 --out out",

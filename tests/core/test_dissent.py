@@ -87,6 +87,9 @@ def test_only_queries_have_one(key: jax.Array) -> None:
     assert both == {True, False}
 
 
+#: So many numbers in each of two arrays: a block of two rows has enough to do.
+LONG = 1500
+
 asked_sum = where_asked(lambda left, right: jnp.stack([jnp.sum(left * right), jnp.max(left)]))
 one_row = jax.jit(asked_sum)
 
@@ -99,28 +102,39 @@ def many_rows(axes: Any) -> Any:
 @pytest.mark.parametrize("size", [1, 9, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 7, 8, 31, 64))])
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0), (None, None)])
-def test_rows_that_ask_get_what_the_function_gives(size: int, share: float, axes: Any) -> None:
+@pytest.mark.parametrize("length", [3, LONG])
+def test_rows_that_ask_get_what_the_function_gives(size: int, share: float, axes: Any, length: int) -> None:
+    """Short rows, which are computed all or none, and long ones, of which there are several blocks."""
     rng = np.random.default_rng([size, int(share * 10)])
     asked = rng.random(size) < share
-    left, right = (rng.normal(size=(size, 3) if axis == 0 else 3).astype(np.float32) for axis in axes)
+    left, right = (rng.normal(size=(size, length) if axis == 0 else length) for axis in axes)
     found = many_rows(axes)(asked, left, right)
     for row in range(size):
         one = left[row] if axes[0] == 0 else left, right[row] if axes[1] == 0 else right
         expected = [np.sum(one[0] * one[1]), np.max(one[0])] if asked[row] else [0.0, 0.0]
-        np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(one_row(asked[row], *one), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[row], expected, rtol=1e-5, atol=1e-6 * length)
+        np.testing.assert_allclose(one_row(asked[row], *one), expected, rtol=1e-5, atol=1e-6 * length)
+
+
+@pytest.mark.parametrize(("length", "branches"), [(3, 1), (LONG, 5)])
+def test_of_short_rows_a_batch_is_one_block(length: int, branches: int) -> None:
+    """Nine long rows are five blocks of two."""
+    left = jnp.zeros((9, length))
+    program = str(jax.make_jaxpr(jax.vmap(asked_sum))(jnp.zeros(9, bool), left, left))
+    assert program.count("cond[") == branches
 
 
 @pytest.mark.slow
-def test_a_batch_of_batches_is_the_same() -> None:
+@pytest.mark.parametrize("length", [3, LONG])
+def test_a_batch_of_batches_is_the_same(length: int) -> None:
     rng = np.random.default_rng(1)
     asked = rng.random((5, 9)) < 0.5
-    left, right = rng.normal(size=(5, 9, 3)), rng.normal(size=(5, 9, 3))
+    left, right = rng.normal(size=(5, 9, length)), rng.normal(size=(5, 9, length))
     expected = np.stack([np.sum(left * right, axis=-1), np.max(left, axis=-1)], axis=-1) * asked[..., None]
     for inner in (jax.vmap(asked_sum), jax.vmap(asked_sum, in_axes=(0, 0, 0))):
-        np.testing.assert_allclose(jax.vmap(inner)(asked, left, right), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(jax.vmap(inner)(asked, left, right), expected, rtol=1e-5, atol=1e-6 * length)
     swapped = jax.vmap(jax.vmap(asked_sum), in_axes=(1, 1, 1), out_axes=1)(asked, left, right)
-    np.testing.assert_allclose(swapped, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(swapped, expected, rtol=1e-5, atol=1e-6 * length)
 
 
 def test_a_batch_under_one_answer_is_the_same() -> None:

@@ -20,6 +20,7 @@ EXPERIMENTS = {
     "collapse",
     "compare",
     "demo",
+    "frontier",
     "kinds",
     "knowledge",
     "noisy",

@@ -79,7 +79,7 @@ class Training:
             function); 0 for none.
         temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
             answers that the member has not been trained on yet. For demonstrators that are truly random, whose noise
-            members otherwise learn by heart (docs/learning.md has what it costs with one that is not).
+            members otherwise learn by heart (docs/frontier.md has what it costs with one that is not).
         plateau: see `Plateau`; None to keep the rate.
         caution: c, answers after which members withhold half: of its probability mass each withholds
             ``c / (c + answers so far)``, and the imitator asks about what is withheld. Freshly initialised networks all

@@ -1,8 +1,8 @@
 """The picture and the table of a comparison."""
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from consensus_imitation.experiments.statistics import median_interval
 from consensus_imitation.experiments.tables import Table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -36,13 +37,8 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) 
     for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
         style = line_style(i)
         own, points = (_runs_of(method, part) for part in (rows, curve))
-        answers = [np.array([row["answers"] for row in run]) for run in own]
-        shared = np.unique(np.concatenate(answers))
-        shared = shared[shared <= min(have[-1] for have in answers)]
-        scores = [[score_of(row, demonstrator) for row in run] for run in own]
-        counts = [[row["harms"] for row in run] for run in own]
-        draw_band(score, shared, _at(shared, answers, scores), style, figure_text(method))
-        draw_band(harms, shared, _at(shared, answers, counts), style)
+        draw_against_answers(score, own, lambda row: score_of(row, demonstrator), style, figure_text(method))
+        draw_against_answers(harms, own, lambda row: row["harms"], style)
         steps = np.array([row["step"] for row in points[0]])
         asked = np.array([[row["answers"] for row in run] for run in points], float)
         rates = query_rates(steps, asked)
@@ -59,6 +55,29 @@ def draw(rows: Sequence[Row], curve: Sequence[Row], demonstrator: Demonstrated) 
     rate.set(xlabel="step", ylabel="query rate, while answers are left", xscale="log")
     rate_axis(rate)
     return figure
+
+
+def draw_against_answers(
+    ax: "Axes",
+    runs: Sequence[Sequence[Row]],
+    value: Callable[[Row], float],
+    style: Mapping[str, Any],
+    label: str | None = None,
+) -> None:
+    """Draw a value against answers, median and middle half of several runs, up to where the first of them ended.
+
+    Args:
+        ax: where.
+        runs: the rows of each run.
+        value: of a row.
+        style: of the line.
+        label: of the line.
+    """
+    answers = [np.array([row["answers"] for row in run]) for run in runs]
+    shared = np.unique(np.concatenate(answers))
+    shared = shared[shared <= min(have[-1] for have in answers)]
+    values = [[value(row) for row in run] for run in runs]
+    draw_band(ax, shared, _at(shared, answers, values), style, label)
 
 
 def table(task: str, summaries: Sequence[MethodSummary], demonstrator: Demonstrated) -> Table:

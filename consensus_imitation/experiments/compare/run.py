@@ -78,7 +78,7 @@ def run(
     about = identity("compare", config, grows=("methods", "num_seeds"))
     tables = {"curve": CURVE_COLUMNS, "compare": COLUMNS}
     ledger = Ledger(out, about, overwrite, tables, _part, [_DEMONSTRATOR])
-    demonstrator = Demonstrated(**ledger.once(_DEMONSTRATOR, lambda: _demonstrated(played, config)._asdict()))
+    demonstrator = Demonstrated(**ledger.once(_DEMONSTRATOR, lambda: demonstrated(played, config)._asdict()))
     wanted = [(method, seed) for seed in range(config.num_seeds) for method in config.methods]
     missing = list(ledger.missing(wanted))
     total = len(wanted) * config.num_steps
@@ -113,7 +113,13 @@ def _check_members(task: Task, config: CompareConfig) -> None:
         env.close()
 
 
-def _demonstrated(task: Task, config: CompareConfig) -> Demonstrated:
+def demonstrated(task: Task, config: CompareConfig) -> Demonstrated:
+    """Measure how well the demonstrator does alone.
+
+    Args:
+        task: what it does.
+        config: for the number of its episodes, and the seed.
+    """
     measured = measure_demonstrator(task, config.demonstrator_episodes, config.seed)
     score = measured.mean_return[0] if task.threshold == "return" else measured.success[0]
     return Demonstrated(

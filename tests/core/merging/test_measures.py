@@ -46,9 +46,10 @@ def predictions(seed: int, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.
     return (probs / probs.sum(-1, keepdims=True)).astype(np.float32), rng.integers(A, size=T)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_moments_distances_and_effective_number_equal_the_oracle(seed: int) -> None:
-    probs, answers = predictions(seed, (200, 6, 4))
+@pytest.mark.parametrize(("seed", "num_actions"), [*((seed, 4) for seed in range(5)), (5, 16), (6, 17)])
+def test_moments_distances_and_effective_number_equal_the_oracle(seed: int, num_actions: int) -> None:
+    """Of few actions distances are added up in another way than of many."""
+    probs, answers = predictions(seed, (200, 6, num_actions))
     state = see(jnp.log(probs), answers)
     errors = 1 - np.take_along_axis(probs.astype(float), answers[:, None, None], axis=-1)[..., 0]
     assert int(state.count) == 200

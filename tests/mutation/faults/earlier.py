@@ -571,6 +571,13 @@ FAULTS = [
         MEASURES,
     ),
     Fault(
+        "distances-without-two-actions",
+        "core/merging",
+        "for column in probs.T)",
+        "for column in probs.T[2:])",
+        MEASURES,
+    ),
+    Fault(
         "last-distance-instead-of-largest",
         "core/merging",
         "distance=jnp.maximum(state.distance, jnp.where(",

@@ -177,6 +177,13 @@ FAULTS: list[Fault] = [
     Fault(
         "rows-that-do-not-ask-are-written",
         "core/_asked_rows",
+        "jnp.where(_along(asked, one), one, zero)",
+        "one",
+        (DISSENT + "rows_that_ask_get_what_the_function_gives",),
+    ),
+    Fault(
+        "rows-that-are-not-there-are-written",
+        "core/_asked_rows",
         "fill_value=size)[0]",
         "fill_value=0)[0]",
         (DISSENT + "rows_that_ask_get_what_the_function_gives",),
