@@ -1,9 +1,8 @@
 """Local caution: where few answers lie near an input, members withhold mass, and the imitator asks.
 
-``n(x)`` is the number of answers near x that a member had foreseen, that is, found the likeliest before it learned from
-them: each counts ``exp(-d^2 / 2h^2)``, d its distance. An answer that surprised a member does not count for it: one
-answer in a new place does not silence the caution before the member predicts there what is answered. The member
-withholds ``c / (c + n(x))``.
+``n(x)`` is the number of answers near x: each counts ``exp(-d^2 / 2h^2)``, d its distance, times the probability that
+the member had given to that answer before it was learned: one that surprised a member counts less. The member withholds
+``c / (c + n(x))``.
 
 Distances are in standard deviations of the answered inputs, each number times the square root of its correlation ratio
 with the answers: a change counts more in what the demonstrator goes by.
@@ -62,7 +61,7 @@ class Answered(struct.PyTreeNode):
     Attributes:
         points: float32 [D, C], the inputs as numbers; a ring of the latest C.
         answers: int32 [C], what was answered.
-        foreseen: float32 [N, C], 1 where the member had found the answer the likeliest, else 0.
+        foreseen: float32 [N, C], the probability that each member had given to the answer; 0 where there is none yet.
         foreign: float32 [C], the share that members, on average, withheld of it when it came.
         scale: float32 [D], weights over deviations and bandwidth: differences times it are distances in bandwidths.
         constant: float32 [], c.
@@ -119,9 +118,8 @@ class Answered(struct.PyTreeNode):
             stored: int32 [], answers before it.
             budget: share that answered inputs withhold on average.
         """
-        # Nothing of a member that predicted nothing.
-        said = predicted[:, answer]
-        own = ((said >= jnp.max(predicted, axis=-1)) & (said > -jnp.inf)).astype(jnp.float32)
+        # Without what was withheld; nothing of a member that predicted nothing.
+        own = jnp.nan_to_num(jnp.exp(predicted[:, answer] - jax.nn.logsumexp(predicted, axis=-1)))
         foreign = jnp.mean(self.withheld(inputs, stored))
         place, stored = stored % self.points.shape[1], stored + 1
         after = self.replace(

@@ -35,15 +35,15 @@ def answered(
     answers: np.ndarray | None = None,
     budget: float = BUDGET,
 ) -> Answered:
-    """What there is after answers to inputs [T, D] that members had foreseen or not, bool [T, N], one after another."""
+    """What there is after answers to inputs [T, D] of which members [T, N] had foreseen so much, one after another."""
     num_members = foreseen.shape[1]
     answers = np.zeros(len(points), np.int32) if answers is None else answers
 
     def one(known: Answered, part: Any) -> tuple[Answered, None]:
         point, own, answer, stored = part
-        # Half is withheld, and what is foreseen is less likely than not: neither must matter.
-        likeliest = jnp.where(own, answer, (answer + 1) % NUM_ACTIONS)
-        predicted = jnp.log(0.5 * (0.3 + 0.1 * jax.nn.one_hot(likeliest, NUM_ACTIONS)))
+        # A part is withheld, which must not matter.
+        given = jax.nn.one_hot(answer, NUM_ACTIONS)
+        predicted = jnp.log(0.5 * jnp.where(given > 0, own[:, None], (1 - own[:, None]) / (NUM_ACTIONS - 1)))
         return known.answered(point, answer, predicted, stored, budget), None
 
     first = Answered.none(capacity, num_members, points[0])
@@ -112,7 +112,7 @@ def test_what_is_withheld_is_the_kernel_sum_by_brute_force(num_answers: int, wid
     rng = np.random.default_rng(num_answers)
     points = (rng.normal(size=(num_answers, width)) * np.logspace(-2, 2, width)).astype(np.float32)
     points[:, 0] = 7.0  # a number that never varied
-    foreseen = rng.random((num_answers, 2)) < [0.5, 0.9]
+    foreseen = rng.uniform(0.1, 1, (num_answers, 2)).astype(np.float32)
     # The last number tells much of the answer, others next to nothing.
     answers = np.searchsorted([-0.5, 0.5], points[:, -1] / points[:, -1].std() + rng.normal(size=num_answers) / 2)
     found = answered(points, foreseen, capacity, answers.astype(np.int32))
@@ -131,7 +131,7 @@ def test_what_is_withheld_is_the_kernel_sum_by_brute_force(num_answers: int, wid
 
 def test_answered_inputs_withhold_the_budget_and_foreign_ones_nearly_all() -> None:
     rng = np.random.default_rng(0)
-    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 1), bool)
+    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 1), np.float32)
     found = answered(points, foreseen, 512)
     oracle = Oracle(points, foreseen, np.zeros(400), 512, int(found.fitted))
     shares = float(found.constant) / (float(found.constant) + oracle.near_sample)
@@ -146,7 +146,7 @@ def test_answered_inputs_withhold_the_budget_and_foreign_ones_nearly_all() -> No
 def test_numbers_count_by_what_the_answer_tells_of_them() -> None:
     """One deviation away in the number that the answers depend on is farther than in one that they do not."""
     rng = np.random.default_rng(0)
-    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 1), bool)
+    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 1), np.float32)
     answers = (points[:, 1] > 0).astype(np.int32)
     found = answered(points, foreseen, 512, answers)
     ratio = found.scale / found.scale[1]
@@ -156,12 +156,12 @@ def test_numbers_count_by_what_the_answer_tells_of_them() -> None:
     np.testing.assert_allclose(alike / alike[0], 1.0, rtol=0.1)  # one answer tells nothing of any
 
 
-def test_only_what_was_foreseen_counts() -> None:
+def test_an_answer_counts_as_much_as_it_was_foreseen() -> None:
     """One that surprised a member does not silence its caution; a member that predicted it need not ask again."""
     rng = np.random.default_rng(0)
-    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 2), bool)
+    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 2), np.float32)
     far = np.full((4, 3), 30.0, np.float32)
-    surprised = np.tile([True, False], (4, 1))
+    surprised = np.tile(np.float32([1.0, 0.0]), (4, 1))
     found = answered(np.concatenate([points, far]), np.concatenate([foreseen, surprised]), 512)
     first, second = found.withheld(jnp.asarray(far[0]), jnp.int32(404)).tolist()
     assert first < 2 * BUDGET
@@ -169,9 +169,9 @@ def test_only_what_was_foreseen_counts() -> None:
 
 
 def test_a_member_without_a_prediction_has_foreseen_nothing() -> None:
-    predicted = jnp.log(jnp.array([[0.2, 0.3, 0.1], [0.3, 0.2, 0.1], [0.0, 0.0, 0.0], [0.3, 0.3, jnp.nan]]))
+    predicted = jnp.log(jnp.array([[0.1, 0.2, 0.1], [0.3, 0.2, 0.5], [0.0, 0.0, 0.0], [0.3, 0.3, jnp.nan]]))
     known = Answered.none(4, 4, np.zeros(2)).answered(np.ones(2), jnp.int32(1), predicted, jnp.int32(0), BUDGET)
-    np.testing.assert_array_equal(known.foreseen[:, 0], [1, 0, 0, 0])
+    np.testing.assert_allclose(known.foreseen[:, 0], [0.5, 0.2, 0, 0], rtol=1e-5)
     assert int(known.answers[0]) == 1
 
 
