@@ -51,6 +51,8 @@ class Card:
         asked_unfamiliar: the same of the unfamiliar ones.
         never_varied: inputs that were the same in every answer that the members keep: what they do where one of them
             is different was never seen. Empty if all varied; None of members that keep no answers.
+        listed: whether the actions can be listed. Errors and calibration are of probabilities of each action; densities
+            have none, and the probability of asking is estimated.
     """
 
     kind: str
@@ -66,6 +68,7 @@ class Card:
     asked_familiar: float | None
     asked_unfamiliar: float | None
     never_varied: tuple[str, ...] | None
+    listed: bool = True
 
     def __str__(self) -> str:
         do = "learn from answers" if self.learns else "are fixed"
@@ -75,13 +78,18 @@ class Card:
         calibrated = "calibration is not known: it is read from the journal, and there is none"
         if self.calibration is not None:
             calibrated = calibration.said(self.calibration)
+        if not self.listed:
+            alike = "how alike they err is not measured: densities give no probability of each action"
+            calibrated = "calibration is not measured, for the same reason"
+        estimated = "" if self.listed else " (estimated)"
         lines = [
             f"{self.num_members} members ({self.kind}) that {do}; {self.selected} have a say now, by {self.selection}",
             f"tolerated: {self.tolerated_members} dishonest members",
             f"tolerated: {self.tolerated_answers} false answers, or sources of false answers",
             alike,
             calibrated,
-            f"asks about familiar probes: {_share(self.asked_familiar)}; unfamiliar: {_share(self.asked_unfamiliar)}",
+            f"asks about familiar probes{estimated}: {_share(self.asked_familiar)}; "
+            f"unfamiliar: {_share(self.asked_unfamiliar)}",
         ]
         if self.never_varied is not None:
             lines.append(f"never varied in an answer: {_listed(self.never_varied)}")

@@ -1,8 +1,10 @@
 """What can be read off a run over any action space; nothing here changes anything."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +14,10 @@ from consensus_imitation.core.harm import HarmRecord
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.sampling_learner import SamplingState
 from consensus_imitation.core.standing import Observed
+from consensus_imitation.imitator._card import Card
 from consensus_imitation.imitator._common_readings import CommonReadings
 from consensus_imitation.imitator._health import UNEXPLAINED
+from consensus_imitation.imitator._sampling_card import asked
 from consensus_imitation.imitator._sampling_decision import SamplingDecision
 from consensus_imitation.imitator._sampling_run import SamplingRun
 from consensus_imitation.imitator.kernels import weights
@@ -110,6 +114,54 @@ class SamplingReadings(CommonReadings[SamplingRun]):
             harm=harm,
         )
         return replace(said, promise=f"{said.promise}; {_TRUSTED}")
+
+    def card(self, familiar: Iterable[Any] | None = None, unfamiliar: Iterable[Any] | None = None) -> Card:
+        """What is known of the members; print it.
+
+        Probes show whether it would ask: the mean probability of asking about each, as if it came next, estimated from
+        256 proposals each. Nothing is asked, drawn for a step, or learned. These members give densities and learn
+        nothing, so how alike they err, how calibrated they are, and what never varied is not measured.
+
+        Args:
+            familiar: observations, of a single environment, like those that it has been asked about; None for none.
+            unfamiliar: observations unlike them.
+
+        Raises:
+            PendingQueryError: if there are probes and a query waits for an answer.
+            ObservationError: if a probe cannot be shown to the members.
+            ValueError: for probes that are none.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from consensus_imitation import TopK
+            >>> from consensus_imitation.ensembles.any_action import gaussian
+            >>> from consensus_imitation.imitator import SamplingImitator
+            >>> gains = jnp.array([[1.0], [1.0], [4.0]])
+            >>> ensemble = gaussian(lambda gain, x: (-gain * x, jnp.array([-2.0])), gains, low=-10.0, high=10.0)
+            >>> imitator = SamplingImitator(ensemble, selection=TopK(3))
+            >>> card = imitator.card(familiar=[jnp.zeros(1)], unfamiliar=[jnp.ones(1)])
+            >>> card.asked_familiar, card.asked_unfamiliar > 0.9
+            (0.0, True)
+        """
+        run = self._live.run
+        learner = run.setup.learner
+        certificate = self.certificate()
+        return Card(
+            kind=type(learner.ensemble).__name__,
+            num_members=learner.ensemble.num_members,
+            learns=False,
+            selection=str(learner.selection),
+            selected=int(np.sum(np.asarray(learner.selection(run.state.posterior.log_weights)))),
+            tolerated_members=certificate.tolerated_members,
+            tolerated_answers=certificate.tolerated_answers,
+            num_answers=run.answers,
+            effective=None,
+            calibration=None,
+            asked_familiar=asked(run, familiar),
+            asked_unfamiliar=asked(run, unfamiliar),
+            never_varied=None,
+            listed=False,
+        )
 
     @property
     def repairs(self) -> tuple[str, ...]:

@@ -178,6 +178,7 @@ def test_functions_take_turns() -> None:
     assert all(math.isfinite(seconds) and seconds >= 0 for seconds in times.values())
 
 
+@pytest.mark.slow
 def test_run_reports_progress_and_rejects_unknown_names() -> None:
     seen: list[tuple[int, int]] = []
     results = benchmarks.run(

@@ -40,6 +40,7 @@ def test_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     assert "exit codes:" in out
 
 
+@pytest.mark.slow
 def test_sweep_writes_rows_a_picture_and_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, out, _ = run(capsys, *SMALL_SWEEP, "--alpha", "0.1", "--out", str(tmp_path))
     assert code == 0

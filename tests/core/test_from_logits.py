@@ -32,6 +32,7 @@ def test_its_gradient_is_the_softmax_less_the_answer() -> None:
     np.testing.assert_allclose(gradient, jax.nn.one_hot(1, 3) - jax.nn.softmax(logits), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_decision_of_many_actions_keeps_no_second_array_of_their_size() -> None:
     batch, members, actions = 8, 4, 32_000
     logits, log_weights, _ = decisions.inputs(batch, members, actions)

@@ -67,6 +67,7 @@ def test_at_most_a_tenth_of_the_familiar_steps_lies_above_the_threshold() -> Non
         asked_at(np.zeros(2), np.zeros(2), np.zeros(2, bool), 1.0)
 
 
+@pytest.mark.slow
 def test_whoever_asks_at_random_is_right_as_often_as_steps_call() -> None:
     """And one who never asks has called-for steps only, none of which it asked about."""
     top = TopK(4)

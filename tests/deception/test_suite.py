@@ -141,6 +141,7 @@ def impostors() -> dict[str, list[Result]]:
     return {title: [r for r in results if r.contestant == title] for title in entered}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title", IMPOSTORS)
 def test_an_impostor_turns_the_suite_red(impostors, title):
     honest, attacked = impostors[title]
@@ -192,6 +193,7 @@ def test_imitators_of_ones_own_are_held_to_the_strongest_promise():
     assert {r.num_seeds for r in results} == {8}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_results():
     one, two, three = (run(["query-flooding"], default_contestants()[:2], 8, seed) for seed in (5, 5, 6))
     assert [r.as_row() for r in one] == [r.as_row() for r in two]

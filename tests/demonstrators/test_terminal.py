@@ -256,6 +256,7 @@ class Screen:
         os.close(self.fd)
 
 
+@pytest.mark.slow
 def test_thirty_queries_at_a_real_terminal_with_slips_help_undo_a_stop_and_a_resume(tmp_path: Path) -> None:
     words = ("-m", "tests.demonstrators.terminal_run", str(tmp_path / "run"))
     given: list[int] = []

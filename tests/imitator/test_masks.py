@@ -77,7 +77,8 @@ def play(imitator: ConsensusImitator, steps: int, env: Leduc | None = None) -> l
     return done
 
 
-@pytest.mark.parametrize("steps", [300, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [300, 5000])
 def test_nothing_illegal_is_done_and_a_run_resumes_bit_for_bit(tmp_path: Path, steps: int) -> None:
     """Networks that learn, in a game that raises at an illegal move; cut short twice, once without `close`."""
     whole = networks()

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_bad_inputs_are_refused_without_asserts() -> None:
     command = [sys.executable, "-O", "-W", "error", "-m", "tests.imitator.optimised"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)

@@ -444,6 +444,7 @@ def test_two_threads_that_go_on_from_one_state_do_not_meet() -> None:
 # --- on the disk ---
 
 
+@pytest.mark.quick_cases(1)
 @pytest.mark.parametrize("members", [networks, joined, on_host])
 def test_a_run_that_is_resumed_goes_on_as_one_that_was_not_interrupted(members: Any, tmp_path: Path) -> None:
     whole = make(members())

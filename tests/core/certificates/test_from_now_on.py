@@ -83,6 +83,7 @@ def test_control_a_truth_that_is_none_or_learns_from_itself_goes_out_more_often(
     assert beyond > 3, beyond
 
 
+@pytest.mark.slow
 def test_the_credence_is_never_below_that_of_who_believes_the_posterior() -> None:
     worst = 0.0
     for seed in range(TREES):

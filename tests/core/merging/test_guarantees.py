@@ -103,7 +103,7 @@ def query_run(learner: Learner, truth: jax.Array, keys: jax.Array, num_steps: in
     return jax.vmap(one)(keys)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("min_answers", [0, 10])
 @pytest.mark.parametrize("tolerance", [0.0, 0.02])
 def test_t3_questions_die_out_down_to_what_the_tolerance_costs(tolerance: float, min_answers: int) -> None:

@@ -54,7 +54,8 @@ def expert(observation: np.ndarray) -> int:
     return int(np.argmax(np.abs(observation)))
 
 
-@pytest.mark.parametrize("make", [masks, pytest.param(tangent, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [masks, tangent])
 def test_a_resumed_run_is_the_run_bit_for_bit(make: Any, tmp_path: Path) -> None:
     training = Training(batch_size=8, updates=2, every=3, capacity=64, caution=4.0)
     rng = np.random.default_rng(0)
@@ -139,9 +140,10 @@ def test_gradients_go_straight_through_the_choice() -> None:
     np.testing.assert_allclose(slope, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
-    [pytest.param({}, marks=pytest.mark.slow), {"averaging": 3.0, "temperature": True, "caution": 30.0}],
+    [{}, {"averaging": 3.0, "temperature": True, "caution": 30.0}],
     ids=["plain", "all"],
 )
 def test_frozen_members_predict_what_they_predicted_and_learn_no_more(options: Any, key: jax.Array) -> None:

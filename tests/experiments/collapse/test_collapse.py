@@ -177,6 +177,7 @@ def test_nobody_is_in_charge_of_equal_weights() -> None:
 # --- runs ---
 
 
+@pytest.mark.slow
 def test_rows_are_what_happened(run: tuple[list[Any], list[Any], Path, int]) -> None:
     rows, curve, out, asked = run
     assert [(row["variant"], row["seed"]) for row in rows] == [(v, s) for s in (0, 1) for v in LAKE.variants]
@@ -195,6 +196,7 @@ def test_rows_are_what_happened(run: tuple[list[Any], list[Any], Path, int]) -> 
     assert len(read_csv(out / "curve.csv")) == len(curve)
 
 
+@pytest.mark.slow
 def test_the_bare_alpha_rule_locks_up_and_the_default_does_not(
     run: tuple[list[Any], list[Any], Path, int],
 ) -> None:
@@ -235,6 +237,7 @@ def test_lock_up_is_warned_of_and_only_lock_up() -> None:
     assert not play(ConsensusImitator(members, demonstrator, seed=0), 200)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_run_again(
     run: tuple[list[Any], list[Any], Path, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -349,6 +352,7 @@ def test_nothing_is_written_for_a_bad_name(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_returns_below_one_are_not_rounded_to_it(run: tuple[list[Any], list[Any], Path, int]) -> None:
     own = [{**row, "mean_return": 0.9} for row in run[0]]
     assert {line[9] for line in figure.table(own).rows} == {"0.90"}

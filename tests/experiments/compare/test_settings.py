@@ -87,6 +87,7 @@ def test_wrong_settings_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_settings_are_a_part_of_what_a_directory_holds(tmp_path: Path) -> None:
     first = tiny(network={"hidden": [4]}, training={"averaging": 2.0})
     run_compare(first, tmp_path, task=rooms())

@@ -47,6 +47,7 @@ def test_cart_and_pole() -> None:
     assert imitator.alarms == ()
 
 
+@pytest.mark.slow
 def test_control_members_that_agree_in_ignorance_neither_ask_nor_learn() -> None:
     """Without caution, and alone: an untrained network acts, and the pole falls."""
     with pytest.warns(ConsensusWarning, match="selected alone"):

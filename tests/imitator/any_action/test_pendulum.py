@@ -12,6 +12,7 @@ from consensus_imitation.experiments.pendulum import figure
 from tests.cli.command import outcome_of
 
 
+@pytest.mark.slow
 def test_consensus_survives_the_turn_and_the_most_likely_member_does_not() -> None:
     pytest.importorskip("gymnasium")
     rows = run_pendulum(PendulumConfig(num_seeds=1, num_episodes=3, trigger_episode=1))

@@ -40,4 +40,18 @@ FAULTS = [
         "posed is None or not isinstance(action, int)",
         (f"{CARD}::test_what_nobody_answered_is_not_calibrated",),
     ),
+    Fault(
+        "second-card-asks-about-everything-after-a-question",
+        "imitator/_sampling_card",
+        "own = own.replace(stream=own.stream.replace(asked=jnp.zeros_like(own.stream.asked)))",
+        "pass",
+        ("tests/imitator/any_action/test_card.py::test_probes_wait_until_no_query_does",),
+    ),
+    Fault(
+        "second-card-looks-at-one-proposal",
+        "imitator/_sampling_card",
+        "stream = state.stream.replace(proposals=key)",
+        "stream = state.stream",
+        ("tests/imitator/any_action/test_card.py::test_probes_are_asked_about_as_often_as_their_densities_differ",),
+    ),
 ]
