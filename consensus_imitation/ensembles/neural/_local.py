@@ -1,24 +1,27 @@
 """Local caution: where few answers lie near an input, members withhold mass, and the imitator asks.
 
-``n(x)`` is the number of answers near x: each counts ``exp(-d^2 / 2h^2)``, d its distance in standard deviations of the
-answered inputs, times the probability that the member had given to that answer before it was learned. So an answer that
-surprised a member does not count for it: one answer in a new place does not silence the caution before the member
-predicts there what is answered. The member withholds ``c / (c + n(x))``.
+``n(x)`` is the number of answers near x: each counts ``exp(-d^2 / 2h^2)``, d its distance, times the probability that
+the member had given to that answer before it was learned: one that surprised a member counts less. The member withholds
+``c / (c + n(x))``.
+
+Distances are in standard deviations of the answered inputs, each number times the square root of its correlation ratio
+with the answers: a change counts more in what the demonstrator goes by.
 
 Members have to learn fast there, too. An answer is drawn for minibatches the oftener, the more was withheld of its
 input when it came; that fades with the answers that follow.
 
 The bandwidth h is the median distance of an answered input to its second nearest. The constant c is the one with which
-answered inputs, themselves left out, withhold a given share on average. Both, and the deviations, are functions of the
-answers alone; they are fitted again as soon as there are a quarter more answers.
+answered inputs, themselves left out, withhold a given share on average. Both, deviations and ratios are functions of
+the answers alone; they are fitted again as soon as there are a quarter more answers.
 
 References:
     Parzen (1962), "On Estimation of a Probability Density Function and Mode" (the kernel).
     Laskey et al. (2016), "SHIV" (asking where the state is unlike the data).
+    Fisher (1925), "Statistical Methods for Research Workers" (the correlation ratio).
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any, Self
 
@@ -34,6 +37,9 @@ _SAMPLE = 128
 
 #: The constants are fitted again when there are so many times as many answers.
 _GROWTH = 1.25
+
+#: A number of which the answer tells nothing counts as if it told so much: foreign values of it are still far.
+_LEAST_TOLD = 1e-4
 
 #: The shortest bandwidth, in standard deviations: inputs that come again and again are at no distance.
 _SHORTEST = 1e-3
@@ -54,14 +60,16 @@ class Answered(struct.PyTreeNode):
 
     Attributes:
         points: float32 [D, C], the inputs as numbers; a ring of the latest C.
+        answers: int32 [C], what was answered.
         foreseen: float32 [N, C], the probability that each member had given to the answer; 0 where there is none yet.
         foreign: float32 [C], the share that members, on average, withheld of it when it came.
-        scale: float32 [D], one over deviations and bandwidth: differences times it are distances in bandwidths.
+        scale: float32 [D], weights over deviations and bandwidth: differences times it are distances in bandwidths.
         constant: float32 [], c.
         fitted: int32 [], answers when the two were fitted; 0 before that.
     """
 
     points: jax.Array  # [D, C]
+    answers: jax.Array  # [C]
     foreseen: jax.Array  # [N, C]
     foreign: jax.Array  # [C]
     scale: jax.Array  # [D]
@@ -74,6 +82,7 @@ class Answered(struct.PyTreeNode):
         width = numbers(example).size
         return cls(
             points=jnp.zeros((width, capacity)),
+            answers=jnp.zeros(capacity, jnp.int32),
             foreseen=jnp.zeros((num_members, capacity)),
             foreign=jnp.zeros(capacity),
             scale=jnp.ones(width),
@@ -115,12 +124,14 @@ class Answered(struct.PyTreeNode):
         place, stored = stored % self.points.shape[1], stored + 1
         after = self.replace(
             points=self.points.at[:, place].set(numbers(inputs)),
+            answers=self.answers.at[place].set(answer),
             foreseen=self.foreseen.at[:, place].set(own),
             foreign=self.foreign.at[place].set(foreign),
         )
         kept = (self.scale, self.constant, self.fitted)
         due = (stored >= _GROWTH * self.fitted) & (stored > 2)
-        scale, constant, fitted = jax.lax.cond(due, lambda: after.constants(stored, budget), lambda: kept)
+        fit = partial(after.constants, stored, budget, predicted.shape[-1])
+        scale, constant, fitted = jax.lax.cond(due, fit, lambda: kept)
         return after.replace(scale=scale, constant=constant, fitted=fitted)
 
     def drawn(self, key: jax.Array, shape: tuple[int, ...], stored: jax.Array) -> jax.Array:
@@ -132,11 +143,12 @@ class Answered(struct.PyTreeNode):
         found = jnp.searchsorted(reached, jax.random.uniform(key, shape) * reached[-1], side="right")
         return jnp.minimum(found, jnp.minimum(stored, capacity) - 1).astype(jnp.int32)
 
-    def constants(self, stored: jax.Array, budget: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def constants(self, stored: jax.Array, budget: float, num_actions: int) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Return ``scale``, ``constant`` and ``fitted`` as the answers so far, at least three, want them."""
         size = jnp.minimum(stored, self.points.shape[1])
         places = jnp.arange(_SAMPLE) * size // _SAMPLE
-        scale = 1 / deviations(self.points, size)
+        ratio = jnp.sqrt(told(self.points, self.answers, size, num_actions))
+        scale = jnp.sqrt(ratio) / deviations(self.points, size)
 
         def of(points: jax.Array, foreseen: jax.Array) -> tuple[jax.Array, jax.Array]:
             there = jnp.arange(points.shape[1])
@@ -180,6 +192,28 @@ def deviations(points: jax.Array, size: jax.Array) -> jax.Array:
     found = jnp.sqrt(jnp.sum(jnp.where(real, (points - mean) ** 2, 0.0), axis=1) / size)
     largest = jnp.max(jnp.where(real, jnp.abs(points), 0.0), axis=1)
     return jnp.where(found > 1e-6 * largest, found, 1e-3 * jnp.where(largest > 0, largest, 1.0))
+
+
+def told(points: jax.Array, answers: jax.Array, size: jax.Array, num_actions: int) -> jax.Array:
+    """Return the share of the variance of each number that the answer tells (Pearson's squared correlation ratio).
+
+    Args:
+        points: [D, C], of which the first ``size`` count.
+        answers: int32 [C].
+        size: int32 [].
+        num_actions: A.
+
+    Returns:
+        float32 [D], in [_LEAST_TOLD, 1]; 1 of what never varied.
+    """
+    real = jnp.arange(points.shape[1]) < size
+    mean = jnp.sum(jnp.where(real, points, 0.0), axis=1, keepdims=True) / size
+    apart = jnp.where(real, points - mean, 0.0)
+    each = jax.ops.segment_sum(apart.T, answers, num_actions)  # [A, D]
+    number = jax.ops.segment_sum(real.astype(jnp.float32), answers, num_actions)[:, None]
+    between = jnp.sum(each**2 / jnp.maximum(number, 1.0), axis=0)
+    whole = jnp.sum(apart**2, axis=1)
+    return jnp.where(whole > 0, jnp.clip(between / jnp.where(whole > 0, whole, 1.0), _LEAST_TOLD, 1.0), 1.0)
 
 
 def constant_of(near: jax.Array, budget: float) -> jax.Array:

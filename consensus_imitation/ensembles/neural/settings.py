@@ -88,9 +88,9 @@ class Training:
             which withhold nothing: each prediction is scored scaled up to sum to one (`posterior.normalised`).
         local_caution: share of their mass, in [0, 1), that members withhold on average where they have answers. Far
             from all answered inputs they withhold nearly everything, so that the imitator asks there, however sure its
-            members are. What both kinds of caution leave is multiplied. 0.05 is a good value, 0 for none; docs/shift.md
-            has the measurements. For observations that are vectors of floats only: among pictures, views, choices,
-            words and windows distance does not say what is alike.
+            members are. What both kinds of caution leave is multiplied. 0.05 is a good value, with a ``caution`` of 5;
+            0 for none. docs/shift.md has the measurements. For observations that are vectors of floats only: among
+            pictures, views, choices, words and windows distance does not say what is alike.
         averaging: updates over which a member averages the parameters that it predicts with (exponentially, Polyak), at
             least 1, or 0 for none: then it predicts with its newest. While training is young the average covers a tenth
             of its updates.

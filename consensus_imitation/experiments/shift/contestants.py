@@ -16,7 +16,7 @@ from consensus_imitation.core.state import LearnerState
 #: The training of each kind of members, as arguments of `ensembles.Training`.
 MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
-    "local caution": {"local_caution": 0.05},
+    "local caution": {"local_caution": 0.05, "caution": 5.0},
     "prior functions": {"prior_scale": 3.0},
     "decorrelated": {"decorrelate": 3.0},
     "driven apart": {"disagree": 0.3},

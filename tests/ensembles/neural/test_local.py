@@ -20,6 +20,7 @@ from consensus_imitation.errors import ConfigurationError
 from .streams import prequential, separable
 
 BUDGET = 0.05
+NUM_ACTIONS = 3
 SMALL = Training(batch_size=16, updates=2, every=3, capacity=64, caution=0.0, local_caution=BUDGET)
 
 
@@ -27,18 +28,26 @@ def members(training: Training = SMALL, num_members: int = 3) -> Neural:
     return ensembles.mlp((3,), 4, num_members, hidden=(8,), training=training)
 
 
-def answered(points: np.ndarray, foreseen: np.ndarray, capacity: int, budget: float = BUDGET) -> Answered:
-    """What there is after answers [T, D] of which members [T, N] had foreseen so much, one after another."""
+def answered(
+    points: np.ndarray,
+    foreseen: np.ndarray,
+    capacity: int,
+    answers: np.ndarray | None = None,
+    budget: float = BUDGET,
+) -> Answered:
+    """What there is after answers to inputs [T, D] of which members [T, N] had foreseen so much, one after another."""
     num_members = foreseen.shape[1]
+    answers = np.zeros(len(points), np.int32) if answers is None else answers
 
     def one(known: Answered, part: Any) -> tuple[Answered, None]:
-        point, own, stored = part
-        # Action 0 is what was answered; a part is withheld, which must not matter.
-        predicted = jnp.log(0.5 * jnp.stack([own, 1 - own], axis=-1))
-        return known.answered(point, jnp.int32(0), predicted, stored, budget), None
+        point, own, answer, stored = part
+        # A part is withheld, which must not matter.
+        given = jax.nn.one_hot(answer, NUM_ACTIONS)
+        predicted = jnp.log(0.5 * jnp.where(given > 0, own[:, None], (1 - own[:, None]) / (NUM_ACTIONS - 1)))
+        return known.answered(point, answer, predicted, stored, budget), None
 
     first = Answered.none(capacity, num_members, points[0])
-    parts = (jnp.asarray(points), jnp.asarray(foreseen), jnp.arange(len(points)))
+    parts = (jnp.asarray(points), jnp.asarray(foreseen), jnp.asarray(answers), jnp.arange(len(points)))
     return jax.jit(lambda: jax.lax.scan(one, first, parts)[0])()
 
 
@@ -48,22 +57,31 @@ class Oracle:
     Args:
         points: [T, D], all that were answered so far.
         foreseen: [T, N].
+        answers: [T].
         capacity: C.
         fitted: answers when the constants were fitted.
     """
 
-    def __init__(self, points: np.ndarray, foreseen: np.ndarray, capacity: int, fitted: int) -> None:
+    def __init__(
+        self, points: np.ndarray, foreseen: np.ndarray, answers: np.ndarray, capacity: int, fitted: int
+    ) -> None:
         def ring(rows: np.ndarray) -> np.ndarray:
             """Place i holds the latest of rows i, i + C, i + 2C, ..."""
             size = min(len(rows), capacity)
             return np.array([rows[i::capacity][-1] for i in range(size)], float)
 
         self.points, self.foreseen = ring(points), ring(foreseen)
-        then, known = ring(points[:fitted]), ring(foreseen[:fitted])
-        self.deviations = then.std(axis=0)
+        then, known, said = ring(points[:fitted]), ring(foreseen[:fitted]), ring(answers[:fitted])
+        deviations = then.std(axis=0)
         largest = np.abs(then).max(axis=0)
-        never = self.deviations <= 1e-6 * largest
-        self.deviations[never] = 1e-3 * np.where(largest > 0, largest, 1)[never]
+        never = deviations <= 1e-6 * largest
+        deviations[never] = 1e-3 * np.where(largest > 0, largest, 1)[never]
+        self.told = np.ones(then.shape[1])
+        for d in np.flatnonzero(~never):
+            groups = [then[said == action, d] for action in np.unique(said)]
+            within = sum(((group - group.mean()) ** 2).sum() for group in groups)
+            self.told[d] = max(1 - within / ((then[:, d] - then[:, d].mean()) ** 2).sum(), 1e-4)
+        self.deviations = deviations / self.told**0.25
         places = np.arange(_local._SAMPLE) * len(then) // _local._SAMPLE
         apart = [np.sort(np.delete(self.distances(then, then[i]), i))[1] for i in places]
         self.bandwidth = max(float(np.median(apart)), 1e-3)
@@ -95,10 +113,12 @@ def test_what_is_withheld_is_the_kernel_sum_by_brute_force(num_answers: int, wid
     points = (rng.normal(size=(num_answers, width)) * np.logspace(-2, 2, width)).astype(np.float32)
     points[:, 0] = 7.0  # a number that never varied
     foreseen = rng.uniform(0.1, 1, (num_answers, 2)).astype(np.float32)
-    found = answered(points, foreseen, capacity)
+    # The last number tells much of the answer, others next to nothing.
+    answers = np.searchsorted([-0.5, 0.5], points[:, -1] / points[:, -1].std() + rng.normal(size=num_answers) / 2)
+    found = answered(points, foreseen, capacity, answers.astype(np.int32))
     fitted = int(found.fitted)
     assert num_answers / _local._GROWTH < fitted <= num_answers
-    oracle = Oracle(points, foreseen, capacity, fitted)
+    oracle = Oracle(points, foreseen, answers, capacity, fitted)
     np.testing.assert_allclose(found.scale, 1 / (oracle.deviations * oracle.bandwidth), rtol=1e-4)
     np.testing.assert_allclose(found.constant, oracle.constant, rtol=2e-3)
     for point in (points[0], points[-1], points[:5].mean(axis=0), 3 * points[1], points[2] + np.eye(width)[0]):
@@ -113,7 +133,7 @@ def test_answered_inputs_withhold_the_budget_and_foreign_ones_nearly_all() -> No
     rng = np.random.default_rng(0)
     points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 1), np.float32)
     found = answered(points, foreseen, 512)
-    oracle = Oracle(points, foreseen, 512, int(found.fitted))
+    oracle = Oracle(points, foreseen, np.zeros(400), 512, int(found.fitted))
     shares = float(found.constant) / (float(found.constant) + oracle.near_sample)
     assert np.mean(shares) == pytest.approx(BUDGET, rel=5e-3)
     fresh = rng.normal(size=(200, 3)).astype(np.float32)
@@ -121,6 +141,19 @@ def test_answered_inputs_withhold_the_budget_and_foreign_ones_nearly_all() -> No
     # Inputs that come as the answered ones did are no more foreign than those: within five standard errors.
     assert abs(np.mean(withheld) - BUDGET) < 5 * (np.std(withheld) / 200**0.5 + np.std(shares) / len(shares) ** 0.5)
     assert float(found.withheld(jnp.full(3, 30.0), jnp.int32(400))[0]) > 0.999
+
+
+def test_numbers_count_by_what_the_answer_tells_of_them() -> None:
+    """One deviation away in the number that the answers depend on is farther than in one that they do not."""
+    rng = np.random.default_rng(0)
+    points, foreseen = rng.normal(size=(400, 3)).astype(np.float32), np.ones((400, 1), np.float32)
+    answers = (points[:, 1] > 0).astype(np.int32)
+    found = answered(points, foreseen, 512, answers)
+    ratio = found.scale / found.scale[1]
+    # Of a normal number its sign tells 2/pi of the variance; of the others nothing, but for chance: 4 deviations of it.
+    assert np.all(np.asarray(ratio)[[0, 2]] < (5 / 400**0.5 / (2 / np.pi) ** 0.5) ** 0.5 * 1.2)
+    alike = answered(points, foreseen, 512).scale * points.std(axis=0)
+    np.testing.assert_allclose(alike / alike[0], 1.0, rtol=0.1)  # one answer tells nothing of any
 
 
 def test_an_answer_counts_as_much_as_it_was_foreseen() -> None:
@@ -133,6 +166,13 @@ def test_an_answer_counts_as_much_as_it_was_foreseen() -> None:
     first, second = found.withheld(jnp.asarray(far[0]), jnp.int32(404)).tolist()
     assert first < 2 * BUDGET
     assert second > 0.999
+
+
+def test_a_member_without_a_prediction_has_foreseen_nothing() -> None:
+    predicted = jnp.log(jnp.array([[0.1, 0.2, 0.1], [0.3, 0.2, 0.5], [0.0, 0.0, 0.0], [0.3, 0.3, jnp.nan]]))
+    known = Answered.none(4, 4, np.zeros(2)).answered(np.ones(2), jnp.int32(1), predicted, jnp.int32(0), BUDGET)
+    np.testing.assert_allclose(known.foreseen[:, 0], [0.5, 0.2, 0, 0], rtol=1e-5)
+    assert int(known.answers[0]) == 1
 
 
 def test_everything_is_withheld_before_there_is_anything_to_go_by(key: jax.Array) -> None:

@@ -21,6 +21,27 @@ FAULTS = [
         (f"{LOCAL}::test_what_is_withheld_is_the_kernel_sum_by_brute_force",),
     ),
     Fault(
+        "nothing-predicted-is-foreseen",
+        "ensembles/neural/_local",
+        "own = jnp.nan_to_num(jnp.exp(predicted[:, answer] - jax.nn.logsumexp(predicted, axis=-1)))",
+        "own = jnp.exp(predicted[:, answer] - jax.nn.logsumexp(predicted, axis=-1))",
+        (f"{LOCAL}::test_a_member_without_a_prediction_has_foreseen_nothing",),
+    ),
+    Fault(
+        "all-numbers-count-alike",
+        "ensembles/neural/_local",
+        "jnp.sqrt(ratio) / deviations",
+        "1 / deviations",
+        (f"{LOCAL}::test_numbers_count_by_what_the_answer_tells_of_them",),
+    ),
+    Fault(
+        "groups-of-all-that-was-ever-stored",
+        "ensembles/neural/_local",
+        "apart = jnp.where(real, points - mean, 0.0)",
+        "apart = points - mean",
+        (f"{LOCAL}::test_what_is_withheld_is_the_kernel_sum_by_brute_force",),
+    ),
+    Fault(
         "an-answered-input-vouches-for-itself",
         "ensembles/neural/_local",
         "other = (there < size) & (there != place)",
