@@ -174,6 +174,7 @@ def test_t3_queries_stay_within_the_budget(family: str, alpha: float) -> None:
     assert queries.mean() > 0
 
 
+@pytest.mark.slow
 def test_t3_fails_for_a_fixed_k() -> None:
     """Two models at total variation 0.4 are asked about for ever under TopK(2), hardly at all under the alpha rule."""
     members = ensemble([0.5, 0.5], [[0.9, 0.1]])

@@ -44,7 +44,8 @@ def test_laws_and_forecasts_differ_where_they_say(fact: str) -> None:
         assert len(np.unique(forecasts(fact, use), axis=0)) == (1 if use == ALL else 2)
 
 
-@pytest.mark.parametrize("fact", [MINE, pytest.param(SHORT_CUT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fact", [MINE, SHORT_CUT])
 def test_a_veto_of_one_halves_the_harm_and_gains_no_short_cut(fact: str) -> None:
     """By hand: own mass on the mined road 0, asked with 0.49, and who is asked goes there with 0.49, harmed in 0.2."""
     assert expected(MINE, ONE, EVERYBODY, 400).low == pytest.approx(0.49 * 0.49 * 0.2)

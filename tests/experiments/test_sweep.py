@@ -19,6 +19,7 @@ from consensus_imitation.experiments.sweep.run import SEEDS_PER_CALL, summarise
 SMALL = SweepConfig(env="cliff", k=(1, 2, 4), alpha=(0.01,), num_members=4, num_seeds=3, num_steps=200)
 
 
+@pytest.mark.slow
 def test_one_row_per_setting_and_seed() -> None:
     rows, curve = run_sweep(SMALL)
     assert len(rows) == (3 + 1) * 3

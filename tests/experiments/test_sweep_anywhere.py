@@ -43,6 +43,7 @@ def _nothing_made() -> None:
     Counting.made.clear()
 
 
+@pytest.mark.slow
 def test_the_rates_are_those_that_the_runs_own_environments_and_experts_counted() -> None:
     rules = [TopK(1), TopK(3), AlphaThreshold(0.5), TopK(2) | AlphaThreshold(0.5)]
     rows, curve = sweep(rules)

@@ -71,6 +71,7 @@ def test_probes_that_do_not_fit_are_refused() -> None:
         tables().card(familiar=[])
 
 
+@pytest.mark.slow
 def test_inputs_that_never_varied_are_named() -> None:
     imitator = networks()
     assert imitator.card().never_varied is None

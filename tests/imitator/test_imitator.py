@@ -115,7 +115,7 @@ def test_the_shell_is_the_core_over_a_long_run(num_envs: int | None) -> None:
     assert_same_leaves(imitator.state, state, atol=1e-3)
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENSEMBLES)
 def test_the_shell_of_a_batch_is_the_core_of_a_batch(name: str) -> None:
     members, rule = ENSEMBLES[name]

@@ -36,6 +36,7 @@ def test_a_policy_shows_members_a_copy() -> None:
         assert ends[0] == ends[1]
 
 
+@pytest.mark.slow
 def test_what_was_studied_may_be_overwritten() -> None:
     for as_list in (False, True):
         ends = []

@@ -39,6 +39,7 @@ def test_over_a_bad_network_no_answer_reaches_another_question() -> None:
     assert "no action" in errors
 
 
+@pytest.mark.slow
 def test_nor_when_the_run_is_broken_off_and_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consensus_imitation.imitator._queries.REMEMBERED", 100)
     figures = crowd_network.tell(400, Journal(tmp_path / "run", group=50, checkpoint_every=300), restarts=2, seed=1)

@@ -261,6 +261,7 @@ def test_begin_episode_in_the_shell(per: Any, num_envs: int | None) -> None:
     assert np.all(imitator.act(observation).handed_over) == (per == "run")
 
 
+@pytest.mark.slow
 def test_the_factor_can_be_swept() -> None:
     learner = Learner(ensembles.tabular(DISAGREEING), AlphaThreshold(0.1))
     state = learner.init(jax.random.key(0))

@@ -198,6 +198,7 @@ def test_grid_network_compares_cells_with_the_mission(key: jax.Array) -> None:
     assert losses(prequential(members, blind, answers, key), answers)[-200:].mean() > 0.5
 
 
+@pytest.mark.slow
 def test_pictures(key: jax.Array) -> None:
     """Where the bright pixel is, beside a number that matters as much."""
     space = spaces.Dict({"camera": spaces.Box(0, 255, (12, 12, 1), np.uint8), "side": spaces.Discrete(2)})

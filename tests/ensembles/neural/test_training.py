@@ -29,6 +29,7 @@ def stacked_equal(first: Any, second: Any, atol: float = 0.0) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), first, second)
 
 
+@pytest.mark.slow
 def test_loss_falls(key: jax.Array) -> None:
     observations, answers = separable(np.random.default_rng(0), 600)
     found = losses(

@@ -115,6 +115,7 @@ def test_the_same_is_learned_on_the_host_to_the_bit() -> None:
     assert bits(rows) == bits(arrays)
 
 
+@pytest.mark.slow
 def test_it_asks_learns_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     observations, answers = separable(np.random.default_rng(0), 160)
     right = {observations[t].tobytes(): int(answers[t]) for t in range(160)}

@@ -53,7 +53,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[Any],
     return rows, curve, out, Counted.asked
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_policies_are_evaluated_as_the_task_says(deterministic: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []

@@ -48,6 +48,7 @@ def timeless(rows: Any) -> list[dict[str, Any]]:
     return [{**row, "seconds": 0, "query_rate": 0, "log_loss": 0, "success": 0, "harm": 0} for row in rows]
 
 
+@pytest.mark.slow
 def test_every_method_and_seed_is_run_and_written_down(tmp_path: Path) -> None:
     found = run_compare(small("minimum", "bc"), tmp_path, task=rooms())
     rows = read_csv(tmp_path / "compare.csv")

@@ -92,6 +92,7 @@ def test_a_rare_trigger_is_shown_more_often(data: tuple[np.ndarray, list[int]]) 
     assert rates[1] > rates[0]
 
 
+@pytest.mark.slow
 def test_joins_learning_members_and_takes_raw_observations(deceiver: PlantedNetwork) -> None:
     honest = members()
     assert deceiver.encoder == honest.encoder

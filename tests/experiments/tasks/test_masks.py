@@ -62,7 +62,7 @@ def by_function(env: Any) -> Any:
     return env.unwrapped.action_masks()
 
 
-@pytest.mark.quick_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "function"),
     [(Leduc(), None), (Silent(), by_function), (MaskInInfo(Petting()), None)],
