@@ -4,7 +4,7 @@ A certificate says what is promised if some assumptions hold. The card says what
 from one pipeline are not N independent ones, and nobody has seen what they do where nothing was ever asked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,25 +99,38 @@ class Card:
 def asked(run: Run, probes: Iterable[Any] | None) -> float | None:
     """Return the mean probability of asking about some observations, each as if it came next; nothing changes.
 
+    The arguments and errors are those of `over`.
+
+    Raises:
+        ObservationError: if an observation does not fit.
+    """
+    env = None if run.setup.num_envs is None else 0
+    own = run.setup.taken(run.state, env)
+    own = own.replace(stream=own.stream.replace(asking=jnp.zeros_like(own.stream.asking)))
+
+    def theta(probe: Any) -> float:
+        return judge(run.setup, own, probe, UNDRAWN, env, None).decision(run.setup, 0, env).query_prob
+
+    return over(probes, bool(run.queries.waiting()), theta)
+
+
+def over(probes: Iterable[Any] | None, waits: bool, theta: Callable[[Any], float]) -> float | None:
+    """Return the mean over probes; None without any.
+
     Args:
-        run: of which nothing waits for an answer.
         probes: observations of a single environment; None for none.
+        waits: whether a query waits for an answer.
+        theta: the probability of asking about one.
 
     Raises:
         PendingQueryError: if a query waits: everything would be asked about.
-        ObservationError: if an observation does not fit.
         ValueError: if there are none.
     """
     if probes is None:
         return None
-    if run.queries.waiting():
+    if waits:
         raise PendingQueryError("a query waits for an answer: answer or withdraw it before you give probes")
-    env = None if run.setup.num_envs is None else 0
-    own = run.setup.taken(run.state, env)
-    own = own.replace(stream=own.stream.replace(asking=jnp.zeros_like(own.stream.asking)))
-    found = [
-        judge(run.setup, own, probe, UNDRAWN, env, None).decision(run.setup, 0, env).query_prob for probe in probes
-    ]
+    found = [theta(probe) for probe in probes]
     if not found:
         raise ValueError("no probes: give at least one observation, or None")
     return float(np.mean(found))

@@ -4,7 +4,6 @@ import math
 from statistics import NormalDist
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +14,8 @@ from consensus_imitation.errors import ObservationError, PendingQueryError
 from consensus_imitation.imitator import SamplingImitator
 from consensus_imitation.imitator._sampling_card import NUM_PROPOSALS
 
+from .journals import bits
+
 #: Two members whose means are apart by the observation.
 GAINS = jnp.array([[0.0], [1.0]])
 
@@ -22,12 +23,6 @@ GAINS = jnp.array([[0.0], [1.0]])
 def apart(**options: Any) -> SamplingImitator:
     members = gaussian(lambda gain, seen: (gain * seen, jnp.zeros(1)), GAINS, low=-50.0, high=50.0)
     return SamplingImitator(members, lambda seen: np.zeros(1, np.float32), selection=TopK(2), seed=0, **options)
-
-
-def bits(imitator: SamplingImitator) -> list[bytes]:
-    state = jax.tree.map(lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
-                         imitator.state)  # fmt: skip
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
 
 
 @pytest.mark.parametrize("num_envs", [None, 2])

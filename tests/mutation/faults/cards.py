@@ -8,7 +8,7 @@ FAULTS = [
     Fault(
         "card-probes-while-a-query-waits",
         "imitator/_card",
-        "if run.queries.waiting():",
+        "if waits:",
         "if False:",
         (f"{CARD}::test_probes_wait_until_no_query_does",),
     ),
