@@ -18,7 +18,7 @@ from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.errors import ConfigurationError
 
 #: Bytes of the minibatches that are looked up at a time, unless a single one has more.
-_AT_ONCE = 1 << 25
+_AT_ONCE = 1 << 24
 
 
 class _Noted(NamedTuple):

@@ -100,29 +100,38 @@ def updated(
         if is_coupled(training):
             own_key = jax.random.fold_in(jax.random.fold_in(learned.key, 3), number)
             return jax.vmap(stepped)(params, state, *_slopes(training, apply, params, prior_params, row, own_key))
-        if _num_parts(inputs) == 1:
-            return jax.vmap(member, in_axes=(0, 0, 0, None, None, 1))(
-                params, prior_params, state, inputs, answers, counts
-            )
-        one_by_one = (params, prior_params, state, counts.T)
-
-        def alone(own: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
-            return member(own[0], own[1], own[2], inputs, answers, own[3])
-
-        return jax.lax.map(alone, one_by_one)
+        every = (0, 0, 0, None, None, 1)
+        return jax.vmap(member, in_axes=every)(params, prior_params, state, inputs, answers, counts)
 
     done = (learned.replay.stored // training.every - 1) * training.updates
+    numbers = first + jnp.arange(len(jax.tree.leaves(drawn)[0]))
 
-    def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
-        (params, averages, state), (i, own) = fitted, drawn
-        row = minibatch(own)
-        params, state = members(params, state, row._replace(counts=row.counts.astype(jnp.float32)), done + i)
-        if training.averaging:
-            averages = optax.incremental_update(params, averages, averaging_step(training, done + i))
-        return (params, averages, state), None
+    def after_all(step: Callable[[Any, Any, Row, Any], tuple[Any, Any]], fitted: Any) -> Any:
+        def update(fitted: tuple[Any, Any, Any], drawn: tuple[Any, Any]) -> tuple[tuple[Any, Any, Any], None]:
+            (params, averages, state), (i, own) = fitted, drawn
+            row = minibatch(own)
+            params, state = step(params, state, row._replace(counts=row.counts.astype(jnp.float32)), done + i)
+            if training.averaging:
+                averages = optax.incremental_update(params, averages, averaging_step(training, done + i))
+            return (params, averages, state), None
 
-    number = len(jax.tree.leaves(drawn)[0])
-    return jax.lax.scan(update, fitted, (first + jnp.arange(number), drawn))[0]
+        return jax.lax.scan(update, fitted, (numbers, drawn))[0]
+
+    row = jax.eval_shape(minibatch, jax.tree.map(lambda leaf: leaf[0], drawn))
+    if is_coupled(training) or _num_parts(row.inputs) == 1:
+        return after_all(members, fitted)
+
+    def alone(own: tuple[Any, Any, Any]) -> Any:
+        fitted, prior_params, n = own
+
+        def step(params: Any, state: Any, row: Row, number: Any) -> tuple[Any, Any]:
+            del number
+            return member(params, prior_params, state, row.inputs, row.answer, row.counts[:, n])
+
+        return after_all(step, fitted)
+
+    # One member after the other through all updates: of only one are there two copies of what is learned at a time.
+    return jax.lax.map(alone, (fitted, learned.prior_params, jnp.arange(row.counts.shape[-1])))
 
 
 def _slope(
