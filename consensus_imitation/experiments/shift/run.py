@@ -93,8 +93,7 @@ def run(
         [('learning', 'minimum'), ('frozen', 'demonstrator'), ('frozen', 'minimum')]
     """
     # Seeds, contestants and worlds can be added; what those are that are there already must not have changed.
-    made = {name: one._asdict() for name, one in CONTESTANTS.items()}
-    about = identity("shift", config, grows=("num_seeds", "contestants", "worlds"), members=MEMBERS, made=made)
+    about = identity("shift", config, grows=("num_seeds", "contestants", "worlds"), members=MEMBERS, made=CONTESTANTS)
     ledger = Ledger(out, about, overwrite, {"shift": COLUMNS}, _part)
     wanted, workshop = parts(config), _Workshop(config)
     for part in ledger.missing(wanted, progress):
