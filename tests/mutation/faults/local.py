@@ -30,8 +30,8 @@ FAULTS = [
     Fault(
         "all-numbers-count-alike",
         "ensembles/neural/_local",
-        "jnp.sqrt(ratio) / deviations",
-        "1 / deviations",
+        "jnp.sqrt(jnp.sqrt(told)) / deviation",
+        "1 / deviation",
         (f"{LOCAL}::test_numbers_count_by_what_the_answer_tells_of_them",),
     ),
     Fault(
