@@ -12,7 +12,7 @@ from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import PosteriorMixture, doubt
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.state import LearnerState
-from consensus_imitation.ensembles import Neural
+from consensus_imitation.ensembles import Ensemble
 from consensus_imitation.ensembles.neural.encoding import Encoder
 from consensus_imitation.experiments.members import knowingly, members_for
 from consensus_imitation.experiments.shift.entropy import towards_uniform
@@ -83,7 +83,7 @@ def contestants_of(task: str) -> tuple[str, ...]:
     return tuple(name for name, one in CONTESTANTS.items() if one.members not in never and one.score not in never)
 
 
-def make_members(task: Task, env: Any, kind: str, num_members: int) -> Neural:
+def make_members(task: Task, env: Any, kind: str, num_members: int) -> Ensemble:
     """Return members of a kind.
 
     Args:

@@ -92,7 +92,7 @@ def _task(pictures: np.ndarray, labels: np.ndarray) -> Task:
         members="mlp",
         rules=Rules(solved=lambda episode: not episode.unsafe, unsafe_step=lambda reward, _: reward < 0),
         build_env=lambda _: Digits(pictures, labels),
-        build_demonstrator=lambda _, seed, epsilon: _Reader(pictures, labels, epsilon, seed),
+        build_demonstrator=lambda env, seed, epsilon: _Reader(pictures, labels, epsilon, seed),  # noqa: ARG005
     )
 
 
