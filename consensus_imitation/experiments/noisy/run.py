@@ -54,7 +54,7 @@ def run(
     def part_of(row: Row) -> tuple[Any, ...]:
         return row["variant"], row["seed"]
 
-    about = identity("noisy", config, grows=("num_seeds", "variants"))
+    about = identity("noisy", config, grows=("num_seeds", "variants"), made=SETTINGS)
     ledger = Ledger(out, about, overwrite, {"noisy": COLUMNS}, part_of)
     wanted = [(name, config.seed + i) for name in config.variants for i in range(config.num_seeds)]
     world: World | None = None
