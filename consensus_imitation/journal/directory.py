@@ -103,6 +103,8 @@ class RunDirectory:
     def __init__(self, path: Path, settings: Journal, lock: Lock, store: Store, report: Report) -> None:
         self.path, self.settings, self.store, self.report = path, settings, store, report
         self._lock = lock
+        # Another directory may be in this one's place.
+        store.before_writing = lock.check
         self.run: str = store.meta["run"]
         self._whole: list[_Saved] = []
 
@@ -186,8 +188,7 @@ class RunDirectory:
             raise
 
     def append(self, records: Sequence[Record], observation: bytes | None = None) -> int:
-        """Write one call (`Store.append`), unless another directory is in this one's place by now."""
-        self._stay()
+        """Write one call: `Store.append`."""
         return self.store.append(records, observation)
 
     @property
