@@ -13,11 +13,12 @@ from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 from consensus_imitation.journal import _disk
 from consensus_imitation.journal._files import make_directory
 from consensus_imitation.journal._lock import Lock
+from consensus_imitation.journal._new_file import clear
 from consensus_imitation.journal.checkpoint import Checkpoint, load_checkpoint, load_header, save_checkpoint
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record
 from consensus_imitation.journal.recovery import Report, mend
-from consensus_imitation.journal.store import Store, clear
+from consensus_imitation.journal.store import Store
 
 _NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
 #: The first checkpoint: no cache of what the journal says, but what it begins with.

@@ -1,6 +1,5 @@
 """The journal's file, open for writing: calls are appended, one transaction each, and nothing is ever changed."""
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,23 +13,13 @@ from consensus_imitation.core._packing import digest
 from consensus_imitation.errors import ConfigurationError, JournalError, JournalWriteError
 from consensus_imitation.journal import _disk
 from consensus_imitation.journal._files import sync_directory
-from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, connect
-from consensus_imitation.journal.record import ROW, Entry, Record, Row, Shapes, first_chain, link, meta_text, to_values
+from consensus_imitation.journal._new_file import INSERT, KEEP, set_up, write_new
+from consensus_imitation.journal.reader import Head, Reader, connect
+from consensus_imitation.journal.record import Entry, Record, Row, Shapes, first_chain, link, meta_text, to_values
 
 #: Calls that are written in groups wait no longer than until the first call after that many seconds.
 GROUP_SECONDS = 1.0
 
-#: What is durable when a transaction ends, also if the machine loses power: the rollback journal is emptied, not
-#: deleted, and that is waited for. (``fullfsync`` is for macOS, where waiting is otherwise not for the disk.)
-_PRAGMAS = (
-    "journal_mode = PERSIST",
-    "journal_size_limit = 1048576",
-    "synchronous = EXTRA",
-    "fullfsync = ON",
-    "trusted_schema = OFF",
-)
-_INSERT = f"INSERT INTO entries ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
-_KEEP = "INSERT INTO observations (call, seq, data) VALUES (?, ?, ?)"
 _MOVE_HEAD = (
     "UPDATE head SET seq = ?, call = ?, query = ?, chain = ?, observations = ?"
     " WHERE id = 1 AND seq = ? AND chain = ? AND observations = ?"
@@ -366,9 +355,9 @@ class Store:
         self.before_writing()
         _disk.execute(self._connection, "BEGIN IMMEDIATE")
         self._move_head()
-        _disk.execute_many(self._connection, _INSERT, self._waiting)
+        _disk.execute_many(self._connection, INSERT, self._waiting)
         if self._kept:
-            _disk.execute_many(self._connection, _KEEP, self._kept)
+            _disk.execute_many(self._connection, KEEP, self._kept)
         _disk.execute(self._connection, "COMMIT")
         self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, self._head
 
@@ -393,56 +382,6 @@ class _Writing(AbstractContextManager[None]):
     ) -> None:
         if error is not None:
             self._store.fail(error)
-
-
-def set_up(connection: sqlite3.Connection) -> None:
-    """Prepare a connection for writing."""
-    for pragma in _PRAGMAS:
-        _disk.execute(connection, f"PRAGMA {pragma}")
-
-
-def write_new(
-    path: Path, text: str, head: Head, rows: "Iterator[Row] | Sequence[Row]", kept: "Iterator[Row] | Sequence[Row]"
-) -> None:
-    """Write a whole journal into a file, replacing it; it is on the disk when this returns.
-
-    Args:
-        path: of the file.
-        text: the run's description.
-        head: where it ends.
-        rows: the entries.
-        kept: the observations: call, number of its first entry, bytes.
-    """
-    clear(path)
-    # Closed before SQLite opens it: a process that closes a file lets go of all its locks on it.
-    os.close(_disk.create(path))
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        set_up(connection)
-        _disk.execute(connection, "BEGIN IMMEDIATE")
-        _disk.execute(connection, f"PRAGMA application_id = {APPLICATION_ID}")
-        _disk.execute(connection, f"PRAGMA user_version = {FORMAT}")
-        for statement in SCHEMA:
-            _disk.execute(connection, statement)
-        _disk.execute(connection, "INSERT INTO meta VALUES (1, ?)", (text,))
-        _disk.execute_many(connection, _INSERT, rows)
-        _disk.execute_many(connection, _KEEP, kept)
-        _disk.execute(connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", astuple(head))
-        _disk.execute(connection, "COMMIT")
-    finally:
-        connection.close()
-    _disk.remove(beside(path))
-
-
-def beside(path: Path) -> Path:
-    """SQLite's rollback journal of a file."""
-    return path.with_name(path.name + "-journal")
-
-
-def clear(path: Path) -> None:
-    """Delete a file that was not finished."""
-    _disk.remove(path)
-    _disk.remove(beside(path))
 
 
 def _said(error: BaseException) -> str:

@@ -108,7 +108,7 @@ FAULTS: list[Fault] = [
         "            first = whole[:0]",
         RESUME,
     ),
-    Fault("sqlite-does-not-wait", "journal/store", '"synchronous = EXTRA"', '"synchronous = OFF"', POWER),
+    Fault("sqlite-does-not-wait", "journal/_new_file", '"synchronous = EXTRA"', '"synchronous = OFF"', POWER),
     Fault(
         "new-directory-not-waited-for",
         "journal/_files",
