@@ -2,9 +2,6 @@
 
 Everything is one stacked pytree whose leaves have leading axis N. One minibatch serves all members, each with its own
 weights (the bootstrap). Members predict before they learn: what is fitted here is scored on later answers only.
-
-Reference:
-    Guo et al. (2017), "On Calibration of Modern Neural Networks" (the temperature).
 """
 
 import math
@@ -22,6 +19,7 @@ from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural._coupling import is_coupled, slopes
 from consensus_imitation.ensembles.neural._local import Answered
 from consensus_imitation.ensembles.neural._own_update import OwnUpdate
+from consensus_imitation.ensembles.neural._temperature import Temperature
 from consensus_imitation.ensembles.neural.replay import Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
 from consensus_imitation.errors import ConfigurationError
@@ -41,12 +39,6 @@ _AVERAGED_SHARE = 10
 #: Minibatches of more numbers than this (2 MB of float32) are worked on in parts, and member by member: what
 #: convolutions make of a picture on the way takes several times its memory.
 NUMBERS_AT_ONCE = 2**19
-
-#: A temperature stays within a factor of this of 1.
-_LARGEST_TEMPERATURE = 10.0
-
-#: An answer counts for the temperature as at most so many.
-_LARGEST_WEIGHT = 50.0
 
 #: A logit of what is not legal, in training: next to it every other counts, and its gradient is exactly zero.
 _FORBIDDEN = -1e9
@@ -83,53 +75,11 @@ class Learned(struct.PyTreeNode):
     averages: Any
     prior_params: Any
     optimizer: Any
-    temperature: "Temperature"
+    temperature: Temperature
     replay: Any
     key: jax.Array
     shares: Any = ()
     answered: Answered | tuple[()] = ()
-
-
-class Temperature(struct.PyTreeNode):
-    """A number per member that its logits are divided by.
-
-    Attributes:
-        log: float32 [N], its logarithm.
-        curvature: float32 [N], sum of the log-loss's second derivatives so far.
-    """
-
-    log: jax.Array  # [N]
-    curvature: jax.Array  # [N]
-
-    def step(self, log_probs: jax.Array, answer: jax.Array) -> "Temperature":
-        """Return one step of online Newton on the log-loss of an answer, as predicted before it was learned from.
-
-        With b the logarithm of the inverse temperature, the loss's derivative is ``E_p[log p] - log p(answer)`` and its
-        second derivative about ``Var_p[log p]``, both functions of the prediction alone. Old answers count less and
-        less, over some 200 of them, since the networks keep changing.
-
-        Answers that were asked for are hard ones. So each counts by one over the probability of asking for it (of the
-        minimum of all these members), up to `_LARGEST_WEIGHT`: as often as steps like it were met. Otherwise members
-        that are sure and disagree would be taken for members that are sure of noise, and their disagreement would be
-        tempered away.
-
-        Args:
-            log_probs: [N, A], of members that learn from the answer.
-            answer: int32 [].
-        """
-        asked = 1 - jnp.sum(jnp.exp(jnp.min(log_probs, axis=0)))
-        weight = 1 / jnp.clip(asked, 1 / _LARGEST_WEIGHT, 1.0)
-        # Without what caution withheld; and finite, so that what is not legal, of probability 0, counts for 0.
-        log_probs = jnp.maximum(jax.nn.log_softmax(log_probs), _FORBIDDEN)
-        probs = jnp.exp(log_probs)
-        expected = jnp.sum(probs * log_probs, axis=-1)
-        variance = weight * jnp.sum(probs * (log_probs - expected[:, None]) ** 2, axis=-1)
-        slope = weight * (expected - log_probs[:, answer])
-        curvature = self.curvature * (1 - 1 / 200) + variance
-        limit = math.log(_LARGEST_TEMPERATURE)
-        log = jnp.clip(self.log + jnp.clip(slope / curvature, -0.1, 0.1), -limit, limit)
-        usable = jnp.isfinite(log)
-        return Temperature(log=jnp.where(usable, log, self.log), curvature=jnp.where(usable, curvature, self.curvature))
 
 
 def init(
@@ -153,8 +103,7 @@ def init(
     # In rows: no arrays are made for a shell, which keeps it so, and for everybody else when they are looked at.
     row = Row(zeros, np.int32(0), np.zeros(num_members, np.uint8))
     replay = Replay.of(Rows.like(row, training.capacity))
-    # The prior curvature of the temperature: as much as some twenty answers, so that the first few move it little.
-    temperature = Temperature(log=jnp.zeros(num_members), curvature=jnp.full(num_members, 10.0))
+    temperature = Temperature.one(num_members, training.temperature)
     optimizer = jax.vmap(training.make_optimizer().init)(params)
     # In float32 at least: in a smaller type the steps of an average would be lost.
     averages = jax.tree.map(_wide, params) if training.averaging else ()
@@ -202,7 +151,7 @@ def learn(
         predicted: [N, A], what `log_probs` returned for it.
     """
     if training.temperature:
-        learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
+        learned = learned.replace(temperature=learned.temperature.after(inputs, predicted, answer))
     learned = learned.replace(answered=answered(training, learned, inputs, answer, predicted))
     learned = store(training, learned, kept(training, inputs, predicted), answer)
     due = is_due(training, learned)
