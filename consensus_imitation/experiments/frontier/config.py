@@ -35,8 +35,9 @@ class FrontierConfig:
 
     Attributes:
         task: name of the task; the command tasks lists them.
-        contestants: names: plain (the library's defaults), temperature, one-update (a round), local-caution (0.05),
-            wide-alike (networks of 256,256, averaging=100, updates=16, bootstrap=none).
+        contestants: names: plain (no temperature: the library's defaults where no input repeats), temperature (fitted
+            to all answers), one-update (a round), local-caution (0.05), wide-alike (networks of 256,256,
+            averaging=100, updates=16, bootstrap=none).
         queries: most answers in each run, in which it learns.
         num_seeds: runs of each contestant. Run s of each has the same environment and demonstrator.
         num_steps: T, steps of environment in each run.

@@ -108,7 +108,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "temperature-of-what-is-illegal-is-nan",
-        "ensembles/neural/training",
+        "ensembles/neural/_temperature",
         "jnp.maximum(jax.nn.log_softmax(log_probs), _FORBIDDEN)",
         "jax.nn.log_softmax(log_probs)",
         ("tests/ensembles/neural/test_masked_training.py",),
