@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.ensembles._rows import Rows
+from consensus_imitation.ensembles.neural import _rounds as rounds
 from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural._learned import Learned
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
-from consensus_imitation.ensembles.neural.training import Learned
 from consensus_imitation.errors import ConfigurationError
 
 #: Bytes of the minibatches that are looked up at a time, unless a single one has more.
@@ -105,5 +106,5 @@ def _places(members: Any, light: Learned) -> jax.Array:
 @partial(jax.jit, static_argnames="last")
 def _fitted(members: Any, light: Learned, fitted: Any, before: Any, first: Any, drawn: Row, last: bool) -> Any:
     arch = members.architecture
-    fitted = train.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
-    return train.without_broken(fitted, before) if last else fitted
+    fitted = rounds.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
+    return rounds.without_broken(fitted, before) if last else fitted

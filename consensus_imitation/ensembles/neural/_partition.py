@@ -24,12 +24,13 @@ from flax import struct
 from consensus_imitation.core._sources import BY_SLOT, EVERYBODY, Source, share_of
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural import _on_host
+from consensus_imitation.ensembles.neural import _rounds as rounds
 from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural._learned import Apply, Learned
 from consensus_imitation.ensembles.neural._local import Answered
 from consensus_imitation.ensembles.neural._temperature import Temperature
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
-from consensus_imitation.ensembles.neural.training import Apply, Learned
 from consensus_imitation.errors import ConfigurationError
 
 
@@ -160,8 +161,8 @@ def learn(
             one = _alone(known, n, noted.stored)
             before = (one.params, one.averages, one.optimizer)
             places = train.draw_minibatches(own, one)
-            after = train.updated(own, apply, one, before, 0, places, minibatch)
-            return _put(_fitted(learned), train.without_broken(after, before), n)
+            after = rounds.updated(own, apply, one, before, 0, places, minibatch)
+            return _put(_fitted(learned), rounds.without_broken(after, before), n)
 
         params, averages, optimizer = jax.lax.cond(due, fitted, lambda: _fitted(learned))
         return known.replace(params=params, averages=averages, optimizer=optimizer)

@@ -101,7 +101,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "trained-on-all-actions",
-        "ensembles/neural/training",
+        "ensembles/neural/_rounds",
         "return logits if legal is None else jnp.where(legal, logits, _FORBIDDEN)",
         "return logits",
         ("tests/ensembles/neural/test_masked_training.py",),

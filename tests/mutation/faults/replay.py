@@ -60,7 +60,7 @@ FAULTS = [
     ),
     Fault(
         "broken-members-are-kept-on-the-host", "ensembles/neural/_on_host",
-        "return train.without_broken(fitted, before) if last else fitted", "return fitted",
+        "return rounds.without_broken(fitted, before) if last else fitted", "return fitted",
         (f"{REPLAY}test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either",),
     ),
     Fault(
