@@ -70,8 +70,8 @@ def learned_from(
 @jax.jit
 def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: jax.Array, log_probs: Any) -> _Noted:
     training = members.training
-    temperature = light.temperature.step(log_probs, answer) if training.temperature else light.temperature
     seen = members.inputs(carry, observation)
+    temperature = light.temperature.after(seen, log_probs, answer) if training.temperature else light.temperature
     answered = train.answered(training, light, seen, answer, log_probs)
     asked = train.kept(training, seen, log_probs)
     inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), members.architecture.kept_zeros(), asked)

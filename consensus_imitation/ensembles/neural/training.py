@@ -50,8 +50,7 @@ def init(
     # In rows: no arrays are made for a shell, which keeps it so, and for everybody else when they are looked at.
     row = Row(zeros, np.int32(0), np.zeros(num_members, np.uint8))
     replay = Replay.of(Rows.like(row, training.capacity))
-    # The prior curvature of the temperature: as much as some twenty answers, so that the first few move it little.
-    temperature = Temperature(log=jnp.zeros(num_members), curvature=jnp.full(num_members, 10.0))
+    temperature = Temperature.one(num_members, training.temperature)
     optimizer = jax.vmap(training.make_optimizer().init)(params)
     # In float32 at least: in a smaller type the steps of an average would be lost.
     averages = jax.tree.map(wide, params) if training.averaging else ()
@@ -99,7 +98,7 @@ def learn(
         predicted: [N, A], what `log_probs` returned for it.
     """
     if training.temperature:
-        learned = learned.replace(temperature=learned.temperature.step(predicted, answer))
+        learned = learned.replace(temperature=learned.temperature.after(inputs, predicted, answer))
     learned = learned.replace(answered=answered(training, learned, inputs, answer, predicted))
     learned = store(training, learned, kept(training, inputs, predicted), answer)
     due = is_due(training, learned)

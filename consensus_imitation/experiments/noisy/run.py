@@ -21,7 +21,9 @@ COLUMNS = ("world", "variant", "seed", "step", "answers", "kl_minimum", "kl_memb
 #: Points of each run.
 _POINTS = 8
 
+#: Whether there is a temperature is said of all, so that no default can change a figure.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "repeats": {"temperature": "repeats"},
     "temperature": {"temperature": True},
     "plain": {"temperature": False},
     "one-update": {"updates": 1, "temperature": False},
