@@ -1,6 +1,7 @@
-"""A run of members that learn, written when every answer was kept in arrays of full capacity.
+"""A run of members that learn: of pictures, with all that a round may do.
 
-``python -m tests.journal.kept_learning`` writes it anew: only when the format of journals changes on purpose.
+``python -m tests.journal.kept_learning`` writes it anew: only when the format of journals, or what members learn from
+the same answers, changes on purpose.
 """
 
 import hashlib
@@ -24,9 +25,7 @@ SIDE, ACTIONS, STEPS = 6, 3, 60
 def parts() -> dict[str, Any]:
     """Two kinds of networks over pictures: the replay of the one has wrapped round, that of the other has room left."""
     wrapped = ensembles.Training(capacity=16, batch_size=8, updates=2, every=3, temperature=True, caution=2.0)
-    roomy = ensembles.Training(
-        capacity=256, batch_size=8, updates=2, averaging=2.0, temperature=False, plateau=ensembles.Plateau()
-    )
+    roomy = ensembles.Training(capacity=256, batch_size=8, updates=2, averaging=2.0, plateau=ensembles.Plateau())
     encoder = make_encoder(spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8), grid=False)
     return {
         "ensemble": ensembles.union(

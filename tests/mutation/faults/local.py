@@ -158,8 +158,8 @@ FAULTS = [
     Fault(
         "a-sensor-that-changes-the-truth",
         "experiments/shift/worlds",
-        "        image = observation[\"image\"].copy()\n        image[np.isin(image[..., 0], things)",
-        "        image = observation[\"image\"]\n        image[np.isin(image[..., 0], things)",
+        '        image = observation["image"].copy()\n        image[np.isin(image[..., 0], things)',
+        '        image = observation["image"]\n        image[np.isin(image[..., 0], things)',
         (f"{SHIFT}::test_colours_and_things_that_nobody_saw",),
     ),
     Fault(
