@@ -3,7 +3,6 @@
 What is computed is `training.learn`, in the same order and from the same draws. Only who looks the answers up differs.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -86,14 +85,17 @@ def round_of(members: Any, light: Learned, rows: Rows) -> Learned:
     training = members.training
     places = np.asarray(_places(members, light.replace(params=(), averages=(), prior_params=(), optimizer=())))
     together = max(1, _AT_ONCE // (training.batch_size * max(1, rows.kind.row_bytes)))
-    fitted = before = (light.params, light.averages, light.optimizer)
-    for first in range(0, training.updates, together):
-        own = places[first : first + together]
-        drawn = jax.tree.map(lambda leaf, own=own: leaf.reshape(*own.shape, *leaf.shape[1:]), rows.at(own.ravel()))
-        fitted = _fitted(
-            members, light.replace(params=(), averages=(), optimizer=(), answered=()), fitted, before, np.int32(first),
-            drawn, last=first + together >= training.updates,
-        )  # fmt: skip
+    before = (light.params, light.averages, light.optimizer)
+    rest = light.replace(params=(), averages=(), optimizer=(), answered=())
+    if together >= training.updates:
+        fitted = _fitted(members, rest, before, np.int32(0), _at(rows, places))
+    else:
+        # In the place of a copy, one part after the other: each would have memory of its own, and is large.
+        fitted = jax.tree.map(jnp.copy, before)
+        for first in range(0, training.updates, together):
+            drawn = _at(rows, places[first : first + together])
+            fitted = jax.block_until_ready(_fitted_in_place(members, rest, fitted, np.int32(first), drawn))
+        fitted = _without_broken(fitted, before)
     params, averages, optimizer = fitted
     return light.replace(params=params, averages=averages, optimizer=optimizer)
 
@@ -103,8 +105,20 @@ def _places(members: Any, light: Learned) -> jax.Array:
     return train.draw_minibatches(members.training, light)
 
 
-@partial(jax.jit, static_argnames="last")
-def _fitted(members: Any, light: Learned, fitted: Any, before: Any, first: Any, drawn: Row, last: bool) -> Any:
+def _at(rows: Rows, places: np.ndarray) -> Row:
+    """The minibatches [U, M] in these places."""
+    return jax.tree.map(lambda leaf: leaf.reshape(*places.shape, *leaf.shape[1:]), rows.at(places.ravel()))
+
+
+def _updated(members: Any, light: Learned, fitted: Any, first: Any, drawn: Row) -> Any:
     arch = members.architecture
-    fitted = rounds.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
-    return rounds.without_broken(fitted, before) if last else fitted
+    return rounds.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
+
+
+@jax.jit
+def _fitted(members: Any, light: Learned, before: Any, first: Any, drawn: Row) -> Any:
+    return rounds.without_broken(_updated(members, light, before, first, drawn), before)
+
+
+_fitted_in_place = jax.jit(_updated, donate_argnames="fitted")
+_without_broken = jax.jit(rounds.without_broken)

@@ -140,7 +140,11 @@ def test_no_more_than_a_few_minibatches_are_looked_up_at_a_time(monkeypatch: pyt
     assert asked[1:] == [2 * 8, 8]
 
 
-def test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either() -> None:
+@pytest.mark.parametrize("at_once", [1 << 24, 1], ids=["at once", "in parts"])
+def test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_on_host, "_AT_ONCE", at_once)
     members = perceptrons(replace(PLAIN, every=1, caution=0.0, bootstrap="none"))
     before = members.init_learned(jax.random.key(0))
     log_probs = np.log(np.full((2, A), 1 / A, np.float32))

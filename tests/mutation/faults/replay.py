@@ -59,6 +59,16 @@ FAULTS = [
         (f"{REPLAY}test_no_more_than_a_few_minibatches_are_looked_up_at_a_time",),
     ),
     Fault(
+        "broken-members-are-kept-on-the-host-in-parts", "ensembles/neural/_on_host",
+        "fitted = _without_broken(fitted, before)", "pass",
+        (f"{REPLAY}test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either",),
+    ),
+    Fault(
+        "what-was-known-before-a-round-is-written-over", "ensembles/neural/_on_host",
+        "fitted = jax.tree.map(jnp.copy, before)", "fitted = before",
+        (f"{REPLAY}test_minibatches_that_are_looked_up_a_few_at_a_time_teach_the_same",),
+    ),
+    Fault(
         "large-inputs-count-for-all-as-for-the-first", "ensembles/neural/_rounds",
         "row.counts[:, n]", "row.counts[:, 0]",
         (f"{REPLAY}test_large_inputs_teach_one_member_after_the_other_the_same",),
@@ -70,7 +80,8 @@ FAULTS = [
     ),
     Fault(
         "broken-members-are-kept-on-the-host", "ensembles/neural/_on_host",
-        "return rounds.without_broken(fitted, before) if last else fitted", "return fitted",
+        "return rounds.without_broken(_updated(members, light, before, first, drawn), before)",
+        "return _updated(members, light, before, first, drawn)",
         (f"{REPLAY}test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either",),
     ),
     Fault(
