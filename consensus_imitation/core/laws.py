@@ -147,8 +147,20 @@ def excesses(log_probs: jax.Array) -> jax.Array:
     """By how many nats each prediction sums to more than one: [..., A] to [...], ``inf`` if invalid (`validate`)."""
     # Two sums, for which nothing of this size is kept. A NaN shows in the second: `exp` may lose one (`exact_exp`), and
     # so do minima and maxima of long rows on CPU.
-    undefined = jnp.isnan(jnp.sum(log_probs, axis=-1))
-    return jnp.where(undefined, jnp.inf, _excess_of(jnp.sum(jnp.exp(log_probs), axis=-1)))
+    mass, total = _two_sums(jnp.exp(log_probs), log_probs)
+    return jnp.where(jnp.isnan(total), jnp.inf, _excess_of(mass))
+
+
+def _two_sums(one: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sums over the actions of two arrays [..., A]: of few actions in one pass, which XLA on CPU does sooner."""
+    if one.shape[-1] >= BLOCK:
+        return jnp.sum(one, axis=-1), jnp.sum(other, axis=-1)
+    zero = jnp.zeros((), one.dtype)
+    return jax.lax.reduce((one, other), (zero, zero), _added, (one.ndim - 1,))
+
+
+def _added(one: tuple[jax.Array, jax.Array], other: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _excess_of(mass: jax.Array) -> jax.Array:
