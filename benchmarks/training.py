@@ -10,8 +10,9 @@ from flax import nnx
 
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Neural, Training
+from consensus_imitation.ensembles.neural._learned import Learned
 from consensus_imitation.ensembles.neural.networks import Dense, PatchConv, conv_padding
-from consensus_imitation.ensembles.neural.training import Learned, fit
+from consensus_imitation.ensembles.neural.training import fit
 
 _TRAINING = Training(capacity=1024)
 _PICTURE, _CHANNELS, _NUM_ACTIONS = (14, 14, 3), (16, 32), 6

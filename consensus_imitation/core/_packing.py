@@ -22,6 +22,8 @@ _MOST_AXES = 64
 #: Bytes of an item, text included, of an array without any: NumPy takes memory for one item all the same.
 _LARGEST_ABSENT = 1 << 16
 _LONGEST_NAME = 32
+#: Bytes: MessagePack has a limit of 4 GiB.
+_LARGEST_ARRAY = 1 << 31
 #: Kinds of NumPy types that their name in bytes fully describes: numbers, text, bytes, times.
 _KINDS = frozenset("biufcSUmM")
 
@@ -46,6 +48,11 @@ def pack(value: Any, what: str = "the observation") -> bytes:
         'go to the red ball'
     """
     return _bytes(value, what)
+
+
+def always_packs(value: Any) -> bool:
+    """Return whether a value is of a kind that `pack` never refuses, said at once: a NumPy array of plain numbers."""
+    return type(value) is np.ndarray and value.dtype.kind in "biuf" and value.nbytes < _LARGEST_ARRAY
 
 
 def unpack(data: bytes) -> Any:
@@ -91,13 +98,17 @@ def digest(data: bytes) -> str:
 def _bytes(value: Any, place: str, depth: int = 0) -> bytes:
     """Convert a value to what MessagePack can write; ``depth`` counts the tuples around it."""
     if depth > _DEEPEST:
-        raise ObservationError(f"{place} cannot be recorded: it lies in more than {_DEEPEST - 1} tuples")
+        raise _too_deep(place)
     try:
         return cast(bytes, msgpack.packb(_plain(value, place, depth), strict_types=True))
     except ObservationError:
         raise
     except (ValueError, OverflowError, RecursionError) as error:
         raise ObservationError(f"{place} cannot be recorded: {error}") from error
+
+
+def _too_deep(place: str) -> ObservationError:
+    return ObservationError(f"{place} cannot be recorded: it lies in more than {_DEEPEST - 1} tuples")
 
 
 def _plain(value: Any, place: str, depth: int) -> Any:
@@ -124,16 +135,19 @@ def _plain(value: Any, place: str, depth: int) -> Any:
     if kind is tuple:
         return msgpack.ExtType(_TUPLE, _bytes(list(value), place, depth + 1))
     if isinstance(value, np.generic):
-        return msgpack.ExtType(_SCALAR, _bytes(_array(np.asarray(value), place), place, depth + 1))
+        return msgpack.ExtType(_SCALAR, _array(np.asarray(value), place, depth + 1))
     if kind is np.ndarray or isinstance(value, jax.Array):
-        return msgpack.ExtType(_ARRAY, _bytes(_array(value, place), place, depth + 1))
+        return msgpack.ExtType(_ARRAY, _array(value, place, depth + 1))
     raise ObservationError(
         f"{place} is of type {kind.__module__}.{kind.__qualname__}, which cannot be recorded: use None, bool, int, "
         "float, str, bytes, NumPy or JAX arrays and scalars, and lists, tuples and dicts of them"
     )
 
 
-def _array(value: Any, place: str) -> list[Any]:
+def _array(value: Any, place: str, depth: int) -> bytes:
+    """Convert an array to its type, its shape and its numbers, which MessagePack takes as they are."""
+    if depth > _DEEPEST:
+        raise _too_deep(place)
     try:
         array = np.asarray(value)
     except TypeError as error:
@@ -143,7 +157,7 @@ def _array(value: Any, place: str) -> list[Any]:
             f"{place} is an empty array of items of {array.dtype.itemsize} bytes, which cannot be recorded: items that "
             f"are not there have at most {_LARGEST_ABSENT}"
         )
-    return [_name(array.dtype, place), list(array.shape), array.tobytes()]
+    return cast(bytes, msgpack.packb([_name(array.dtype, place), array.shape, array.tobytes()]))
 
 
 def _name(dtype: np.dtype[Any], place: str) -> str:

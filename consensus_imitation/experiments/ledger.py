@@ -141,7 +141,8 @@ def identity(experiment: str, config: Any, grows: Collection[str] = (), **more: 
         experiment: its name.
         config: its configuration, a dataclass.
         grows: fields that are left out, since you can add parts to existing results, for example more seeds.
-        **more: what else the results depend on.
+        **more: what else the results depend on; where names can be added, what each of them stands for (``made``), or
+            a directory would be continued under names that mean something else by now.
     """
     # Directories from before there were such settings can continue: what is empty is left out.
     fields = {name: value for name, value in asdict(config).items() if name not in grows and value != {}}

@@ -1,16 +1,27 @@
 """The kind of members that fits a task."""
 
-from collections.abc import Collection, Mapping
+import warnings
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Training
+from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.experiments.methods import MakeEnsemble
 from consensus_imitation.experiments.tasks import Task
 
 #: The settings of the training that names and values can express.
 TRAINING_SETTINGS = tuple(one.name for one in fields(Training) if one.name not in ("optimizer", "plateau"))
+
+
+@contextmanager
+def knowingly() -> Generator[None, None, None]:
+    """Do what the library warns of (`ConsensusWarning`) without the warning: an experiment is there to measure it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConsensusWarning)
+        yield
 
 
 def members_for(

@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
         active: bool [B], or None for all.
         number: what the draw used.
         judged: what the core said.
-        packed: the observation in bytes, if there is a journal: else a query may have to name it.
+        packed: the observation in bytes, if a journal may not be able to hold it: else it is packed when it has to be.
     """
 
     env: int | None

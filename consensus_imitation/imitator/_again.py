@@ -66,7 +66,7 @@ def _judged_again(run: Run, call: list[Entry], observation: Any, env: int | None
         judged = from_records(setup, call, encoded(setup.ensemble, observation, size), size)
         observe = kernels.observe if size is None else kernels.observe_batch
         drawn = np.int32(judged.on_host[..., 0])
-        after = observe(setup.learner, own, judged.core, judged.packed, judged.log_probs, drawn)
+        after = observe(*setup.apart, own, judged.core, judged.packed, judged.log_probs, drawn)
         stream = after.stream
         return judged._replace(closed=Closed(stream.carry, stream.step, stream.ledger, stream.unusable))
     draws = from_float([entry.record.draw for entry in call])

@@ -38,7 +38,7 @@ def check_env(env: Any, num_envs: int | None) -> int | None:
 
 
 def check_active(active: Any, rows: int | None, num_envs: int | None) -> np.ndarray | None:
-    """Which rows of a batch take part: bool [B]; None for all.
+    """Which rows of a batch take part: bool [B], a copy of one's own; None for all.
 
     Args:
         active: as given.
@@ -55,7 +55,7 @@ def check_active(active: Any, rows: int | None, num_envs: int | None) -> np.ndar
         raise ConfigurationError(
             f"active needs one bool per environment of a batch in lockstep ({num_envs}), got {active!r}"
         )
-    return None if given.all() else given
+    return None if given.all() else given.copy()
 
 
 def check_answer(decision: Decision, answer: Any, num_actions: int) -> Any:

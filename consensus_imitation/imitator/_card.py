@@ -15,7 +15,7 @@ import numpy as np
 from consensus_imitation.core import calibration
 from consensus_imitation.core.calibration import Calibration
 from consensus_imitation.core.independence import EffectiveMembers, said
-from consensus_imitation.ensembles.neural.training import Masked
+from consensus_imitation.ensembles.neural._learned import Masked
 from consensus_imitation.errors import PendingQueryError
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._step import UNDRAWN, judge

@@ -267,7 +267,7 @@ class Live(Generic[R]):
         judged = judge(setup, setup.taken(run.state, env), observation, UNDRAWN, env, None, legal)
         decision = judged.decision(setup, int(run.steps[env or 0]), env)
         decision = replace(decision, action=action, queried=False)
-        packed = self.recorder.packed(observation, needed=False)
+        packed = self.recorder.packed(observation, needed=True)
         after = run.taken_over(judged, action, learn, env, source)
         self.panel.tell(action, "demonstrator", env or 0)
         with self.recorder.together():

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
 from consensus_imitation.core._observations import private
-from consensus_imitation.core._packing import as_read, digest, pack
+from consensus_imitation.core._packing import always_packs, as_read, digest, pack
 from consensus_imitation.core.sampling_learner import SamplingState
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.errors import ConfigurationError, JournalError, ObservationError
@@ -23,7 +24,7 @@ from consensus_imitation.imitator._calls import event, words
 from consensus_imitation.imitator._description import versions
 from consensus_imitation.imitator._run import Run
 from consensus_imitation.imitator._sampling_run import SamplingRun
-from consensus_imitation.imitator.decision import Query
+from consensus_imitation.imitator.decision import Query, some
 from consensus_imitation.journal.directory import Journal, RunDirectory
 from consensus_imitation.journal.record import Kind, Record
 from consensus_imitation.journal.store import Store
@@ -48,7 +49,7 @@ class Notation(Protocol):
         """Raise ConfigurationError unless digests of predictions suffice to do a step again."""
         ...
 
-    def decided(self, step: Any, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
+    def decided(self, step: Any, observation: str, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
         """Records of a decision; with ``digests`` in place of predictions, if it asks nothing."""
         ...
 
@@ -172,12 +173,18 @@ class Recorder:
         return private(observation if self.directory is None else as_read(observation))
 
     def packed(self, observation: Any, needed: bool) -> bytes | None:
-        """The observation in bytes: for the journal, or for a query to name it."""
-        if self.directory is not None:
-            return pack(observation)
+        """The observation in bytes: for the journal, or for a query to name it. None if that can wait.
+
+        Raises:
+            ObservationError: if a journal is kept, and cannot hold it.
+        """
+        if not needed and (self.directory is None or always_packs(observation)):
+            return None
         try:
-            return pack(observation) if needed else None
+            return pack(observation)
         except ObservationError:
+            if self.directory is not None:
+                raise
             # Nobody has to read it again.
             return None
 
@@ -200,10 +207,19 @@ class Recorder:
     def decision(self, step: Any) -> None:
         """A step that was decided."""
         self.check()
-        if self.directory is not None and step.packed is not None:
-            digests = self.directory.settings.keep == "digests"
-            records = self._notation.decided(step, self._posterior_words(step.run.state), time.time(), digests)
-            self._append(self.directory, records, step.packed)
+        if self.directory is None:
+            return
+        digests = self.directory.settings.keep == "digests"
+        make = partial(self._decided, step, self._posterior_words(step.run.state), time.time(), digests)
+        if some(step.decision.queried):
+            self._append(self.directory, *make())
+        else:
+            # Nothing of it ever changes.
+            self.directory.store.append_later(make)
+
+    def _decided(self, step: Any, posterior: np.ndarray, now: float, digests: bool) -> tuple[Sequence[Record], bytes]:
+        packed = pack(step.observation) if step.packed is None else step.packed
+        return self._notation.decided(step, digest(packed), posterior, now, digests), packed
 
     def answer(self, waiting: Any, closed: Any, reply: Any, before: Any, after: Any) -> None:
         """An answer, and the posterior of the states before and after it."""

@@ -17,7 +17,7 @@ from consensus_imitation.imitator._run import Decided
 from consensus_imitation.imitator._setup import Setup
 from consensus_imitation.imitator._step import Judged
 from consensus_imitation.imitator.decision import Decision, Query, from_packed
-from consensus_imitation.imitator.kernels import unpack, without_dissent
+from consensus_imitation.imitator.kernels import arrays_of, unpack, without_dissent
 from consensus_imitation.journal.record import LEARNED, LOCKSTEP, Entry, Record
 from consensus_imitation.journal.store import Store
 
@@ -37,11 +37,12 @@ def check_digests(setup: Setup) -> None:
         )
 
 
-def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
+def decided(step: Decided, observation: str, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
     """Records of a decision: one, or one for every active environment of a batch in lockstep; "idle" if there is none.
 
     Args:
         step: that was decided.
+        observation: its digest.
         posterior: `words` of the state.
         now: seconds since the epoch.
         digests: leave out what can be worked out again, if nothing is asked.
@@ -49,15 +50,15 @@ def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> 
     decision, packed, number, active = step.decision, step.judged.on_host, step.number, step.active
     predictions = np.asarray(step.judged.log_probs)
     num_actions, legal = predictions.shape[-1], decision.action_mask
-    observation = digest(step.packed or b"") if decision.query is None else decision.query.observation
     # Of a batch that waits in lockstep, every row is needed until it is answered.
     digests = digests and not step.asks
 
     def record(packed: np.ndarray, log_probs: np.ndarray, number: Any, env: int | None, note: str) -> Record:
-        fields = unpack(packed, num_actions)
-        asks = fields.action < 0
+        action, query_prob = packed[:2].tolist()
+        min_probs, selected, _, _ = arrays_of(packed, num_actions)
+        asks = action < 0
         if digests:
-            note = " ".join([*note.split(), digest_of(log_probs, packed), *_likeliest(fields.min_probs)])
+            note = " ".join([*note.split(), digest_of(log_probs, packed), *_likeliest(min_probs)])
         mask = legal if legal is None or env is None or legal.ndim == 1 else legal[env]
         return Record(
             kind="ask" if asks else "act",
@@ -67,13 +68,13 @@ def decided(step: Decided, posterior: np.ndarray, now: float, digests: bool) -> 
             observation=observation,
             action_mask=mask,
             log_probs=None if digests else log_probs,
-            selected=fields.selected > 0,
-            min_probs=None if digests else fields.min_probs,
-            query_prob=float(fields.query_prob),
+            selected=selected > 0,
+            min_probs=None if digests else min_probs,
+            query_prob=query_prob,
             packed=None if digests else packed,
             draw=float(as_float(number)),
             who=None if asks else "imitator",
-            action=None if asks else int(fields.action),
+            action=None if asks else int(action),
             before=posterior,
             after=posterior,
             alarms=decision.alarms,

@@ -220,7 +220,7 @@ class Run:
         rule, num_members = self.setup.learner.selection, self.setup.ensemble.num_members
         margins = np.empty(0)
         if self.answers and rule.exclusion_bound(1 / num_members, num_members) < 1:
-            margins = np.asarray(kernels.margins(self.setup.learner, self.state.posterior.log_weights))
+            margins = np.asarray(kernels.margins(*self.setup.apart, self.state.posterior.log_weights))
         alarms = self.alarms.copy()
         alarms.weigh(margins)
         return replace(self, alarms=alarms)
@@ -238,7 +238,7 @@ class Decided:
         alarms: after it.
         active: bool [B], or None for all.
         number: what the draw used; None if it is done again.
-        packed: the observation in bytes; None if nobody has to read it again.
+        packed: the observation in bytes; None if nobody has to read it again, or it can be packed later.
     """
 
     run: Run

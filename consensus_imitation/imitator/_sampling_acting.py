@@ -79,7 +79,7 @@ class Drawn(NamedTuple):
         env: which environment; None for the only one.
         pure: what the core said.
         stream: after the step, if it is no query.
-        packed: the observation in bytes, if there is a journal: else a query may have to name it.
+        packed: the observation in bytes, if a journal may not be able to hold it: else it is packed when it has to be.
         action: the same of the action; of a query, too: its answer will be of the same kind, and has to be written.
     """
 

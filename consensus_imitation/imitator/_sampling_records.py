@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from consensus_imitation.core._packing import digest, unpack
+from consensus_imitation.core._packing import unpack
 from consensus_imitation.core.draw import as_float
 from consensus_imitation.errors import ConfigurationError
 from consensus_imitation.imitator._calls import call_of
@@ -45,11 +45,12 @@ def check_digests(setup: SamplingSetup) -> None:
     )
 
 
-def decided(step: Sampled, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
+def decided(step: Sampled, observation: str, posterior: np.ndarray, now: float, digests: bool) -> list[Record]:
     """The record of a decision; everything of it, see `check_digests`.
 
     Args:
         step: that was decided.
+        observation: its digest.
         posterior: `words` of the state.
         now: seconds since the epoch.
         digests: never.
@@ -62,7 +63,7 @@ def decided(step: Sampled, posterior: np.ndarray, now: float, digests: bool) -> 
         env=decision.env,
         step=decision.step,
         query=None if decision.query is None else decision.query.id,
-        observation=digest(step.packed or b""),
+        observation=observation,
         log_probs=decision.log_densities,
         selected=decision.selected,
         query_prob=decision.query_prob_estimate,

@@ -177,7 +177,7 @@ class Sampled:
         stream: after the step, if it is no query.
         decision: the same for the user.
         alarms: after it.
-        packed: the observation in bytes; None if nobody has to read it again.
+        packed: the observation in bytes; None if nobody has to read it again, or it can be packed later.
         action: the action in bytes; None if nobody has to read it again, or there is none.
     """
 

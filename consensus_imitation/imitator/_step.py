@@ -165,7 +165,7 @@ def settled(
         answers = np.where(late, safe_action, answers)
     answers = np.int32(answers)
     observe = kernels.observe if single else kernels.observe_batch
-    after = observe(setup.learner, own, step.core, packed, step.log_probs, answers)
+    after = observe(*setup.apart, own, step.core, packed, step.log_probs, answers)
     after = after.replace(learned=own.learned)
     if np.any(late):
         after = marked(after, UNANSWERED)
@@ -205,7 +205,7 @@ def taken_over(
     """
     own = setup.taken(state, env)
     packed = with_actions(judged.on_host, np.asarray(True), action)
-    after = kernels.observe(setup.learner, own, judged.core, packed, judged.log_probs, np.int32(action))
+    after = kernels.observe(*setup.apart, own, judged.core, packed, judged.log_probs, np.int32(action))
     after = after.replace(learned=own.learned)
     closed = from_packed(packed, setup.ensemble.num_actions, 0, env)
     after = _surrounded(setup, own, after, judged.seen, closed, closed.queried, None)

@@ -140,21 +140,21 @@ def decide_batch(
     return jax.vmap(_decide_one, in_axes=(None, BATCH, 0, 0, 0))(learner, state, observation, number, mask)
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=0)
 def observe(
-    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
+    structure: Any, leaves: Any, state: LearnerState, observation: Any, packed: Any, log_probs: Any, answer: Any
 ) -> LearnerState:
     """`Learner.observe` on a packed decision, without what members learn (`_teaching`): ``learned`` is ()."""
-    decision = _unpack_decision(packed, log_probs)
+    learner, decision = jax.tree.unflatten(structure, leaves), _unpack_decision(packed, log_probs)
     return learner.observe(state, observation, decision, answer, teaches=False)[0].replace(learned=())
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=0)
 def observe_batch(
-    learner: Learner, state: LearnerState, observation: Any, packed: jax.Array, log_probs: jax.Array, answer: Any
+    structure: Any, leaves: Any, state: LearnerState, observation: Any, packed: Any, log_probs: Any, answer: Any
 ) -> LearnerState:
     """`Learner.observe_batch` on a packed decision; as for `observe`."""
-    decision = _unpack_decision(packed, log_probs)
+    learner, decision = jax.tree.unflatten(structure, leaves), _unpack_decision(packed, log_probs)
     return learner.observe_batch(state, observation, decision, answer, teaches=False)[0].replace(learned=())
 
 
@@ -199,10 +199,10 @@ def adopt(learner: Learner, state: LearnerState) -> LearnerState:
     return learner.adopt(state)
 
 
-@jax.jit
-def margins(learner: Learner, log_weights: jax.Array) -> jax.Array:
-    """`SelectionRule.margins` of the learner's rule."""
-    return learner.selection.margins(log_weights)
+@partial(jax.jit, static_argnums=0)
+def margins(structure: Any, leaves: Any, log_weights: jax.Array) -> jax.Array:
+    """`SelectionRule.margins` of the rule of a learner that is `Apart`."""
+    return jax.tree.unflatten(structure, leaves).selection.margins(log_weights)
 
 
 def _alone_one(

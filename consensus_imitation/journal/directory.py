@@ -13,11 +13,12 @@ from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
 from consensus_imitation.journal import _disk
 from consensus_imitation.journal._files import make_directory
 from consensus_imitation.journal._lock import Lock
+from consensus_imitation.journal._new_file import clear
 from consensus_imitation.journal.checkpoint import Checkpoint, load_checkpoint, load_header, save_checkpoint
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import Record
 from consensus_imitation.journal.recovery import Report, mend
-from consensus_imitation.journal.store import Store, clear
+from consensus_imitation.journal.store import Store
 
 _NAME = re.compile(r"\d{12}\.msgpack(\.part)?")
 #: The first checkpoint: no cache of what the journal says, but what it begins with.
@@ -103,6 +104,8 @@ class RunDirectory:
     def __init__(self, path: Path, settings: Journal, lock: Lock, store: Store, report: Report) -> None:
         self.path, self.settings, self.store, self.report = path, settings, store, report
         self._lock = lock
+        # Another directory may be in this one's place.
+        store.before_writing = lock.check
         self.run: str = store.meta["run"]
         self._whole: list[_Saved] = []
 
@@ -186,8 +189,7 @@ class RunDirectory:
             raise
 
     def append(self, records: Sequence[Record], observation: bytes | None = None) -> int:
-        """Write one call (`Store.append`), unless another directory is in this one's place by now."""
-        self._stay()
+        """Write one call: `Store.append`."""
         return self.store.append(records, observation)
 
     @property

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Literal, Self, cast, get_args
 
 import msgpack
@@ -152,7 +153,7 @@ ROW = ("seq", "call", "size", "kept", *COLUMNS, "chain")
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shapes:
     """How many members and actions the arrays of a journal are of; no number of actions that cannot be listed."""
 
@@ -180,23 +181,21 @@ class Shapes:
 
     def of(self, column: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Shape and type of a column that holds an array, little-endian."""
-        return _shapes(self)[column]
+        return self._arrays[column]
 
-
-@lru_cache(maxsize=64)
-def _shapes(sizes: Shapes) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """`Shapes.of` each column: every record of a run asks for the same ones."""
-    N, A = sizes.num_members, sizes.num_actions
-    shapes: dict[str, tuple[int, ...]] = {
-        "log_probs": (N,) if A is None else (N, A),
-        "selected": (N,),
-        "min_probs": (A or 0,),
-        "action_mask": (A or 0,),
-        "packed": (3 + 2 * N,) if A is None else (7 + A + 3 * N,),
-        "before": (2, N),
-        "after": (2, N),
-    }
-    return {column: (shape, np.dtype("?" if column in _BOOLS else "<f4")) for column, shape in shapes.items()}
+    @cached_property
+    def _arrays(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        N, A = self.num_members, self.num_actions
+        shapes: dict[str, tuple[int, ...]] = {
+            "log_probs": (N,) if A is None else (N, A),
+            "selected": (N,),
+            "min_probs": (A or 0,),
+            "action_mask": (A or 0,),
+            "packed": (3 + 2 * N,) if A is None else (7 + A + 3 * N,),
+            "before": (2, N),
+            "after": (2, N),
+        }
+        return {column: (shape, np.dtype("?" if column in _BOOLS else "<f4")) for column, shape in shapes.items()}
 
 
 _BOOLS = frozenset({"selected", "action_mask"})
@@ -215,41 +214,40 @@ def to_values(record: Record, shapes: Shapes) -> Row:
     if record.who not in (None, *WHO):
         raise ConfigurationError(f"record.who must be None or one of {', '.join(WHO)}; got {record.who!r}")
     values: list[Any] = []
-    for column in COLUMNS:
-        value = getattr(record, column)
-        if column == "note":
-            value = _note(record, shapes)
-        if column == "alarms":
-            value = _text(json.dumps(list(value), ensure_ascii=False)) if value else "[]"
-        elif value is None:
-            pass
-        elif column == "action":
-            value = _action(value, shapes)
-        elif isinstance(value, str):
-            value = _text(value)
-        elif column in _ARRAYS:
-            shape, dtype = shapes.of(column)
-            array = np.asarray(value)
-            if array.shape != shape:
-                raise ConfigurationError(f"record.{column} must have the shape {shape}, got {array.shape}")
-            value = array.astype(dtype).tobytes()
-        elif column in _NUMBERS:
-            # SQLite has no -0.0 in such a column: what is chained has to be what will be read.
-            value = float(value) + 0.0
-            if not math.isfinite(value):
-                raise ConfigurationError(f"record.{column} must be a finite number, got {value}")
-        else:
-            value = _integer(column, value)
-        values.append(value)
+    for (column, convert), value in zip(_CONVERT, _columns_of(record), strict=True):
+        values.append(None if value is None else convert(column, value, shapes))
+    values[_NOTE] = _text(_note(record, shapes))
     return tuple(values)
 
 
-def _action(value: Any, shapes: Shapes) -> int | bytes:
+def _bytes_of(column: str, value: Any, shapes: Shapes) -> bytes:
+    shape, dtype = shapes.of(column)
+    array = np.asarray(value)
+    if array.shape != shape:
+        raise ConfigurationError(f"record.{column} must have the shape {shape}, got {array.shape}")
+    return (array if array.dtype == dtype else array.astype(dtype)).tobytes()
+
+
+def _number(column: str, value: Any, shapes: Shapes) -> float:
+    del shapes
+    # SQLite has no -0.0 in such a column: what is chained has to be what will be read.
+    value = float(value) + 0.0
+    if not math.isfinite(value):
+        raise ConfigurationError(f"record.{column} must be a finite number, got {value}")
+    return value
+
+
+def _lines(column: str, value: Any, shapes: Shapes) -> str:
+    del column, shapes
+    return _text(json.dumps(list(value), ensure_ascii=False)) if value else "[]"
+
+
+def _action(column: str, value: Any, shapes: Shapes) -> int | bytes:
     if shapes.num_actions is None and not isinstance(value, bytes):
         raise ConfigurationError(f"record.action must be the bytes of an action without a number, got {value!r}")
     if shapes.num_actions is not None and isinstance(value, str | bytes):
         raise ConfigurationError(f"record.action must be the number of an action, got {value!r}")
-    return value if isinstance(value, bytes) else _integer("action", value)
+    return value if isinstance(value, bytes) else _integer(column, value, shapes)
 
 
 def _note(record: Record, shapes: Shapes) -> str:
@@ -269,7 +267,8 @@ def _note(record: Record, shapes: Shapes) -> str:
     return f"{note} {MASK}{as_text(mask)}" if note else MASK + as_text(mask)
 
 
-def _integer(column: str, value: Any) -> int:
+def _integer(column: str, value: Any, shapes: Shapes) -> int:
+    del shapes
     number = int(value)
     if not -(2**63) <= number < 2**63:
         raise ConfigurationError(f"record.{column} must be an integer of 64 bits, got {number}")
@@ -283,6 +282,23 @@ def _is_text(value: Any) -> bool:
 def _text(value: str) -> str:
     """Half characters, which UTF-8 cannot hold, written out: an alarm may quote what a member said."""
     return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+
+
+def _words(column: str, value: Any, shapes: Shapes) -> Any:
+    return _text(value) if isinstance(value, str) else _integer(column, value, shapes)
+
+
+def _converter(column: str) -> Callable[[str, Any, Shapes], Any]:
+    """What makes a field of a record the value of its column."""
+    if column in _ARRAYS:
+        return _bytes_of
+    if column in _NUMBERS:
+        return _number
+    return {"alarms": _lines, "action": _action}.get(column, _words)
+
+
+_CONVERT = tuple((column, _converter(column)) for column in COLUMNS)
+_NOTE, _columns_of = list(COLUMNS).index("note"), attrgetter(*COLUMNS)
 
 
 def from_row(row: Row, shapes: Shapes) -> Entry:

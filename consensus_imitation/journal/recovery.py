@@ -10,9 +10,9 @@ from pathlib import Path
 from consensus_imitation.errors import JournalCorruptedError, JournalWriteError
 from consensus_imitation.journal import _disk
 from consensus_imitation.journal._files import sync_directory
+from consensus_imitation.journal._new_file import beside, write_new
 from consensus_imitation.journal.reader import Head, Reader, check, fits, reading
 from consensus_imitation.journal.record import ROW, Row, meta_text
-from consensus_imitation.journal.store import beside, write_new
 
 _QUERY = ROW.index("query")
 #: Entries that are looked for after a damaged one.

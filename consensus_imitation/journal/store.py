@@ -1,39 +1,35 @@
 """The journal's file, open for writing: calls are appended, one transaction each, and nothing is ever changed."""
 
-import os
 import sqlite3
 import time
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import astuple, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from consensus_imitation.core._packing import digest
 from consensus_imitation.errors import ConfigurationError, JournalError, JournalWriteError
 from consensus_imitation.journal import _disk
 from consensus_imitation.journal._files import sync_directory
-from consensus_imitation.journal.reader import APPLICATION_ID, FORMAT, SCHEMA, Head, Reader, connect
-from consensus_imitation.journal.record import ROW, Entry, Record, Row, Shapes, first_chain, link, meta_text, to_values
+from consensus_imitation.journal._new_file import INSERT, KEEP, set_up, write_new
+from consensus_imitation.journal.reader import Head, Reader, connect
+from consensus_imitation.journal.record import Entry, Record, Row, Shapes, first_chain, link, meta_text, to_values
 
 #: Calls that are written in groups wait no longer than until the first call after that many seconds.
 GROUP_SECONDS = 1.0
 
-#: What is durable when a transaction ends, also if the machine loses power: the rollback journal is emptied, not
-#: deleted, and that is waited for. (``fullfsync`` is for macOS, where waiting is otherwise not for the disk.)
-_PRAGMAS = (
-    "journal_mode = PERSIST",
-    "journal_size_limit = 1048576",
-    "synchronous = EXTRA",
-    "fullfsync = ON",
-    "trusted_schema = OFF",
-)
-_INSERT = f"INSERT INTO entries ({', '.join(ROW)}) VALUES ({', '.join('?' * len(ROW))})"
-_KEEP = "INSERT INTO observations (call, seq, data) VALUES (?, ?, ?)"
 _MOVE_HEAD = (
     "UPDATE head SET seq = ?, call = ?, query = ?, chain = ?, observations = ?"
     " WHERE id = 1 AND seq = ? AND chain = ? AND observations = ?"
 )
+
+#: Calls whose records are made at a time.
+_MADE_AT_ONCE = 16
+
+#: Makes the records of a call, and the observation that is kept with it (None for none).
+Making = Callable[[], tuple[Sequence[Record], bytes | None]]
 
 
 class Store:
@@ -45,6 +41,7 @@ class Store:
     Attributes:
         meta: the run's description.
         group: calls per transaction.
+        before_writing: called before each transaction; if it raises, nothing is written any more.
 
     Example:
         >>> import tempfile
@@ -60,12 +57,14 @@ class Store:
 
     def __init__(self, connection: sqlite3.Connection, path: Path, group: int) -> None:
         self._connection, self._path, self.group = connection, path, group
+        self.before_writing: Callable[[], None] = lambda: None
         self._failed: BaseException | None = None
         self._reader = Reader(connection, path)
         self.meta = self._reader.meta
         self._written = self._head = self._reader.head()
         self._waiting: list[Row] = []
         self._kept: list[tuple[int, int, bytes]] = []
+        self._later: list[Making] = []
         self._calls_waiting = 0
         self._since = 0.0
 
@@ -123,7 +122,7 @@ class Store:
     @property
     def last_call(self) -> int:
         """Number of the last call, 0 before the first."""
-        return self._head.call
+        return self._head.call + len(self._later)
 
     @property
     def last_query(self) -> int:
@@ -133,11 +132,15 @@ class Store:
     @property
     def num_entries(self) -> int:
         """How many entries there are, those that wait for their group included."""
+        with self.writing():
+            self._make()
         return self._head.seq
 
     @property
     def chain(self) -> bytes:
         """The checksum over everything up to the last call."""
+        with self.writing():
+            self._make()
         return self._head.chain
 
     def append(self, records: Sequence[Record], observation: bytes | None = None) -> int:
@@ -157,31 +160,75 @@ class Store:
             ConfigurationError: if a record is not what it has to be; nothing has changed.
             JournalWriteError: if it cannot be written, or something could not be before.
         """
-        self.check()
+        with self.writing():
+            self._make()
+        head, rows = self._rows_of(records, observation)
+        with self.writing():
+            self._take(head, rows, observation)
+            self._wait(until_full=all(record.kind == "act" for record in records))
+        return head.call
+
+    def append_later(self, make: Making) -> int:
+        """Write one call that asks and answers nothing, with its group; its records are made some calls later.
+
+        Between other work, to make the records of one call takes three times as long as when those of several are made.
+
+        Args:
+            make: gives what `append` takes. It is called once, at the latest when the group is written; what it reads
+                may not change until then.
+
+        Returns:
+            The number of the call.
+
+        Raises:
+            JournalWriteError: if it cannot be written, or something could not be before. That a record is not what it
+                has to be is found when it is made, and nothing is written any more.
+        """
+        with self.writing():
+            self._later.append(make)
+            if len(self._later) >= _MADE_AT_ONCE:
+                self._make()
+            self._wait(until_full=True)
+        return self.last_call
+
+    def _rows_of(self, records: Sequence[Record], observation: bytes | None) -> tuple[Head, list[Row]]:
+        """The rows of the next call, and where the journal ends after them; nothing has changed."""
         if not records:
             raise ConfigurationError("a call has at least one record")
-        head = self._head
+        head, shapes = self._head, self._reader.shapes
         seq, call, query, chain = head.seq, head.call + 1, head.query, head.chain
         kept = "" if observation is None else digest(observation)
         rows: list[Row] = []
         for record in records:
             seq += 1
-            values = (seq, call, len(records), kept, *to_values(record, self._reader.shapes))
+            values = (seq, call, len(records), kept, *to_values(record, shapes))
             chain = link(chain, values)
             rows.append((*values, chain))
             query, kept = max(query, -1 if record.query is None else record.query), ""
-        with self.writing():
-            if not self._waiting:
-                self._since = time.monotonic()
-            self._waiting += rows
-            if observation is not None:
-                self._kept.append((call, rows[0][0], observation))
-            self._head = Head(seq, call, query, chain, head.observations + (observation is not None))
-            self._calls_waiting += 1
-            full = self._calls_waiting >= self.group or time.monotonic() - self._since >= GROUP_SECONDS
-            if full or any(record.kind != "act" for record in records):
-                self._write()
-        return call
+        return Head(seq, call, query, chain, head.observations + (observation is not None)), rows
+
+    def _take(self, head: Head, rows: list[Row], observation: bytes | None) -> None:
+        """Let the rows of a call wait for being written."""
+        self._waiting += rows
+        if observation is not None:
+            self._kept.append((head.call, rows[0][0], observation))
+        self._head = head
+
+    def _make(self) -> None:
+        """Make the rows of the calls that wait for it."""
+        for make in self._later:
+            records, observation = make()
+            self._take(*self._rows_of(records, observation), observation)
+        self._later = []
+
+    def _wait(self, until_full: bool) -> None:
+        """One call more waits; write if it may not, or the group is full or old."""
+        if not self._calls_waiting:
+            self._since = time.monotonic()
+        self._calls_waiting += 1
+        full = self._calls_waiting >= self.group or time.monotonic() - self._since >= GROUP_SECONDS
+        if full or not until_full:
+            self._write()
 
     def flush(self) -> None:
         """Bring what waits for its group to the disk.
@@ -272,22 +319,20 @@ class Store:
                 "written or given out any more: take the run up again from there"
             ) from self._failed
 
-    @contextmanager
-    def writing(self) -> Generator[None, None, None]:
+    def writing(self) -> AbstractContextManager[None]:
         """After any error within, an interruption too, nothing is written any more.
 
         Raises:
             JournalWriteError: if something could not be written, within or before.
         """
-        self.check()
-        try:
-            yield
-        except BaseException as error:
-            self._failed = error
-            # Closing undoes a transaction that is not over.
-            self._connection.close()
-            if not isinstance(error, Exception):
-                raise
+        return _Writing(self)
+
+    def fail(self, error: BaseException) -> None:
+        """Write nothing any more: an error came while something was written."""
+        self._failed = error
+        # Closing undoes a transaction that is not over.
+        self._connection.close()
+        if isinstance(error, Exception):
             raise JournalWriteError(
                 f"the call could not be written to {self._path.parent} ({_said(error)}). It may or may not be on the "
                 "disk: take the run up again from there"
@@ -304,13 +349,15 @@ class Store:
         self._connection.close()
 
     def _write(self) -> None:
+        self._make()
         if not self._waiting:
             return
+        self.before_writing()
         _disk.execute(self._connection, "BEGIN IMMEDIATE")
         self._move_head()
-        _disk.execute_many(self._connection, _INSERT, self._waiting)
+        _disk.execute_many(self._connection, INSERT, self._waiting)
         if self._kept:
-            _disk.execute_many(self._connection, _KEEP, self._kept)
+            _disk.execute_many(self._connection, KEEP, self._kept)
         _disk.execute(self._connection, "COMMIT")
         self._waiting, self._kept, self._calls_waiting, self._written = [], [], 0, self._head
 
@@ -321,54 +368,20 @@ class Store:
             raise JournalError("the journal does not end any more where it did: somebody else writes it")
 
 
-def set_up(connection: sqlite3.Connection) -> None:
-    """Prepare a connection for writing."""
-    for pragma in _PRAGMAS:
-        _disk.execute(connection, f"PRAGMA {pragma}")
+class _Writing(AbstractContextManager[None]):
+    """`Store.writing`; a generator would take longer."""
 
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-def write_new(
-    path: Path, text: str, head: Head, rows: "Iterator[Row] | Sequence[Row]", kept: "Iterator[Row] | Sequence[Row]"
-) -> None:
-    """Write a whole journal into a file, replacing it; it is on the disk when this returns.
+    def __enter__(self) -> None:
+        self._store.check()
 
-    Args:
-        path: of the file.
-        text: the run's description.
-        head: where it ends.
-        rows: the entries.
-        kept: the observations: call, number of its first entry, bytes.
-    """
-    clear(path)
-    # Closed before SQLite opens it: a process that closes a file lets go of all its locks on it.
-    os.close(_disk.create(path))
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        set_up(connection)
-        _disk.execute(connection, "BEGIN IMMEDIATE")
-        _disk.execute(connection, f"PRAGMA application_id = {APPLICATION_ID}")
-        _disk.execute(connection, f"PRAGMA user_version = {FORMAT}")
-        for statement in SCHEMA:
-            _disk.execute(connection, statement)
-        _disk.execute(connection, "INSERT INTO meta VALUES (1, ?)", (text,))
-        _disk.execute_many(connection, _INSERT, rows)
-        _disk.execute_many(connection, _KEEP, kept)
-        _disk.execute(connection, "INSERT INTO head VALUES (1, ?, ?, ?, ?, ?)", astuple(head))
-        _disk.execute(connection, "COMMIT")
-    finally:
-        connection.close()
-    _disk.remove(beside(path))
-
-
-def beside(path: Path) -> Path:
-    """SQLite's rollback journal of a file."""
-    return path.with_name(path.name + "-journal")
-
-
-def clear(path: Path) -> None:
-    """Delete a file that was not finished."""
-    _disk.remove(path)
-    _disk.remove(beside(path))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._store.fail(error)
 
 
 def _said(error: BaseException) -> str:

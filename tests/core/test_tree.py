@@ -200,8 +200,8 @@ def test_a_rule_is_judged_by_itself_whatever_was_judged_before() -> None:
 
 #: What goes with a learner, whose class tells them apart; the two streams are told apart by how many fields they have.
 STATES = {
-    "AlarmState", "Answered", "DiversityState", "Elsewhere", "Learned", "LearnerState", "PosteriorState", "Replay",
-    "RolloutState", "SamplingState", "SamplingStream", "Shares", "Stream", "Temperature", "_Noted",
+    "AlarmState", "Answered", "DiversityState", "Elsewhere", "Learned", "LearnerState", "PosteriorState", "Repeats",
+    "Replay", "RolloutState", "SamplingState", "SamplingStream", "Shares", "Stream", "Temperature", "_Noted",
 }  # fmt: skip
 
 

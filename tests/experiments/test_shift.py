@@ -3,14 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from consensus_imitation import ConsensusImitator, Learner, Minimum, TopK
 from consensus_imitation.experiments import ShiftConfig, run_shift, tasks
-from consensus_imitation.experiments.shift import figure
-from consensus_imitation.experiments.shift.contestants import CONTESTANTS, MEMBERS, Contestant, Judged
+from consensus_imitation.experiments.shift import figure, run
+from consensus_imitation.experiments.shift.contestants import CONTESTANTS, MEMBERS, Contestant, Judged, Panel
+from consensus_imitation.experiments.shift.entropy import towards_uniform
 from consensus_imitation.experiments.shift.playing import (
     Played,
+    _demonstrator,
+    _Lane,
     alone,
     frozen,
     independence,
@@ -19,8 +25,9 @@ from consensus_imitation.experiments.shift.playing import (
 )
 from consensus_imitation.experiments.shift.run import COLUMNS
 from consensus_imitation.experiments.shift.summary import summarise
-from consensus_imitation.experiments.shift.worlds import SHIFTS, STANDARD, Changed
+from consensus_imitation.experiments.shift.worlds import SHIFTS, STANDARD, Changed, tasks_of
 
+PART = ("phase", "world", "contestant", "seed")
 TINY: dict[str, Any] = {
     "task": "cartpole", "num_seeds": 1, "num_steps": 120, "episodes": 2, "more_episodes": 1, "calibration": 2,
 }  # fmt: skip
@@ -44,27 +51,87 @@ def test_members_see_through_the_sensors_and_the_demonstrator_does_not(task: str
     sensors = {name: change for name, change in SHIFTS[task].items() if change.sensor is not None}
     assert sensors
     for change in sensors.values():
-        world, plain = Changed(tasks.make(task).make_env(), change), tasks.make(task).make_env()
+        world, plain = Changed(tasks_of(task)[1].make_env(), change), tasks_of(task)[1].make_env()
         seen, true = world.reset(seed=3)[0], plain.reset(seed=3)[0]
         for _ in range(6):
-            np.testing.assert_array_equal(seen, change.sensor(true))  # type: ignore[misc]
-            np.testing.assert_array_equal(world.true, true)
+            np.testing.assert_equal(seen, change.sensor(true))  # type: ignore[misc]
+            np.testing.assert_equal(world.true, true)
             seen, true = world.step(0)[0], plain.step(0)[0]
-        assert np.sum(seen != world.true) == 1
         world.close()
         plain.close()
 
 
 @pytest.mark.parametrize("task", SHIFTS)
-def test_every_change_changes_the_course(task: str) -> None:
-    courses, demonstrator = {}, tasks.make(task).make_demonstrator(None, 0, 0.0)
+def test_every_change_changes_what_is_seen(task: str) -> None:
+    courses = {}
     for name, change in SHIFTS[task].items():
-        world = Changed(tasks.make(task).make_env(), change)
-        seen = [world.reset(seed=3)[0]]
-        seen += [world.step(demonstrator.intended(world.true))[0] for _ in range(40)]
-        courses[name] = np.concatenate(seen).tobytes()
-        world.close()
+        lane = _Lane(tasks_of(task)[1], change, 3, _demonstrator(tasks_of(task)[1], 0))
+        seen = []
+        for _ in range(40):
+            seen.append(str(jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), lane.observation)))
+            lane.step(lane.intended())
+            if lane.tracker.outcome is not None:
+                lane.begin()
+        courses[name] = "".join(seen)
+        lane.env.close()
     assert len(set(courses.values())) == len(SHIFTS[task])
+
+
+def test_a_reversed_sensor_reverses_one_number() -> None:
+    for task in ("lunarlander", "cartpole"):
+        for change in SHIFTS[task].values():
+            if change.sensor is not None:
+                true = np.arange(1.0, 9.0)
+                assert np.sum(change.sensor(true) != true) == 1
+
+
+def test_pictures_are_moved_turned_and_striped() -> None:
+    picture = np.zeros((8, 8), np.float32)
+    picture[1, 2] = picture[6, 7] = 1.0
+    moved, turned, striped = (
+        SHIFTS["digits"][name].sensor(picture.ravel()).reshape(8, 8)  # type: ignore[misc]
+        for name in ("moved", "turned", "striped")
+    )
+    assert np.argwhere(moved).tolist() == [[1, 4]]
+    assert np.argwhere(turned).tolist() == [[0, 6], [5, 1]]
+    assert np.argwhere(striped == 1).tolist() == [[1, 2], [6, 7]]
+    assert np.argwhere(striped == 0.5)[:4].tolist() == [[0, 0], [0, 2], [0, 4], [0, 6]]
+    assert np.sum(striped) == 0.5 * 31 + 2
+
+
+def test_colours_and_things_that_nobody_saw() -> None:
+    """Cells of MiniGrid: a red ball, a grey ball, a grey key, a grey wall, a red box."""
+    image = np.array([[[6, 0, 0], [6, 5, 0], [5, 5, 0], [2, 5, 0], [7, 0, 0]]], np.uint8)
+    seen = {
+        name: change.sensor({"image": image, "direction": 1})["image"][0].tolist()
+        for name, change in SHIFTS["gotoredballgrey"].items()
+        if change.sensor is not None
+    }
+    wall, box = [2, 5, 0], [7, 0, 0]
+    assert seen == {
+        "green ball": [[6, 1, 0], [6, 5, 0], [5, 5, 0], wall, box],
+        "green things": [[6, 0, 0], [6, 1, 0], [5, 1, 0], wall, box],
+        "lava": [[6, 0, 0], [9, 0, 0], [9, 0, 0], wall, box],
+    }
+    assert image[0, 0].tolist() == [6, 0, 0]  # the truth is left as it was
+
+
+def test_digits_are_named_by_who_knows_them_and_others_come_later() -> None:
+    learned, met = tasks_of("digits")
+    shown = []
+    for task in (learned, met):
+        env, reader, tracker = task.make_env(), task.make_demonstrator(None, 0), task.track()
+        observation, _ = env.reset(seed=1)
+        own = {observation.tobytes()}
+        while tracker.outcome is None:
+            observation, reward, terminated, truncated, info = env.step(reader(observation))
+            own.add(observation.tobytes())
+            tracker = tracker.after(reward, terminated, truncated, info)
+        assert (tracker.outcome.length, tracker.outcome.harm) == (20, False)
+        wrong = (reader(observation) + 1) % 10
+        assert env.step(wrong)[1] == -1
+        shown.append(own)
+    assert not shown[0] & shown[1]
 
 
 def test_the_quantile_weighs_episodes_alike() -> None:
@@ -189,6 +256,50 @@ def test_independence_goes_by_errors_on_the_demonstrators_own_steps() -> None:
     assert alike == pytest.approx(1)
     # 2 / (1 + r), r within five of its standard deviations in 1,000 steps.
     assert apart > 2 / (1 + 5 / np.sqrt(1000))
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "value"),
+    [
+        (MEMBERS, "local caution", {"local_caution": 0.1}),
+        (CONTESTANTS, "minimum at 10%", Contestant("plain", "entropy")),
+    ],
+    ids=["members", "contestants"],
+)
+def test_a_directory_is_not_continued_with_contestants_that_were_made_otherwise(
+    table: Any, name: str, value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows would stand beside rows of another setting under the same name."""
+    config = ShiftConfig(**{**TINY, "num_steps": 1, "contestants": ("minimum",), "worlds": ("push",)})
+    played = dict.fromkeys(COLUMNS, 0)
+    monkeypatch.setattr(run._Workshop, "row", lambda _, *part: {**played, **dict(zip(PART, part, strict=True))})
+    run_shift(config, tmp_path)
+    run_shift(
+        ShiftConfig(**{**config.__dict__, "contestants": ("minimum", "minimum at 10%"), "num_seeds": 2}), tmp_path
+    )
+    monkeypatch.setitem(table, name, value)
+    with pytest.raises(ValueError, match="another configuration"):
+        run_shift(config, tmp_path)
+
+
+@pytest.mark.slow
+def test_members_driven_towards_uniform_are_uniform_on_noise_and_not_on_answers() -> None:
+    """The control does what it is named for; with no weight it is a plain loop, which stays sure."""
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(200, 2)).astype(np.float32)
+    right, far = (seen[:, 0] > 0).astype(np.int32), seen + rng.normal(size=(200, 2)).astype(np.float32)
+    found = {}
+    for weight in (0.0, 1.0):
+        members = towards_uniform((2,), 2, 2, weight)
+        imitator = ConsensusImitator(members, selection=TopK(2), seed=0)
+        imitator.pretrain(seen, right)
+        panel = Panel(Learner(members, TopK(2), Minimum()), jax.tree.map(jnp.asarray, imitator.state), seen)
+        found[weight] = [panel.judge(own, rng) for own in (seen, far)]
+    (near, away), (answered, foreign) = found.values()
+    for judged in (near, answered):
+        assert np.mean(judged.minimum.argmax(-1) == right) > 0.9
+    # A mean of 200 numbers in 1/2 .. 1 has a standard deviation of at most 0.018.
+    assert np.mean(foreign.minimum.max(-1)) < np.mean(away.minimum.max(-1)) - 5 * 0.018
 
 
 @pytest.mark.slow

@@ -186,3 +186,24 @@ def test_it_is_exported_without_what_was_left_out(kind: str, tmp_path: Path) -> 
             assert np.isnan(columns["log_probs"][columns["note_row"][own]]).all()
             asked = columns["kind"] == "ask"
             assert not np.isnan(columns["log_probs"][asked]).any()
+
+
+@pytest.mark.parametrize("keep", ["everything", "digests"])
+def test_records_that_wait_for_their_group_hold_what_was_so_at_their_step(keep: str, tmp_path: Path) -> None:
+    """The environment writes into the same arrays again."""
+    ends = []
+    for group in (1, 50):
+        place = tmp_path / str(group)
+        imitator = begun(place, "lockstep", keep, group=group, observations=True)
+        seen, active = np.zeros(B, np.int32), np.ones(B, bool)
+        for t in range(30):
+            seen[:], active[:] = (t + np.arange(B)) % 4, (t + np.arange(B)) % 3 > 0
+            imitator.act(seen, active)
+            seen[:], active[:] = 3, False
+        ends.append(bits(imitator))
+        imitator.close()
+        found = [(entry.record.kind, entry.record.env, entry.record.observation) for entry in read(place)]
+        ends.append(found)
+        assert replay(place).exact
+    assert ends[:2] == ends[2:]
+    assert {env for kind, env, _ in ends[1] if kind == "act"} == set(range(B))

@@ -1,6 +1,7 @@
-"""A run of members that learn, written when every answer was kept in arrays of full capacity.
+"""A run of members that learn: of pictures, with all that a round may do.
 
-``python -m tests.journal.kept_learning`` writes it anew: only when the format of journals changes on purpose.
+``python -m tests.journal.kept_learning`` writes it anew: only when the format of journals, or what members learn from
+the same answers, changes on purpose.
 """
 
 import hashlib

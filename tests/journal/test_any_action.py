@@ -11,13 +11,14 @@ import pytest
 from consensus_imitation import ConsensusImitator, TopK, ensembles
 from consensus_imitation.core._packing import pack, unpack
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError
+from consensus_imitation.journal._new_file import write_new
 from consensus_imitation.journal.audit import replay
 from consensus_imitation.journal.export import FORMATS, export
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.record import ROW, Record, Shapes, from_row, link, to_values
 from consensus_imitation.journal.recovery import examine
 from consensus_imitation.journal.show import CALL_COLUMNS, last_calls, summary
-from consensus_imitation.journal.store import Store, write_new
+from consensus_imitation.journal.store import Store
 from tests.imitator.any_action.journals import B, again, kept, make
 from tests.imitator.any_action.test_imitator import until_query
 

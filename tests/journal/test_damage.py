@@ -13,8 +13,7 @@ import pytest
 
 from consensus_imitation import Learner, MisspecificationAlarm, TopK, ensembles
 from consensus_imitation.errors import ConfigurationError, JournalCorruptedError, JournalError
-from consensus_imitation.journal import _disk
-from consensus_imitation.journal import store as store_module
+from consensus_imitation.journal import _disk, _new_file
 from consensus_imitation.journal.checkpoint import load_checkpoint, load_header, save_checkpoint
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.recovery import examine, mend
@@ -26,7 +25,7 @@ from .runs import META, N, observation, small, step, tiny, told
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for the disk: here files are damaged by hand."""
-    monkeypatch.setattr(store_module, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
+    monkeypatch.setattr(_new_file, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
     monkeypatch.setattr(_disk, "sync", lambda descriptor: None)
 
 

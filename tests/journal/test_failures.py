@@ -81,9 +81,9 @@ def test_fail_at_every_call_that_changes_the_disk(tmp_path: Path, after: bool, g
 
 def _without_waiting(monkeypatch: Any) -> None:
     """SQLite does not wait for the disk: here nothing but the process can die."""
-    from consensus_imitation.journal import store
+    from consensus_imitation.journal import _new_file
 
-    monkeypatch.setattr(store, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
+    monkeypatch.setattr(_new_file, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

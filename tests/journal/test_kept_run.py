@@ -11,10 +11,9 @@ from . import kept_learning, kept_run
 from .kept_runs import last_bits, resumed
 
 
-@pytest.mark.quick_cases(2)
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="written on another kind of processor: other last bits")
 @pytest.mark.parametrize("from_the_first_call", [False, True])
-@pytest.mark.parametrize("kept", [kept_run, kept_learning], ids=["before the house was rebuilt", "answers in arrays"])
+@pytest.mark.parametrize("kept", [kept_run, kept_learning], ids=["before the house was rebuilt", "members that learn"])
 def test_a_run_from_before_is_done_again_to_the_same_bits(
     tmp_path: Path, kept: ModuleType, from_the_first_call: bool
 ) -> None:

@@ -158,6 +158,37 @@ def test_what_does_not_let_go_of_the_lock(tmp_path: Path, way: Callable[[Path], 
     assert elsewhere(path) == "taken"
 
 
+def test_a_group_is_not_written_into_another_directory(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    one = RunDirectory.create(Journal(path, group=3), META)
+    one.append([step(0)], observation(0))
+    path.rename(tmp_path / "elsewhere")
+    other = RunDirectory.create(Journal(path), META)
+    other.append([step(1)], observation(1))
+    one.store.append_later(lambda: ([step(2)], observation(2)))
+    with pytest.raises(JournalWriteError, match="was moved, deleted or replaced"):
+        one.store.append_later(lambda: ([step(3)], observation(3)))
+    with pytest.raises(JournalWriteError, match="was moved, deleted or replaced"):
+        one.append([step(4)])
+    one.close()
+    other.close()
+    again = RunDirectory.open(path)
+    assert again.report.sound
+    assert [entry.record.step for entry in again.store.entries()] == [1]
+    again.close()
+
+
+def test_a_checkpoint_is_not_put_into_another_directory(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    one = RunDirectory.create(Journal(path), META)
+    path.rename(tmp_path / "elsewhere")
+    RunDirectory.create(Journal(path), META).close()
+    with pytest.raises(JournalWriteError, match="was moved, deleted or replaced"):
+        one.checkpoint({}, {})
+    assert not list(path.glob("**/*.msgpack"))
+    one.close()
+
+
 @pytest.mark.parametrize("what", ["moved", "deleted", "replaced"])
 def test_a_directory_that_is_gone_is_not_written_any_more(tmp_path: Path, what: str) -> None:
     """Least of all another run in its place: SQLite goes by names, and its rollback journal would undo the other's."""

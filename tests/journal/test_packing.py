@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from consensus_imitation.core._packing import digest, pack, unpack
+from consensus_imitation.core._packing import always_packs, digest, pack, unpack
 from consensus_imitation.errors import JournalCorruptedError, ObservationError
 
 DTYPES = (
@@ -271,3 +271,18 @@ def test_the_bytes_are_the_same_in_another_process() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == digest(pack({name: np.arange(3) for name in "abc"}))
+
+
+@settings(deadline=None)
+@given(arrays())
+def test_what_always_packs_does(array: np.ndarray) -> None:
+    if always_packs(array):
+        assert unpack(pack(array)).tobytes() == array.tobytes()
+
+
+def test_plain_arrays_always_pack_and_others_may_not() -> None:
+    for dtype in ("?", "u1", "<i8", "<f2", "<f4", ">f8"):
+        assert always_packs(np.zeros((2, 3), dtype))
+    structured = np.zeros(2, [("x", "f4")])
+    for value in (np.array([object()]), structured, np.zeros(2, jnp.bfloat16), [0.0], 1, {"x": np.zeros(2)}):
+        assert not always_packs(value)

@@ -236,6 +236,76 @@ def test_groups_and_single_calls_write_the_same(tmp_path: Path) -> None:
     assert written("one", 1) == written("other", 5)
 
 
+def later(store: Store, i: int) -> int:
+    return store.append_later(lambda: ([step(i)], observation(i)))
+
+
+@pytest.mark.parametrize("group", [1, 5, 50])
+def test_records_that_are_made_later_are_the_same_in_the_same_order(tmp_path: Path, group: int) -> None:
+    """More of them than are made at a time, between calls that do not wait and calls that are made at once."""
+
+    def written(name: str, append: Any) -> list[Any]:
+        store = Store.create(tmp_path / name, META, group)
+        calls = [append(store, i) for i in range(40)]
+        calls.append(store.append([step(40)], observation(40)))
+        calls += [append(store, i) for i in range(41, 44)]
+        calls.append(store.append([step(44, "ask", query=0)], observation(44)))
+        calls += [append(store, i) for i in range(45, 48)]
+        assert calls == list(range(1, 49))
+        assert (store.last_call, store.num_entries) == (48, 48)
+        chain = store.chain
+        store.close()
+        assert examine(tmp_path / name).sound
+        with reading(tmp_path / name) as reader:
+            assert reader.head().chain == chain
+            return [(told(entry), reader.observation_of(entry.call)) for entry in reader.entries()]
+
+    at_once = written("at once", lambda store, i: store.append([step(i)], observation(i)))
+    assert written("later", later) == at_once
+
+
+def test_what_is_made_later_is_on_the_disk_when_its_group_is(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(store_module, "GROUP_SECONDS", 1000.0)
+    store = Store.create(tmp_path / "j", META, group=4)
+
+    def on_disk() -> int:
+        with reading(tmp_path / "j") as reader:
+            return reader.head().seq
+
+    seen: list[int] = []
+    for i in range(5):
+        later(store, i)
+        seen.append(on_disk())
+    assert seen == [0, 0, 0, 4, 4]
+    store.append([step(5, "ask", query=0)])
+    assert on_disk() == 6
+    later(store, 6)
+    store.flush()
+    assert on_disk() == 7
+    later(store, 7)
+    assert [entry.record.step for entry in store.entries()] == list(range(8))
+    later(store, 8)
+    store.close()
+    assert on_disk() == 9
+
+
+def test_a_record_that_cannot_be_made_later_stops_the_journal(tmp_path: Path) -> None:
+    """Its action may be given out already, so that nothing else is: as after a write that failed."""
+    store = Store.create(tmp_path / "j", META, group=4)
+    later(store, 0)
+    store.append_later(lambda: ([replace(step(1), draw=float("nan"))], None))
+    with pytest.raises(JournalWriteError, match="must be a finite number"):
+        store.flush()
+    with pytest.raises(JournalWriteError):
+        later(store, 2)
+    with pytest.raises(JournalWriteError):
+        store.append([step(2)])
+    store.close()
+    again = Store.open(tmp_path / "j")
+    assert again.num_entries == 0
+    again.close()
+
+
 # --- readers ---
 
 

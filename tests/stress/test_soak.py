@@ -79,8 +79,8 @@ def test_a_posterior_that_is_slightly_off_is_noticed(monkeypatch: pytest.MonkeyP
     """Each answer counts for a little less than it should."""
     observe = kernels.observe
 
-    def observed(learner: Any, state: Any, *rest: Any) -> Any:
-        after = observe(learner, state, *rest)
+    def observed(*arguments: Any) -> Any:
+        after = observe(*arguments)
         posterior = after.posterior
         return after.replace(posterior=posterior.replace(log_weights=posterior.log_weights * np.float32(1 - 1e-5)))
 

@@ -147,8 +147,7 @@ class Answered(struct.PyTreeNode):
         """Return ``scale``, ``constant`` and ``fitted`` as the answers so far, at least three, want them."""
         size = jnp.minimum(stored, self.points.shape[1])
         places = jnp.arange(_SAMPLE) * size // _SAMPLE
-        ratio = jnp.sqrt(told(self.points, self.answers, size, num_actions))
-        scale = jnp.sqrt(ratio) / deviations(self.points, size)
+        scale = scales(self.points, self.answers, size, num_actions)
 
         def of(points: jax.Array, foreseen: jax.Array) -> tuple[jax.Array, jax.Array]:
             there = jnp.arange(points.shape[1])
@@ -182,20 +181,12 @@ def numbers(inputs: Any) -> jax.Array:
     return jnp.concatenate([jnp.ravel(jnp.asarray(leaf, jnp.float32)) for leaf in jax.tree.leaves(inputs)])
 
 
-def deviations(points: jax.Array, size: jax.Array) -> jax.Array:
-    """Return the standard deviations of the first ``size`` of points [D, C]: float32 [D].
+def scales(points: jax.Array, answers: jax.Array, size: jax.Array, num_actions: int) -> jax.Array:
+    """Return what differences are multiplied by: the weight of each number over its standard deviation.
 
-    What never varied gets a thousandth of its size, or of 1: whatever else comes there is far from all that was seen.
-    """
-    real = jnp.arange(points.shape[1]) < size
-    mean = jnp.sum(jnp.where(real, points, 0.0), axis=1, keepdims=True) / size
-    found = jnp.sqrt(jnp.sum(jnp.where(real, (points - mean) ** 2, 0.0), axis=1) / size)
-    largest = jnp.max(jnp.where(real, jnp.abs(points), 0.0), axis=1)
-    return jnp.where(found > 1e-6 * largest, found, 1e-3 * jnp.where(largest > 0, largest, 1.0))
-
-
-def told(points: jax.Array, answers: jax.Array, size: jax.Array, num_actions: int) -> jax.Array:
-    """Return the share of the variance of each number that the answer tells (Pearson's squared correlation ratio).
+    The weight is the square root of the correlation ratio, which is the root of the share of the number's variance that
+    the answer tells: at least that of `_LEAST_TOLD`, and 1 of what never varied. The deviation of that is a thousandth
+    of its size, or of 1: whatever else comes there is far from all that was seen.
 
     Args:
         points: [D, C], of which the first ``size`` count.
@@ -204,16 +195,20 @@ def told(points: jax.Array, answers: jax.Array, size: jax.Array, num_actions: in
         num_actions: A.
 
     Returns:
-        float32 [D], in [_LEAST_TOLD, 1]; 1 of what never varied.
+        float32 [D].
     """
     real = jnp.arange(points.shape[1]) < size
     mean = jnp.sum(jnp.where(real, points, 0.0), axis=1, keepdims=True) / size
     apart = jnp.where(real, points - mean, 0.0)
+    whole = jnp.sum(apart**2, axis=1)
+    deviation = jnp.sqrt(whole / size)
+    largest = jnp.max(jnp.where(real, jnp.abs(points), 0.0), axis=1)
+    deviation = jnp.where(deviation > 1e-6 * largest, deviation, 1e-3 * jnp.where(largest > 0, largest, 1.0))
     each = jax.ops.segment_sum(apart.T, answers, num_actions)  # [A, D]
     number = jax.ops.segment_sum(real.astype(jnp.float32), answers, num_actions)[:, None]
     between = jnp.sum(each**2 / jnp.maximum(number, 1.0), axis=0)
-    whole = jnp.sum(apart**2, axis=1)
-    return jnp.where(whole > 0, jnp.clip(between / jnp.where(whole > 0, whole, 1.0), _LEAST_TOLD, 1.0), 1.0)
+    told = jnp.where(whole > 0, jnp.clip(between / jnp.where(whole > 0, whole, 1.0), _LEAST_TOLD, 1.0), 1.0)
+    return jnp.sqrt(jnp.sqrt(told)) / deviation
 
 
 def constant_of(near: jax.Array, budget: float) -> jax.Array:

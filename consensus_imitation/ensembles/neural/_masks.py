@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike
 from consensus_imitation.core._validation import check_integer, check_integers, check_number
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.ensembles.neural._factories import from_module
+from consensus_imitation.ensembles.neural._learned import Learned
 from consensus_imitation.ensembles.neural._members import Architecture, Neural
 from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder, make_encoder, num_actions_of
 from consensus_imitation.ensembles.neural.settings import Training
-from consensus_imitation.ensembles.neural.training import Learned
 from consensus_imitation.errors import ConfigurationError
 
 #: So often is the interval halved in which the threshold of a layer's scores lies.

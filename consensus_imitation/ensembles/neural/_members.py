@@ -13,14 +13,15 @@ from flax import nnx, struct
 from consensus_imitation.core._sources import Source
 from consensus_imitation.core.members import Carry, Context, PureEnsemble
 from consensus_imitation.ensembles.neural import _coupling, _partition, networks
+from consensus_imitation.ensembles.neural import _rounds as rounds
 from consensus_imitation.ensembles.neural import training as train
 from consensus_imitation.ensembles.neural._encoding_parts import BoxLeaf
+from consensus_imitation.ensembles.neural._learned import Apply, Learned, Masked
 from consensus_imitation.ensembles.neural._on_host import learned_from
 from consensus_imitation.ensembles.neural._partition import divides
 from consensus_imitation.ensembles.neural.encoding import Encoder
 from consensus_imitation.ensembles.neural.networks import Window
 from consensus_imitation.ensembles.neural.settings import Training
-from consensus_imitation.ensembles.neural.training import Learned
 from consensus_imitation.errors import ConfigurationError
 
 #: Builds one member: ``rngs -> module``; the module maps one encoded observation (or a `Window`) to logits [A].
@@ -48,7 +49,7 @@ class Architecture:
         raise NotImplementedError
 
     @property
-    def apply(self) -> train.Apply:
+    def apply(self) -> Apply:
         """Return what makes the logits [A] of one member, of its parameters and what it sees."""
         raise NotImplementedError
 
@@ -63,7 +64,7 @@ class Architecture:
     def kept_zeros(self) -> Any:
         """Return the same as the replay keeps it (`training.kept`)."""
         zeros = self.zeros()
-        return train.Masked(zeros, np.zeros(self.num_actions, bool)) if self.training.masked else zeros
+        return Masked(zeros, np.zeros(self.num_actions, bool)) if self.training.masked else zeros
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class ModuleArchitecture(Architecture):
         return nnx.to_pure_dict(nnx.split(self.make_module(nnx.Rngs(key)))[1])
 
     @property
-    def apply(self) -> train.Apply:
+    def apply(self) -> Apply:
         """Return what makes the logits [A] of one member."""
         return partial(_apply_module, self.make_module)
 
@@ -242,7 +243,7 @@ def check_coupling(arch: Architecture, num_members: int) -> None:
         ConfigurationError: see `_coupling.check`.
     """
     numbers = sum(leaf.size for leaf in jax.tree.leaves(arch.zeros()))
-    largest = train.NUMBERS_AT_ONCE // max(1, numbers)
+    largest = rounds.NUMBERS_AT_ONCE // max(1, numbers)
     _coupling.check(arch.training, arch.encoder, num_members, arch.num_actions, largest)
 
 

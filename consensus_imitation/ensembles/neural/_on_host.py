@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation.ensembles._rows import Rows
+from consensus_imitation.ensembles.neural import _rounds as rounds
 from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural._learned import Learned
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
-from consensus_imitation.ensembles.neural.training import Learned
 from consensus_imitation.errors import ConfigurationError
 
 #: Bytes of the minibatches that are looked up at a time, unless a single one has more.
-_AT_ONCE = 1 << 25
+_AT_ONCE = 1 << 24
 
 
 class _Noted(NamedTuple):
@@ -69,8 +70,8 @@ def learned_from(
 @jax.jit
 def _noted(members: Any, light: Learned, carry: Any, observation: Any, answer: jax.Array, log_probs: Any) -> _Noted:
     training = members.training
-    temperature = light.temperature.step(log_probs, answer) if training.temperature else light.temperature
     seen = members.inputs(carry, observation)
+    temperature = light.temperature.after(seen, log_probs, answer) if training.temperature else light.temperature
     answered = train.answered(training, light, seen, answer, log_probs)
     asked = train.kept(training, seen, log_probs)
     inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), members.architecture.kept_zeros(), asked)
@@ -105,5 +106,5 @@ def _places(members: Any, light: Learned) -> jax.Array:
 @partial(jax.jit, static_argnames="last")
 def _fitted(members: Any, light: Learned, fitted: Any, before: Any, first: Any, drawn: Row, last: bool) -> Any:
     arch = members.architecture
-    fitted = train.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
-    return train.without_broken(fitted, before) if last else fitted
+    fitted = rounds.updated(arch.training, arch.apply, light, fitted, first, drawn, lambda own: own)
+    return rounds.without_broken(fitted, before) if last else fitted

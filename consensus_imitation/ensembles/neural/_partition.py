@@ -24,11 +24,13 @@ from flax import struct
 from consensus_imitation.core._sources import BY_SLOT, EVERYBODY, Source, share_of
 from consensus_imitation.ensembles._rows import Rows
 from consensus_imitation.ensembles.neural import _on_host
+from consensus_imitation.ensembles.neural import _rounds as rounds
 from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural._learned import Apply, Learned
 from consensus_imitation.ensembles.neural._local import Answered
+from consensus_imitation.ensembles.neural._temperature import Temperature
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, Row
 from consensus_imitation.ensembles.neural.settings import Training
-from consensus_imitation.ensembles.neural.training import Apply, Learned
 from consensus_imitation.errors import ConfigurationError
 
 
@@ -84,7 +86,8 @@ def init(training: Training, make_params: Any, num_members: int, inputs: Any, ke
     if training.local_caution:
         answered = jax.vmap(lambda _: Answered.none(own.capacity, 1, inputs))(jnp.arange(num_members))
     keys = jax.random.split(learned.key, num_members)
-    return learned.replace(replay=replays, key=keys, shares=shares, answered=answered)
+    temperature = Temperature.one(num_members, training.temperature, shares=num_members)
+    return learned.replace(replay=replays, temperature=temperature, key=keys, shares=shares, answered=answered)
 
 
 def owners(learned: Learned, sources: Sequence[Source | None], trusted: Any) -> np.ndarray:
@@ -158,8 +161,8 @@ def learn(
             one = _alone(known, n, noted.stored)
             before = (one.params, one.averages, one.optimizer)
             places = train.draw_minibatches(own, one)
-            after = train.updated(own, apply, one, before, 0, places, minibatch)
-            return _put(_fitted(learned), train.without_broken(after, before), n)
+            after = rounds.updated(own, apply, one, before, 0, places, minibatch)
+            return _put(_fitted(learned), rounds.without_broken(after, before), n)
 
         params, averages, optimizer = jax.lax.cond(due, fitted, lambda: _fitted(learned))
         return known.replace(params=params, averages=averages, optimizer=optimizer)
@@ -215,10 +218,10 @@ def _note(
     light = learned.replace(params=(), averages=(), prior_params=(), optimizer=plateau)
     one = _alone(light, n, stored + 1)
     said = jax.lax.dynamic_slice_in_dim(predicted, n, 1)
+    inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), learned.shares.first, inputs)
     temperature = learned.temperature
     if training.temperature:
-        temperature = _put(temperature, one.temperature.step(said, answer), n)
-    inputs = jax.tree.map(lambda like, new: jnp.asarray(new, like.dtype), learned.shares.first, inputs)
+        temperature = _put(temperature, one.temperature.after(inputs, said, answer), n)
     before = one.replace(replay=Elsewhere(stored))
     answered = _put_whole(learned.answered, train.answered(own, before, inputs, answer, said), n)
     row = Row(train.kept(own, inputs, said), answer, jnp.ones(1, jnp.uint8))

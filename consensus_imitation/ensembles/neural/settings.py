@@ -77,9 +77,12 @@ class Training:
         weight_decay: of AdamW.
         prior_scale: factor of a second, never trained network that is added to each member's logits (randomised prior
             function); 0 for none.
-        temperature: whether each member's logits are divided by a temperature, fitted by steps on the log-loss of
-            answers that the member has not been trained on yet. For demonstrators that are truly random, whose noise
-            members otherwise learn by heart (docs/frontier.md has what it costs with one that is not).
+        temperature: to which answers the temperature is fitted that each member's logits are divided by, in steps on
+            the log-loss of answers that the member has not been trained on yet. It is for demonstrators that are truly
+            random, whose noise members otherwise learn by heart. "repeats": to answers about inputs that were answered
+            before, to the bit. Contradicting answers raise it, and it never falls below 1, so that nothing changes
+            where no input repeats, or where repeated inputs are always answered alike. True: to all answers
+            (docs/frontier.md has what that costs with a demonstrator that is not random). False: to none.
         plateau: see `Plateau`; None to keep the rate.
         caution: c, answers after which members withhold half: of its probability mass each withholds
             ``c / (c + answers so far)``, and the imitator asks about what is withheld. Freshly initialised networks all
@@ -136,7 +139,7 @@ class Training:
     label_smoothing: float = 0.0
     weight_decay: float = 0.0
     prior_scale: float = 0.0
-    temperature: bool = False
+    temperature: bool | Literal["repeats"] = "repeats"
     plateau: Plateau | None = None
     caution: float = 20.0
     local_caution: float = 0.0
@@ -171,8 +174,8 @@ class Training:
             raise ConfigurationError(
                 f"optimizer must be a function learning_rate -> transformation, got {self.optimizer!r}"
             )
-        if not isinstance(cast(Any, self.temperature), bool):
-            raise ConfigurationError(f"temperature must be True or False, got {self.temperature!r}")
+        if not isinstance(cast(Any, self.temperature), bool) and self.temperature != "repeats":
+            raise ConfigurationError(f"temperature must be 'repeats', True or False; got {self.temperature!r}")
         if not isinstance(cast(Any, self.masked), bool):
             raise ConfigurationError(f"masked must be True or False, got {self.masked!r}")
         if self.bootstrap not in ("poisson", "bernoulli", "none", "partition"):

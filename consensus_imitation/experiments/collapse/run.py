@@ -5,20 +5,18 @@ they know little (and their label smoothing). Everything else is the library's d
 """
 
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.experiments import tasks
 from consensus_imitation.experiments.collapse.config import CollapseConfig
 from consensus_imitation.experiments.collapse.variant import Variant
 from consensus_imitation.experiments.curves import decay_exponent, edges, late_rate
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
-from consensus_imitation.experiments.members import members_for
+from consensus_imitation.experiments.members import knowingly, members_for
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks import EpisodeOutcome, Task, evaluate
 from consensus_imitation.imitator import ConsensusImitator
@@ -103,9 +101,7 @@ def run_variant(task: Task, config: CollapseConfig, name: str, seed: int) -> tup
             seed=own_seed,
         )
         label = {"task": task.name, "variant": name, "members": config.num_members, "seed": seed}
-        with warnings.catch_warnings():
-            # This measures whether a member is alone.
-            warnings.simplefilter("ignore", ConsensusWarning)
+        with knowingly():
             return _watch(task, env, imitator, config, env_seed, label)
     finally:
         env.close()

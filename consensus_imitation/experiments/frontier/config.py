@@ -17,14 +17,14 @@ class Contestant(NamedTuple):
 
 #: What is compared, by name. Whether there is a temperature is said of all, so that no default can change a figure.
 CONTESTANTS = {
-    "plain": Contestant("minimum", {}, {"temperature": False}),
+    "plain": Contestant("minimum", {}, {"temperature": "repeats"}),
     "temperature": Contestant("minimum", {}, {"temperature": True}),
-    "one-update": Contestant("minimum", {}, {"temperature": False, "updates": 1}),
-    "local-caution": Contestant("minimum", {}, {"temperature": False, "local_caution": 0.05}),
+    "one-update": Contestant("minimum", {}, {"temperature": "repeats", "updates": 1}),
+    "local-caution": Contestant("minimum", {}, {"temperature": "repeats", "local_caution": 0.05}),
     "wide-alike": Contestant(
         "minimum",
         {"hidden": [256, 256]},
-        {"temperature": False, "averaging": 100, "updates": 16, "bootstrap": "none"},
+        {"temperature": "repeats", "averaging": 100, "updates": 16, "bootstrap": "none"},
     ),
 }
 
@@ -35,8 +35,8 @@ class FrontierConfig:
 
     Attributes:
         task: name of the task; the command tasks lists them.
-        contestants: names: plain (the library's defaults), temperature, one-update (a round), local-caution (0.05),
-            wide-alike (networks of 256,256, averaging=100, updates=16, bootstrap=none).
+        contestants: names: plain (the library's defaults), temperature (fitted to all answers), one-update (a round),
+            local-caution (0.05), wide-alike (networks of 256,256, averaging=100, updates=16, bootstrap=none).
         queries: most answers in each run, in which it learns.
         num_seeds: runs of each contestant. Run s of each has the same environment and demonstrator.
         num_steps: T, steps of environment in each run.

@@ -7,7 +7,7 @@ from consensus_imitation.experiments import tasks
 from consensus_imitation.experiments.compare.one_run import run_method
 from consensus_imitation.experiments.compare.run import demonstrated
 from consensus_imitation.experiments.compare.summary import Demonstrated
-from consensus_imitation.experiments.frontier.config import FrontierConfig
+from consensus_imitation.experiments.frontier.config import CONTESTANTS, FrontierConfig
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
 from consensus_imitation.experiments.results import Row
 
@@ -43,7 +43,7 @@ def run(
         return row["contestant"], row["seed"]
 
     task = tasks.make(config.task)
-    about = identity("frontier", config, grows=("contestants", "num_seeds"))
+    about = identity("frontier", config, grows=("contestants", "num_seeds"), made=CONTESTANTS)
     ledger = Ledger(out, about, overwrite, {"frontier": COLUMNS}, part_of, [_DEMONSTRATOR])
     own = config.comparison(config.contestants[0])
     demonstrator = Demonstrated(**ledger.once(_DEMONSTRATOR, lambda: demonstrated(task, own)._asdict()))

@@ -1,7 +1,6 @@
 """Members of each kind learn the same answers one after another, and are then asked about what they know and do not."""
 
 import time
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 from consensus_imitation import ensembles
 from consensus_imitation.core.independence import effective_members
 from consensus_imitation.ensembles import Context, Neural, Training
-from consensus_imitation.errors import ConsensusWarning
 from consensus_imitation.experiments.kinds.config import KindsConfig
 from consensus_imitation.experiments.kinds.problems import Problem, problem
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
+from consensus_imitation.experiments.members import knowingly
 from consensus_imitation.experiments.results import Row
 
 #: Predictions are timed so often: once is too short for the clock.
@@ -71,9 +70,7 @@ def make_members(name: str, num_features: int, num_actions: int, num_members: in
     }
     if name not in kinds:
         raise ValueError(f"there is no kind {name!r}; there are masks/WIDTH/KEPT, {', '.join(kinds)}")
-    with warnings.catch_warnings():
-        # Some settings are here to show what they do not do.
-        warnings.simplefilter("ignore", ConsensusWarning)
+    with knowingly():
         return kinds[name]()
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 #: Where: a game (with the extra ``games``), or feature vectors that come at random.
 WORLDS = ("leduc", "softmax")
 
-#: How members are trained: with a fitted temperature or without, and with eight minibatches a round or one.
-VARIANTS = ("temperature", "plain", "one-update", "one-update-temperature")
+#: How members are trained: with a temperature fitted to answers about repeated inputs, to all, or to none (plain); and
+#: with eight minibatches a round or one.
+VARIANTS = ("repeats", "temperature", "plain", "one-update", "one-update-temperature")
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class NoisyConfig:
 
     Attributes:
         world: leduc (Leduc hold'em in self-play, the demonstrator by CFR+) or softmax (24 vectors, a softmax policy).
-        variants: how members are trained: temperature, plain (without one), one-update, one-update-temperature.
+        variants: how members are trained: repeats (the library's default), temperature (fitted to all answers), plain
+            (without one), one-update (without one), one-update-temperature.
         num_seeds: runs of each variant.
         num_steps: T, decisions in a run.
         num_members: N.

@@ -21,7 +21,9 @@ COLUMNS = ("world", "variant", "seed", "step", "answers", "kl_minimum", "kl_memb
 #: Points of each run.
 _POINTS = 8
 
+#: Whether there is a temperature is said of all, so that no default can change a figure.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "repeats": {"temperature": "repeats"},
     "temperature": {"temperature": True},
     "plain": {"temperature": False},
     "one-update": {"updates": 1, "temperature": False},
@@ -54,7 +56,7 @@ def run(
     def part_of(row: Row) -> tuple[Any, ...]:
         return row["variant"], row["seed"]
 
-    about = identity("noisy", config, grows=("num_seeds", "variants"))
+    about = identity("noisy", config, grows=("num_seeds", "variants"), made=SETTINGS)
     ledger = Ledger(out, about, overwrite, {"noisy": COLUMNS}, part_of)
     wanted = [(name, config.seed + i) for name in config.variants for i in range(config.num_seeds)]
     world: World | None = None

@@ -97,7 +97,7 @@ def run(
     def part_of(row: Row) -> tuple[Any, ...]:
         return row["contestant"], row["poisoned"], row["seed"]
 
-    about = identity("online", config, grows=("num_seeds", "poisoned", "contestants"))
+    about = identity("online", config, grows=("num_seeds", "poisoned", "contestants"), made=KINDS)
     ledger = Ledger(out, about, overwrite, {"online": COLUMNS}, part_of)
     seeds = range(config.seed, config.seed + config.num_seeds)
     wanted = [(name, d, seed) for name in config.contestants for d in config.poisoned for seed in seeds]

@@ -88,7 +88,7 @@ def run(
         >>> [row["rule"] for row in run_poison(config)][:3]
         ['minimum', 'vote', 'mixture']
     """
-    about = identity("poison", config, grows=("num_seeds", "poisoned", "divisions"))
+    about = identity("poison", config, grows=("num_seeds", "poisoned", "divisions"), made=DIVISIONS)
     ledger = Ledger(out, about, overwrite, {"poison": COLUMNS}, _part)
     wanted = parts_of(config)
     material: tuple[int, Material] | None = None

@@ -12,21 +12,34 @@ from consensus_imitation.core._tree import jit
 from consensus_imitation.core.aggregation import PosteriorMixture, doubt
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.state import LearnerState
+from consensus_imitation.ensembles import Ensemble
+from consensus_imitation.ensembles.neural.encoding import Encoder
+from consensus_imitation.experiments.members import knowingly, members_for
+from consensus_imitation.experiments.shift.entropy import towards_uniform
+from consensus_imitation.experiments.tasks import Task
 
-#: The training of each kind of members, as arguments of `ensembles.Training`.
+#: The name of `entropy`'s weight among the settings.
+_UNIFORM = "towards_uniform"
+#: The training of each kind of members, as arguments of `ensembles.Training`; or the weight of `entropy`'s loss.
 MEMBERS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
+    "little caution": {"caution": 5.0},
     "local caution": {"local_caution": 0.05, "caution": 5.0},
     "prior functions": {"prior_scale": 3.0},
     "decorrelated": {"decorrelate": 3.0},
     "driven apart": {"disagree": 0.3},
     "minimum asks on noise": {"minimum_withholds": 0.3},
     "minimum explains": {"minimum_explains": 1.0},
+    "towards uniform": {_UNIFORM: 1.0},
 }
-#: Members that a task cannot have: with two actions nobody can be driven apart in pairs.
-NOT_FOR: Mapping[str, tuple[str, ...]] = {"cartpole": ("driven apart",)}
+#: Members and scores that a task cannot have: with two actions nobody can be driven apart in pairs, and among views of
+#: cells there is neither noise nor distance.
+NOT_FOR: Mapping[str, tuple[str, ...]] = {
+    "cartpole": ("driven apart",),
+    "gotoredballgrey": ("local caution", "driven apart", "minimum asks on noise", "towards uniform", "distance"),
+}
 #: Kinds of which only the minimum is looked at.
-_COMPARED = ("decorrelated", "driven apart", "minimum asks on noise", "minimum explains")
+_COMPARED = ("decorrelated", "driven apart", "minimum asks on noise", "minimum explains", "towards uniform")
 
 #: Which neighbour the gate of nearest answers looks at.
 _NEIGHBOUR = 5
@@ -48,6 +61,7 @@ class Contestant(NamedTuple):
 
 CONTESTANTS: Mapping[str, Contestant] = {
     "minimum": Contestant("plain", natural=True),
+    "minimum, little caution": Contestant("little caution", natural=True),
     "minimum, local caution": Contestant("local caution", natural=True),
     "minimum, prior functions": Contestant("prior functions", natural=True),
     "minimum at 10%": Contestant("plain"),
@@ -65,7 +79,24 @@ CONTESTANTS: Mapping[str, Contestant] = {
 
 def contestants_of(task: str) -> tuple[str, ...]:
     """Return the names of the contestants that a task can have, in their order."""
-    return tuple(name for name, one in CONTESTANTS.items() if one.members not in NOT_FOR.get(task, ()))
+    never = NOT_FOR.get(task, ())
+    return tuple(name for name, one in CONTESTANTS.items() if one.members not in never and one.score not in never)
+
+
+def make_members(task: Task, env: Any, kind: str, num_members: int) -> Ensemble:
+    """Return members of a kind.
+
+    Args:
+        task: the task.
+        env: one of its environments.
+        kind: one of `MEMBERS`.
+        num_members: N.
+    """
+    settings = MEMBERS[kind]
+    if _UNIFORM in settings:
+        return towards_uniform(env.observation_space, env.action_space, num_members, settings[_UNIFORM])
+    with knowingly():
+        return members_for(task, env, num_members, training=settings)(None)
 
 
 class Judged(NamedTuple):
@@ -87,39 +118,49 @@ class Panel:
     Args:
         learner: members and rules.
         state: what they know, of one stream.
-        answered: float32 [M, D], the inputs that they have answers for.
+        answered: what they have answers for, as they see it: leaves [M, ...].
     """
 
-    def __init__(self, learner: Learner, state: LearnerState, answered: np.ndarray) -> None:
+    def __init__(self, learner: Learner, state: LearnerState, answered: Any) -> None:
         self._learner, self._state = learner, state
-        self._deviations = np.maximum(answered.std(axis=0), 1e-3)
-        self._answered = answered / self._deviations
+        self._encoder: Encoder = learner.ensemble.encoder
+        known = self._features(answered)
+        self._deviations = np.maximum(known.std(axis=0), 1e-3)
+        self._answered = known / self._deviations
 
-    def judge(self, observations: np.ndarray, rng: np.random.Generator) -> Judged:
-        """Judge observations [B, D]."""
-        streams = self._learner.init_streams(jax.random.key(0), len(observations))
-        minimum, mixture, scores = _judge(self._learner, self._state.replace(stream=streams), observations)
+    def _features(self, seen: Any) -> np.ndarray:
+        return np.asarray(jax.vmap(self._encoder.features)(seen))
+
+    def judge(self, observations: Any, rng: np.random.Generator) -> Judged:
+        """Judge B observations, as Gymnasium's vector environments give them."""
+        state, seen = self._before(observations)
+        minimum, mixture, scores = _judge(self._learner, state, seen)
         found = {name: np.asarray(score) for name, score in scores.items()}
-        found["distance"] = self._distances(observations)
-        found["random"] = rng.random(len(observations))
+        found["distance"] = self._distances(seen)
+        found["random"] = rng.random(len(minimum))
         return Judged(np.asarray(minimum), np.asarray(mixture), found)
 
-    def errors(self, observations: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    def errors(self, observations: Any, actions: np.ndarray) -> np.ndarray:
         """Return one minus the probability that each member gives to an action, of what it does not withhold.
 
         Args:
-            observations: [B, D].
+            observations: B of them.
             actions: int [B].
 
         Returns:
             float64 [B, N].
         """
-        streams = self._learner.init_streams(jax.random.key(0), len(observations))
-        logs = np.asarray(_laws(self._learner, self._state.replace(stream=streams), observations), float)
+        logs = np.asarray(_laws(self._learner, *self._before(observations)), float)
         return -np.expm1(np.take_along_axis(logs, np.asarray(actions)[:, None, None], axis=-1)[..., 0])
 
-    def _distances(self, observations: np.ndarray) -> np.ndarray:
-        own = observations / self._deviations
+    def _before(self, observations: Any) -> tuple[LearnerState, Any]:
+        """Return the state with a stream for each observation, and these as members see them."""
+        seen = self._encoder.batch(observations)
+        rows = len(jax.tree.leaves(seen)[0])
+        return self._state.replace(stream=self._learner.init_streams(jax.random.key(0), rows)), seen
+
+    def _distances(self, seen: Any) -> np.ndarray:
+        own = self._features(seen) / self._deviations
         squares = (own**2).sum(-1)[:, None] + (self._answered**2).sum(-1) - 2 * own @ self._answered.T
         place = min(_NEIGHBOUR, squares.shape[1]) - 1
         return np.sqrt(np.maximum(np.partition(squares, place, axis=1)[:, place], 0))

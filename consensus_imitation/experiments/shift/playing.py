@@ -1,6 +1,7 @@
 """Episodes in a changed world: of members that learn no more, side by side; and of members that go on learning."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from consensus_imitation.core.independence import effective_members
 from consensus_imitation.experiments.shift.contestants import Contestant, Judged, Panel
 from consensus_imitation.experiments.shift.worlds import Change, Changed
-from consensus_imitation.experiments.tasks import Task, episode_seeds
+from consensus_imitation.experiments.tasks import Task, episode_seeds, stack_observations
 from consensus_imitation.experiments.tasks.outcome import EpisodeTracker
 from consensus_imitation.imitator import ConsensusImitator
 
@@ -34,11 +35,18 @@ class Played(NamedTuple):
 
 
 class _Lane:
-    """One episode at a time in one environment."""
+    """One episode at a time in one environment.
 
-    def __init__(self, task: Task, change: Change, seed: int, demonstrator: Any) -> None:
+    Args:
+        task: the task.
+        change: what is different.
+        seed: of the environment.
+        demonstrator: makes that of an environment.
+    """
+
+    def __init__(self, task: Task, change: Change, seed: int, demonstrator: Callable[[Any], Any]) -> None:
         self.env = Changed(task.make_env(), change)
-        self._task, self._demonstrator = task, demonstrator
+        self._task, self._demonstrator = task, demonstrator(self.env.env)
         self.observation: Any = self.env.reset(seed=seed)[0]
         self.tracker: EpisodeTracker = task.track()
 
@@ -51,6 +59,9 @@ class _Lane:
         return int(self._demonstrator(self.env.true))
 
     def step(self, action: int) -> None:
+        """Take a step."""
+        if hasattr(self._demonstrator, "observe"):
+            self._demonstrator.observe(action, "imitator")
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.observation = observation
         self.tracker = self.tracker.after(float(reward), terminated, truncated, info)
@@ -58,6 +69,20 @@ class _Lane:
     def begin(self) -> None:
         """Begin another episode."""
         self.observation, self.tracker = self.env.reset()[0], self._task.track()
+
+
+def _lanes(task: Task, change: Change, seed: int, episodes: int) -> list[_Lane]:
+    demonstrator = _demonstrator(task, seed)
+    return [_Lane(task, change, own, demonstrator) for own in episode_seeds(seed, episodes)]
+
+
+def _demonstrator(task: Task, seed: int) -> Callable[[Any], Any]:
+    """Return what makes the demonstrator of an environment."""
+    if task.members == "grid":
+        # The bot looks into its environment; it makes no random actions.
+        return partial(task.make_demonstrator, seed=seed)
+    one = task.make_demonstrator(None, seed)
+    return lambda _: one
 
 
 def frozen(
@@ -75,11 +100,10 @@ def frozen(
         seed: of everything random.
     """
     rng = np.random.default_rng(seed)
-    demonstrator = task.make_demonstrator(None, seed)
-    lanes = [_Lane(task, change, own, demonstrator) for own in episode_seeds(seed, episodes)]
+    lanes = _lanes(task, change, seed, episodes)
     counts = np.zeros(4, int)
     while running := [b for b, lane in enumerate(lanes) if lane.tracker.outcome is None]:
-        judged = panel.judge(np.stack([lane.observation for lane in lanes]), rng)
+        judged = panel.judge(stack_observations([lane.observation for lane in lanes]), rng)
         actions, asks = _drawn(contestant, judged, threshold, rng)
         for b in running:
             lane = lanes[b]
@@ -91,8 +115,7 @@ def frozen(
 
 def alone(task: Task, change: Change, episodes: int, seed: int) -> Played:
     """Let the demonstrator play the same episodes."""
-    demonstrator = task.make_demonstrator(None, seed)
-    lanes = [_Lane(task, change, own, demonstrator) for own in episode_seeds(seed, episodes)]
+    lanes = _lanes(task, change, seed, episodes)
     for lane in lanes:
         while lane.tracker.outcome is None:
             lane.step(lane.answer())
@@ -118,11 +141,10 @@ def threshold(
         seed: of everything random.
     """
     rng = np.random.default_rng(seed)
-    demonstrator = task.make_demonstrator(None, seed)
-    lanes = [_Lane(task, change, own, demonstrator) for own in episode_seeds(seed, episodes)]
+    lanes = _lanes(task, change, seed, episodes)
     scores: list[list[float]] = [[] for _ in lanes]
     while running := [b for b, lane in enumerate(lanes) if lane.tracker.outcome is None]:
-        judged = panel.judge(np.stack([lane.observation for lane in lanes]), rng)
+        judged = panel.judge(stack_observations([lane.observation for lane in lanes]), rng)
         law = _law(contestant, judged)
         for b in running:
             scores[b].append(float(judged.scores[contestant.score][b]))
@@ -141,17 +163,16 @@ def independence(task: Task, change: Change, panel: Panel, episodes: int, seed: 
         episodes: how many.
         seed: of everything random.
     """
-    demonstrator = task.make_demonstrator(None, seed)
-    seen: list[np.ndarray] = []
+    seen: list[Any] = []
     intended: list[int] = []
-    lanes = [_Lane(task, change, own, demonstrator) for own in episode_seeds(seed, episodes)]
+    lanes = _lanes(task, change, seed, episodes)
     for lane in lanes:
         while lane.tracker.outcome is None:
-            seen.append(np.asarray(lane.observation))
+            seen.append(lane.observation)
             intended.append(lane.intended())
             lane.step(lane.answer())
     _close(lanes)
-    return effective_members(panel.errors(np.stack(seen), np.array(intended))).estimate
+    return effective_members(panel.errors(stack_observations(seen), np.array(intended))).estimate
 
 
 def weighted_quantile(groups: Sequence[Sequence[float]], share: float) -> float:
@@ -179,7 +200,7 @@ def learning(task: Task, change: Change, imitator: ConsensusImitator, lane_seed:
         lane_seed: of the environment and the demonstrator.
         limit: when it ends.
     """
-    lane = _Lane(task, change, lane_seed, task.make_demonstrator(None, lane_seed))
+    lane = _Lane(task, change, lane_seed, _demonstrator(task, lane_seed))
     found: list[Played] = []
     counts, total = np.zeros(4, int), 0
     imitator.begin_episode()

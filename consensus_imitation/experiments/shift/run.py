@@ -13,7 +13,6 @@ A *mistake* is a step on which the contestant's own action is not the one that t
 taken or a question is asked instead.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,13 +24,16 @@ from consensus_imitation.core.aggregation import Minimum
 from consensus_imitation.core.learner import Learner
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.core.state import LearnerState
-from consensus_imitation.errors import ConsensusWarning
-from consensus_imitation.experiments import tasks
 from consensus_imitation.experiments.ledger import Ledger, Progress, identity
-from consensus_imitation.experiments.members import members_for
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.shift.config import ShiftConfig
-from consensus_imitation.experiments.shift.contestants import CONTESTANTS, MEMBERS, Panel, contestants_of
+from consensus_imitation.experiments.shift.contestants import (
+    CONTESTANTS,
+    MEMBERS,
+    Panel,
+    contestants_of,
+    make_members,
+)
 from consensus_imitation.experiments.shift.playing import (
     Limit,
     Played,
@@ -42,7 +44,7 @@ from consensus_imitation.experiments.shift.playing import (
     threshold,
     total,
 )
-from consensus_imitation.experiments.shift.worlds import SHIFTS, STANDARD
+from consensus_imitation.experiments.shift.worlds import SHIFTS, STANDARD, tasks_of
 from consensus_imitation.experiments.tasks import episode_seeds
 from consensus_imitation.imitator import ConsensusImitator
 
@@ -90,7 +92,8 @@ def run(
         >>> [(row["phase"], row["contestant"]) for row in run_shift(config)]
         [('learning', 'minimum'), ('frozen', 'demonstrator'), ('frozen', 'minimum')]
     """
-    about = identity("shift", config, grows=("num_seeds", "contestants", "worlds"))
+    # Seeds, contestants and worlds can be added; what those are that are there already must not have changed.
+    about = identity("shift", config, grows=("num_seeds", "contestants", "worlds"), members=MEMBERS, made=CONTESTANTS)
     ledger = Ledger(out, about, overwrite, {"shift": COLUMNS}, _part)
     wanted, workshop = parts(config), _Workshop(config)
     for part in ledger.missing(wanted, progress):
@@ -137,7 +140,7 @@ class _Workshop:
 
     def __init__(self, config: ShiftConfig) -> None:
         self._config = config
-        self._task, self._rule = tasks.make(config.task), TopK(config.k)
+        (self._learned, self._task), self._rule = tasks_of(config.task), TopK(config.k)
         self._made: tuple[tuple[int, str], _Team] | None = None
         self._thresholds: dict[tuple[int, str], float] = {}
 
@@ -179,18 +182,16 @@ class _Workshop:
     def _team(self, seed: int, kind: str) -> _Team:
         if self._made is None or self._made[0] != (seed, kind):
             config, own_seed = self._config, self._seed(seed, _LEARN)
-            env = self._task.make_env()
-            with warnings.catch_warnings():
-                # Some settings are here to show what they do not do.
-                warnings.simplefilter("ignore", ConsensusWarning)
-                ensemble = members_for(self._task, env, config.num_members, training=MEMBERS[kind])(None)
+            env = self._learned.make_env()
+            ensemble = make_members(self._learned, env, kind, config.num_members)
             env.close()
             imitator = ConsensusImitator(ensemble, selection=self._rule, seed=own_seed)
             standard = SHIFTS[config.task][STANDARD]
-            played = learning(self._task, standard, imitator, own_seed, Limit(steps=config.num_steps))
+            played = learning(self._learned, standard, imitator, own_seed, Limit(steps=config.num_steps))
             # In arrays: the programs that judge are given them.
             state = jax.tree.map(lambda leaf: leaf, imitator.state)
-            answered = np.asarray(state.learned.replay.inputs)[: int(state.learned.replay.size)]
+            replay = state.learned.replay
+            answered = jax.tree.map(lambda leaf: np.asarray(leaf)[: int(replay.size)], replay.inputs)
             panel = Panel(Learner(ensemble, self._rule, Minimum()), state, answered)
             n_eff = independence(self._task, standard, panel, config.calibration, self._seed(seed, _CALIBRATE))
             self._made = ((seed, kind), _Team(ensemble, imitator.state, played, panel, n_eff))

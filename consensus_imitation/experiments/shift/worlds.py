@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from consensus_imitation.experiments import tasks
+from consensus_imitation.experiments.shift import pictures
+from consensus_imitation.experiments.tasks import Task
+
 
 class Change(NamedTuple):
     """What is different.
@@ -12,13 +16,13 @@ class Change(NamedTuple):
     Attributes:
         text: in words.
         world: changes the environment, unwrapped, before its first episode; None to leave it.
-        sensor: from the true observation to what members see; None for the truth itself.
+        sensor: from the true observation to what members see, without changing it; None for the truth itself.
         push: changes the environment, unwrapped, before each step, given the step's number in the episode; None not to.
     """
 
     text: str
     world: Callable[[Any], None] | None = None
-    sensor: Callable[[np.ndarray], np.ndarray] | None = None
+    sensor: Callable[[Any], Any] | None = None
     push: Callable[[Any, int], None] | None = None
 
 
@@ -105,6 +109,41 @@ def _push_cart(env: Any, step: int) -> None:
         env.state = (x, speed + (1.0 if step // 25 % 2 == 0 else -1.0), angle, turning)
 
 
+#: MiniGrid's numbers: things that lie about, a lava tile, and colours.
+_BALL, _THINGS, _LAVA = 6, (5, 6, 7), 9
+_RED, _GREEN, _GREY = 0, 1, 5
+
+
+def _recoloured(things: tuple[int, ...], old: int, new: int) -> Callable[[Any], Any]:
+    """Return a sensor that shows things of one colour in another."""
+
+    def sensor(observation: Any) -> Any:
+        image = observation["image"].copy()
+        image[np.isin(image[..., 0], things) & (image[..., 1] == old), 1] = new
+        return {**observation, "image": image}
+
+    return sensor
+
+
+def _as_lava(observation: Any) -> Any:
+    """Show whatever is grey and lies about as lava."""
+    image = observation["image"].copy()
+    image[np.isin(image[..., 0], _THINGS) & (image[..., 1] == _GREY), :2] = (_LAVA, _RED)
+    return {**observation, "image": image}
+
+
+def tasks_of(name: str) -> tuple[Task, Task]:
+    """Return the task in which members learn, and that which they meet afterwards; mostly the same.
+
+    Raises:
+        ImportError: without the packages that it needs, naming the extra.
+    """
+    if name == "digits":
+        return pictures.learned_and_met()
+    task = tasks.make(name)
+    return task, task
+
+
 SHIFTS: Mapping[str, Mapping[str, Change]] = {
     "lunarlander": {
         STANDARD: Change("as it was learned"),
@@ -118,5 +157,19 @@ SHIFTS: Mapping[str, Mapping[str, Change]] = {
         "push": Change("twice a second the cart is pushed", push=_push_cart),
         "long pole": Change("the pole is three times as long", world=_long_pole),
         "angle reversed": Change("the sensor of the pole's angle says minus that", sensor=_reversed(2)),
+    },
+    "digits": {
+        STANDARD: Change("as it was learned"),
+        "moved": Change("pictures are moved by a quarter of their width", sensor=pictures.moved),
+        "turned": Change("pictures are turned by 90 degrees", sensor=pictures.turned),
+        "striped": Change("there are stripes behind", sensor=pictures.striped),
+    },
+    "gotoredballgrey": {
+        STANDARD: Change("as it was learned"),
+        "green ball": Change("the red ball is shown green", sensor=_recoloured((_BALL,), _RED, _GREEN)),
+        "green things": Change(
+            "what is grey and lies about is shown green", sensor=_recoloured(_THINGS, _GREY, _GREEN)
+        ),
+        "lava": Change("what is grey and lies about is shown as lava", sensor=_as_lava),
     },
 }

@@ -15,7 +15,9 @@ from consensus_imitation import ensembles
 from consensus_imitation.core.independence import effective_members
 from consensus_imitation.ensembles import Context, Plateau, Training
 from consensus_imitation.ensembles.neural import _coupling, networks
-from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural import _rounds as rounds
+from consensus_imitation.ensembles.neural._learned import Masked
+from consensus_imitation.ensembles.neural.replay import Row
 from consensus_imitation.errors import ConfigurationError, ConsensusWarning
 
 from .streams import prequential, separable
@@ -194,7 +196,7 @@ def test_without_a_weight_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -
     def fails(*_: Any) -> Any:
         raise AssertionError("members were compared")
 
-    monkeypatch.setattr(train, "slopes", fails)
+    monkeypatch.setattr(rounds, "slopes", fails)
     # Other settings: what was compiled before is not used again.
     off = taught(replace(SMALL, **dict.fromkeys(_coupling.COUPLED, 0), minimum_of=3))
     np.testing.assert_array_equal(flat(plain.params), flat(off.params))
@@ -216,9 +218,9 @@ def test_an_update_goes_down_the_objective(masked: bool) -> None:
     legal = np.ones((M, 4), bool)
     legal[0] = np.arange(4) == answers[0]
     legal[1, (answers[1] + 1) % 4] = False
-    row = train.Row(train.Masked(seen, jnp.asarray(legal)) if masked else seen, answers, counts)
+    row = Row(Masked(seen, jnp.asarray(legal)) if masked else seen, answers, counts)
     key = jax.random.key(5)
-    own, found = train._slopes(training, arch.apply, learned.params, learned.prior_params, row, key)
+    own, found = rounds._slopes(training, arch.apply, learned.params, learned.prior_params, row, key)
     away = _coupling.noised(key, seen)
 
     def logits(params: Any, inputs: Any) -> jax.Array:
@@ -228,7 +230,7 @@ def test_an_update_goes_down_the_objective(masked: bool) -> None:
 
     def objective(params: Any) -> jax.Array:
         alone = [
-            train.loss(training, arch.apply, *(jax.tree.map(lambda leaf, n=n: leaf[n], tree) for tree in
+            rounds.loss(training, arch.apply, *(jax.tree.map(lambda leaf, n=n: leaf[n], tree) for tree in
                        (params, learned.prior_params)), row.inputs, answers, counts[:, n])
             for n in range(N)
         ]  # fmt: skip
@@ -238,7 +240,7 @@ def test_an_update_goes_down_the_objective(masked: bool) -> None:
         )  # fmt: skip
 
     np.testing.assert_allclose(flat(found), flat(jax.grad(objective)(learned.params)), rtol=1e-4, atol=1e-5)
-    alone = train.loss(
+    alone = rounds.loss(
         training, arch.apply, jax.tree.map(lambda leaf: leaf[1], learned.params),
         jax.tree.map(lambda leaf: leaf[1], learned.prior_params), row.inputs, answers, counts[:, 1],
     )  # fmt: skip
@@ -274,9 +276,9 @@ def test_every_update_has_noise_of_its_own() -> None:
     observations, answers = separable(np.random.default_rng(0), 8)
     learned = prequential(ensemble, observations, answers, jax.random.key(1)).learned
     fitted = (learned.params, (), learned.optimizer)
-    row = train.Row(jnp.asarray(observations), jnp.asarray(answers), jnp.ones((8, N)))
+    row = Row(jnp.asarray(observations), jnp.asarray(answers), jnp.ones((8, N)))
     after = [
-        train.updated(
+        rounds.updated(
             training, ensemble.architecture.apply, learned, fitted, first, jnp.zeros((1,)), lambda _: row
         )[0]
         for first in (0, 1, 0)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from consensus_imitation import ensembles
+from consensus_imitation.ensembles.neural import _rounds as rounds
 from consensus_imitation.ensembles.neural import training as train
-from consensus_imitation.ensembles.neural.training import Masked, Temperature
+from consensus_imitation.ensembles.neural._learned import Masked
+from consensus_imitation.ensembles.neural._temperature import Temperature
 from consensus_imitation.errors import ConfigurationError
 
 LEGAL = jnp.array([[True, False, True, True], [True, True, False, True]])
@@ -20,7 +22,7 @@ def test_the_loss_is_that_of_the_conditional_law_and_moves_nothing_illegal(smoot
     training = ensembles.Training(masked=True, label_smoothing=smoothing)
 
     def loss(logits: jax.Array) -> jax.Array:
-        return train.loss(training, lambda _, x: x, None, None, Masked(logits, LEGAL), ANSWERS, jnp.ones(2))
+        return rounds.loss(training, lambda _, x: x, None, None, Masked(logits, LEGAL), ANSWERS, jnp.ones(2))
 
     expected = 0.0
     for logits, legal, answer in zip(np.asarray(LOGITS, float), np.asarray(LEGAL), np.asarray(ANSWERS), strict=True):

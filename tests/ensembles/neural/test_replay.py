@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Context, Plateau, Training
-from consensus_imitation.ensembles.neural import _on_host
+from consensus_imitation.ensembles.neural import _on_host, _rounds
 from consensus_imitation.ensembles.neural.replay import Elsewhere, Replay, joined, parted
 from consensus_imitation.errors import ConfigurationError
 
@@ -104,6 +104,24 @@ def test_minibatches_that_are_looked_up_a_few_at_a_time_teach_the_same(
     assert rows.replay.rows.kind.row_bytes == 22
     for one, other in zip(jax.tree.leaves(rows.params), jax.tree.leaves(arrays.params), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "training", [PLAIN, replace(EVERYTHING, bootstrap="poisson", masked=True)], ids=["plain", "every setting"]
+)
+def test_large_inputs_teach_one_member_after_the_other_the_same(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = taught(perceptrons(training), vector, 12)
+    monkeypatch.setattr(_rounds, "NUMBERS_AT_ONCE", 9)
+    in_parts = taught(perceptrons(training), vector, 12)
+    alone = [np.asarray(leaf) for leaf in jax.tree.leaves(in_parts[0].params)]
+    assert all(not np.allclose(leaf[0], leaf[1]) for leaf in alone if np.any(leaf))
+    for learned in in_parts:
+        for name in ("params", "averages", "optimizer", "temperature"):
+            parts = [jax.tree.leaves(getattr(one, name)) for one in (whole, learned)]
+            for one, other in zip(*parts, strict=True):
+                np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
 
 
 def test_no_more_than_a_few_minibatches_are_looked_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from flax import nnx
 from consensus_imitation import ensembles
 from consensus_imitation.ensembles import Neural, Plateau, Training
 from consensus_imitation.ensembles.neural import training as train
+from consensus_imitation.ensembles.neural._temperature import Temperature
 
 from .streams import losses, prequential, separable
 
@@ -227,15 +228,15 @@ def without_temperature(ensemble: Neural) -> Neural:
 def test_temperature_of_a_calibrated_network_stays(key: jax.Array) -> None:
     log_probs = jnp.log(jnp.array([[0.7, 0.2, 0.1]]))
     answers = np.random.default_rng(0).choice(3, 3000, p=[0.7, 0.2, 0.1])
-    state = train.Temperature(log=jnp.zeros(1), curvature=jnp.full(1, 10.0))
+    state = Temperature(log=jnp.zeros(1), curvature=jnp.full(1, 10.0))
 
-    def step(state: train.Temperature, answer: jax.Array) -> Any:
+    def step(state: Temperature, answer: jax.Array) -> Any:
         now = jax.nn.log_softmax(log_probs * jnp.exp(-state.log)[:, None])
         return state.step(now, answer), state.log
 
     _, logs = jax.lax.scan(step, state, jnp.asarray(answers))
     assert abs(np.asarray(logs)[500:].mean()) < 0.1
-    assert train.Temperature(jnp.zeros(1), jnp.ones(1)).step(jnp.full((1, 3), jnp.nan), jnp.int32(0)).log[0] == 0
+    assert Temperature(jnp.zeros(1), jnp.ones(1)).step(jnp.full((1, 3), jnp.nan), jnp.int32(0)).log[0] == 0
 
 
 def test_the_temperatures_step_is_the_gradient_of_the_loss(key: jax.Array) -> None:
@@ -245,7 +246,7 @@ def test_the_temperatures_step_is_the_gradient_of_the_loss(key: jax.Array) -> No
     def loss(log: jax.Array, n: int) -> jax.Array:
         return -jax.nn.log_softmax(logits[n] * jnp.exp(-log))[1]
 
-    stiff = train.Temperature(log=log, curvature=jnp.full(2, 1e6))
+    stiff = Temperature(log=log, curvature=jnp.full(2, 1e6))
     predicted = jax.nn.log_softmax(logits * jnp.exp(-log)[:, None])
     moved = stiff.step(predicted, jnp.int32(1)).log - log
     # One over the probability with which the minimum of both asks.
@@ -265,8 +266,8 @@ def test_members_that_are_sure_and_disagree_are_not_taken_for_members_that_are_s
     apart = np.log(np.array([[0.98, 0.02], [0.02, 0.98]]))
 
     def fitted(answered: list[tuple[np.ndarray, int]]) -> float:
-        state = train.Temperature(log=jnp.zeros(2), curvature=jnp.full(2, 10.0))
-        step = jax.jit(train.Temperature.step)
+        state = Temperature(log=jnp.zeros(2), curvature=jnp.full(2, 10.0))
+        step = jax.jit(Temperature.step)
         for log_probs, answer in answered:
             scaled = jax.nn.log_softmax(jnp.asarray(log_probs, jnp.float32) * jnp.exp(-state.log)[:, None])
             state = step(state, scaled + jnp.log(0.97), jnp.int32(answer))  # 3% are withheld

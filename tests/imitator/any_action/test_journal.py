@@ -30,7 +30,7 @@ from consensus_imitation.errors import (
     WrongQueryError,
 )
 from consensus_imitation.imitator import SamplingImitator
-from consensus_imitation.journal import _disk
+from consensus_imitation.journal import _disk, _new_file
 from consensus_imitation.journal import store as store_module
 from consensus_imitation.journal.reader import reading
 from consensus_imitation.journal.recovery import examine
@@ -44,7 +44,7 @@ from .test_imitator import ENSEMBLE, GAINS, RULE, expert, proportional, until_qu
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for the disk: here nothing but the process can die."""
-    monkeypatch.setattr(store_module, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
+    monkeypatch.setattr(_new_file, "_PRAGMAS", ("journal_mode = PERSIST", "synchronous = OFF"))
     monkeypatch.setattr(_disk, "sync", lambda descriptor: None)
 
 

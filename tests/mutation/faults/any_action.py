@@ -176,8 +176,8 @@ FAULTS: list[Fault] = [
     Fault(
         "the sign of zero is chained and not kept",
         "journal/record",
-        "            value = float(value) + 0.0\n",
-        "            value = float(value)\n",
+        "    value = float(value) + 0.0\n",
+        "    value = float(value)\n",
         ("tests/journal/test_any_action.py::test_a_record_with_negative_zero_can_be_read_again",),
     ),
     Fault(

@@ -94,7 +94,7 @@ FAULTS = [
     ),
     Fault(
         "noised-inputs-without-their-mask",
-        "ensembles/neural/training",
+        "ensembles/neural/_rounds",
         "        return _logits(training, apply, *member, inputs, legal)\n\n    def own_loss",
         "        return _logits(training, apply, *member, inputs, None)\n\n    def own_loss",
         (UPDATE,),
@@ -115,7 +115,7 @@ FAULTS = [
     ),
     Fault(
         "the-same-noise-at-every-update",
-        "ensembles/neural/training",
+        "ensembles/neural/_rounds",
         "jax.random.fold_in(jax.random.fold_in(learned.key, 3), number)",
         "jax.random.fold_in(learned.key, 3)",
         (f"{COUPLING}::test_every_update_has_noise_of_its_own",),

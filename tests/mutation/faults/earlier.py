@@ -744,7 +744,7 @@ FAULTS = [
     ),
     Fault(
         "averages-keep-the-first-parameters",
-        "ensembles/neural/training",
+        "ensembles/neural/_rounds",
         "1 / jnp.minimum(training.averaging, 1 + updates / _AVERAGED_SHARE)",
         "1 / jnp.asarray(training.averaging)",
         TRAINING,

@@ -37,8 +37,8 @@ FAULTS = [
     Fault(
         "frontier-plain-is-not-the-default",
         "experiments/frontier/config",
-        '"plain": Contestant("minimum", {}, {"temperature": False}),',
-        '"plain": Contestant("minimum", {}, {"temperature": False, "updates": 4}),',
+        '"plain": Contestant("minimum", {}, {"temperature": "repeats"}),',
+        '"plain": Contestant("minimum", {}, {"temperature": "repeats", "updates": 4}),',
         (f"{FRONTIER}::test_plain_is_the_default",),
     ),
 ]

@@ -2,6 +2,7 @@
 
 from .fault import Fault
 
+SHIFT = "tests/experiments/test_shift.py"
 LOCAL = "tests/ensembles/neural/test_local.py"
 RUNS = "tests/imitator/test_local_caution.py"
 
@@ -30,8 +31,8 @@ FAULTS = [
     Fault(
         "all-numbers-count-alike",
         "ensembles/neural/_local",
-        "jnp.sqrt(ratio) / deviations",
-        "1 / deviations",
+        "jnp.sqrt(jnp.sqrt(told)) / deviation",
+        "1 / deviation",
         (f"{LOCAL}::test_numbers_count_by_what_the_answer_tells_of_them",),
     ),
     Fault(
@@ -110,14 +111,14 @@ FAULTS = [
         "        self.true = observation\n        return observation",
         "        self.true = observation if self._change.sensor is None else self._change.sensor(observation)\n"
         "        return observation",
-        ("tests/experiments/test_shift.py::test_the_demonstrator_acts_on_what_is_true",),
+        (f"{SHIFT}::test_the_demonstrator_acts_on_what_is_true",),
     ),
     Fault(
         "long-episodes-weigh-more",
         "experiments/shift/playing",
         "np.full(len(group), 1 / len(group))",
         "np.full(len(group), len(groups) / sum(map(len, groups)))",
-        ("tests/experiments/test_shift.py::test_the_quantile_weighs_episodes_alike",),
+        (f"{SHIFT}::test_the_quantile_weighs_episodes_alike",),
     ),
     Fault(
         "a-gate-that-looks-at-the-nearest-only",
@@ -132,5 +133,54 @@ FAULTS = [
         "        _check_distances(arch.encoder, arch.window)\n",
         "        _check_distances(arch.encoder, 0)\n",
         (f"{LOCAL}::test_where_distance_means_nothing_it_is_refused",),
+    ),
+    Fault(
+        "a-directory-whose-names-mean-something-else-is-continued",
+        "experiments/shift/run",
+        ", members=MEMBERS, made=CONTESTANTS)",
+        ")",
+        (f"{SHIFT}::test_a_directory_is_not_continued_with_contestants_that_were_made_otherwise",),
+    ),
+    Fault(
+        "a-control-like-any-other",
+        "experiments/shift/entropy",
+        "return right - weight * jax.nn.log_softmax(foreign).mean()",
+        "return right + 0 * foreign.mean()",
+        (f"{SHIFT}::test_members_driven_towards_uniform_are_uniform_on_noise_and_not_on_answers",),
+    ),
+    Fault(
+        "walls-are-recoloured-too",
+        "experiments/shift/worlds",
+        "image[np.isin(image[..., 0], things) & (image[..., 1] == old), 1] = new",
+        "image[image[..., 1] == old, 1] = new",
+        (f"{SHIFT}::test_colours_and_things_that_nobody_saw",),
+    ),
+    Fault(
+        "a-sensor-that-changes-the-truth",
+        "experiments/shift/worlds",
+        '        image = observation["image"].copy()\n        image[np.isin(image[..., 0], things)',
+        '        image = observation["image"]\n        image[np.isin(image[..., 0], things)',
+        (f"{SHIFT}::test_colours_and_things_that_nobody_saw",),
+    ),
+    Fault(
+        "pictures-are-met-that-were-learned",
+        "experiments/shift/pictures",
+        "_task(given.inputs, given.answers), _task(given.familiar, given.right)",
+        "_task(given.inputs, given.answers), _task(given.inputs, given.answers)",
+        (f"{SHIFT}::test_digits_are_named_by_who_knows_them_and_others_come_later",),
+    ),
+    Fault(
+        "the-bot-is-not-told-of-steps",
+        "experiments/shift/playing",
+        'if hasattr(self._demonstrator, "observe"):',
+        "if False:",
+        (f"{SHIFT}::test_every_change_changes_what_is_seen",),
+    ),
+    Fault(
+        "an-experiment-warns-of-what-it-measures",
+        "experiments/members",
+        'warnings.simplefilter("ignore", ConsensusWarning)',
+        'warnings.simplefilter("error", ConsensusWarning)',
+        (f"{SHIFT}::test_members_that_are_compared_are_contestants",),
     ),
 ]

@@ -57,7 +57,7 @@ FAULTS = [
     ),
     Fault(
         "disagreement-tempered-away",
-        "ensembles/neural/training",
+        "ensembles/neural/_temperature",
         "weight = 1 / jnp.clip(asked, 1 / _LARGEST_WEIGHT, 1.0)",
         "weight = 1.0",
         (

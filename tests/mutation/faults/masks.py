@@ -101,14 +101,14 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "trained-on-all-actions",
-        "ensembles/neural/training",
+        "ensembles/neural/_rounds",
         "return logits if legal is None else jnp.where(legal, logits, _FORBIDDEN)",
         "return logits",
         ("tests/ensembles/neural/test_masked_training.py",),
     ),
     Fault(
         "temperature-of-what-is-illegal-is-nan",
-        "ensembles/neural/training",
+        "ensembles/neural/_temperature",
         "jnp.maximum(jax.nn.log_softmax(log_probs), _FORBIDDEN)",
         "jax.nn.log_softmax(log_probs)",
         ("tests/ensembles/neural/test_masked_training.py",),

@@ -28,7 +28,8 @@ FAULTS = [
     ),
     Fault(
         "temperature-learns-from-all-answers", "ensembles/neural/_partition",
-        "_put(temperature, one.temperature.step(said, answer), n)", "learned.temperature.step(predicted, answer)",
+        "_put(temperature, one.temperature.after(inputs, said, answer), n)",
+        "learned.temperature.after(inputs, predicted, answer)",
         (f"{DIVIDED}test_so_with_many_settings_at_once",),
     ),
     Fault(

@@ -4,6 +4,7 @@ from .fault import Fault
 
 ISOLATED = ("tests/ensembles/isolated/test_processes.py",)
 LOCK = ("tests/journal/test_lock.py",)
+STORE = ("tests/journal/test_store.py",)
 RESUME = ("tests/imitator/test_resume.py",)
 POWER = ("tests/stress/test_power_cuts.py",)
 
@@ -54,9 +55,44 @@ FAULTS: list[Fault] = [
     Fault(
         "another-directory-in-its-place",
         "journal/directory",
+        "        store.before_writing = lock.check\n",
+        "",
+        LOCK,
+    ),
+    Fault(
+        "checkpoint-in-another-directory",
+        "journal/directory",
         "            self._lock.check()",
         "            pass",
         LOCK,
+    ),
+    Fault(
+        "made-later-is-never-made",
+        "journal/store",
+        "    def _write(self) -> None:\n        self._make()\n",
+        "    def _write(self) -> None:\n",
+        STORE,
+    ),
+    Fault(
+        "made-later-comes-after-what-came-later",
+        "journal/store",
+        "        with self.writing():\n            self._make()\n        head, rows",
+        "        self.check()\n        head, rows",
+        STORE,
+    ),
+    Fault(
+        "rows-that-were-active-belong-to-the-caller",
+        "imitator/_arguments",
+        "return None if given.all() else given.copy()",
+        "return None if given.all() else given",
+        ("tests/imitator/test_digests.py::test_records_that_wait_for_their_group_hold_what_was_so_at_their_step",),
+    ),
+    Fault(
+        "what-cannot-be-packed-is-packed-later",
+        "core/_packing",
+        'value.dtype.kind in "biuf"',
+        'value.dtype.kind in "biufO"',
+        ("tests/journal/test_packing.py",),
     ),
     Fault(
         "settings-of-jax-not-compared",
@@ -72,7 +108,7 @@ FAULTS: list[Fault] = [
         "            first = whole[:0]",
         RESUME,
     ),
-    Fault("sqlite-does-not-wait", "journal/store", '"synchronous = EXTRA"', '"synchronous = OFF"', POWER),
+    Fault("sqlite-does-not-wait", "journal/_new_file", '"synchronous = EXTRA"', '"synchronous = OFF"', POWER),
     Fault(
         "new-directory-not-waited-for",
         "journal/_files",

@@ -59,8 +59,18 @@ FAULTS = [
         (f"{REPLAY}test_no_more_than_a_few_minibatches_are_looked_up_at_a_time",),
     ),
     Fault(
+        "large-inputs-count-for-all-as-for-the-first", "ensembles/neural/_rounds",
+        "row.counts[:, n]", "row.counts[:, 0]",
+        (f"{REPLAY}test_large_inputs_teach_one_member_after_the_other_the_same",),
+    ),
+    Fault(
+        "large-inputs-of-the-first-part-only", "ensembles/neural/_rounds",
+        "jax.tree.map(jnp.add, total, of(part))", "jax.tree.map(jnp.add, none, of(part))",
+        (f"{REPLAY}test_large_inputs_teach_one_member_after_the_other_the_same",),
+    ),
+    Fault(
         "broken-members-are-kept-on-the-host", "ensembles/neural/_on_host",
-        "return train.without_broken(fitted, before) if last else fitted", "return fitted",
+        "return rounds.without_broken(fitted, before) if last else fitted", "return fitted",
         (f"{REPLAY}test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either",),
     ),
     Fault(
