@@ -145,10 +145,15 @@ def from_logits(logits: jax.Array) -> jax.Array:
 
 def excesses(log_probs: jax.Array) -> jax.Array:
     """By how many nats each prediction sums to more than one: [..., A] to [...], ``inf`` if invalid (`validate`)."""
+    return _excess_of(masses(log_probs))
+
+
+def masses(log_probs: jax.Array) -> jax.Array:
+    """What each prediction sums to, as it came: [..., A] to [...]; NaN if it holds one."""
     # Two sums, for which nothing of this size is kept. A NaN shows in the second: `exp` may lose one (`exact_exp`), and
     # so do minima and maxima of long rows on CPU.
     mass, total = _two_sums(jnp.exp(log_probs), log_probs)
-    return jnp.where(jnp.isnan(total), jnp.inf, _excess_of(mass))
+    return jnp.where(jnp.isnan(total), jnp.nan, mass)
 
 
 def _two_sums(one: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -184,8 +189,11 @@ def log_minimum(log_probs: jax.Array, selected: jax.Array, excess: jax.Array | N
 
     The predictions are validated, or their ``excess`` [N] is given (`excesses`), and taken off.
     """
-    # A chain of elementwise minima: reducing over the member axis is several times slower on CPU, and an additive
-    # mask would turn -inf into NaN.
+    if log_probs.shape[-1] < BLOCK:
+        rows = log_probs if excess is None else without_excess(log_probs, excess)
+        return jnp.min(jnp.where(selected[:, None], rows, jnp.inf), axis=0)
+    # A chain of elementwise minima: of many actions, reducing over the member axis is several times slower on CPU. An
+    # additive mask would turn -inf into NaN.
     lowest = jnp.full(log_probs.shape[-1:], jnp.inf, log_probs.dtype)
     for n in range(log_probs.shape[0]):
         row = log_probs[n] if excess is None else without_excess(log_probs[n], excess[n])
