@@ -17,6 +17,10 @@ from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
 
 
+#: Steps whose random numbers are made together, at most.
+_AT_ONCE = 1000
+
+
 class PureEnvironment(Protocol):
     """An environment in pure JAX.
 
@@ -153,10 +157,13 @@ def rollout(
         )
         return state.replace(learner=learner_state, env=env_state, observation=observation), trajectory
 
-    def some(state: RolloutState, length: int) -> tuple[RolloutState, Trajectory]:
-        return jax.lax.scan(step, state, _chances(state, length))
+    at_once = max(d for d in range(1, _AT_ONCE + 1) if num_steps % d == 0)
 
-    return some(state, num_steps)
+    def some(state: RolloutState, _: None) -> tuple[RolloutState, Trajectory]:
+        return jax.lax.scan(step, state, _chances(state, at_once))
+
+    state, trajectory = jax.lax.scan(some, state, None, length=num_steps // at_once)
+    return state, jax.tree.map(lambda leaf: leaf.reshape(num_steps, *leaf.shape[2:]), trajectory)
 
 
 class _Chance(NamedTuple):
