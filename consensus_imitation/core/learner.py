@@ -463,7 +463,9 @@ def score(
     answer = jnp.asarray(answer, jnp.int32)
     legal = (answer >= 0) & (answer < num_actions)
     # What a member withheld was asked about, and is no evidence against it.
-    predicted = decision.log_probs[:, jnp.clip(answer, 0, num_actions - 1)] - jnp.log(masses(decision.log_probs))
+    # (`posterior.normalised` of what is usable, at the answer; from sums that the decision was checked by.)
+    given = decision.log_probs[:, jnp.clip(answer, 0, num_actions - 1)]
+    predicted = given - jnp.log(masses(decision.log_probs))
     log_likelihood = jnp.where(legal & ~decision.invalid, predicted, -jnp.inf)
     asleep = decision.invalid & legal
     if reweighting is None or prior is None:

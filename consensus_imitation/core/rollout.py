@@ -16,7 +16,6 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
 
-
 #: Steps whose random numbers are made together, at most.
 _AT_ONCE = 1000
 
