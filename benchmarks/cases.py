@@ -339,7 +339,7 @@ def kept_answers(repeats: int) -> Iterator[Measurement]:
         reference_value=seconds["64"],
         target=1.2,
     )
-    for answers, every, text in ((60, 0, "60 answers"), (4, 4, "4 answers and a round of training")):
+    for answers, every, text in ((60, 0, "60 answers"), (12, 4, "12 answers and three rounds of training")):
         yield Measurement(
             case="replay, the same, 210x160x3",
             quantity=f"peak memory of a process, {text}",
