@@ -1,10 +1,7 @@
 """The cases: what each measures, against what, and with which target."""
 
 import math
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from consensus_imitation import ensembles, envs
-from consensus_imitation.benchmarks import decisions, journal, loops, networks, replay, training
+from consensus_imitation.benchmarks import cold, decisions, journal, loops, networks, replay, training
 from consensus_imitation.benchmarks.measure import Measurement, time_by_turns
+from consensus_imitation.core.alarm import MisspecificationAlarm
+from consensus_imitation.core.budget import InflationBudget
 from consensus_imitation.core.draw import from_float
 from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.merging import Merging
 from consensus_imitation.core.rollout import RolloutState, Trajectory, rollouts
 from consensus_imitation.core.selection import TopK
 from consensus_imitation.demonstrators import TabularDemonstrator
@@ -118,8 +118,12 @@ def loop(repeats: int) -> Iterator[Measurement]:
     ks = (1, 2, 4, 8)
     num_steps = 1_000
 
-    def ours() -> tuple[jax.Array, jax.Array, jax.Array]:
+    def ours(learner: Learner = learner) -> tuple[jax.Array, jax.Array, jax.Array]:
         return rollouts(learner, world.env, demonstrator, keys, num_steps, TopK(jnp.array(ks)), _totals)
+
+    alarm = MisspecificationAlarm(delta=0.01)
+    alarmed = learner.replace(alarm=alarm)
+    ruled = learner.replace(alarm=alarm, budget=InflationBudget(factor=2.0), merging=Merging())
 
     def in_numpy(make: type[loops.LeanNumpyImitator], seed: int = 0) -> list[loops.Totals]:
         answers = loops.table_demonstrator(demonstrator_probs, seed)
@@ -137,7 +141,8 @@ def loop(repeats: int) -> Iterator[Measurement]:
         assert np.all(np.abs(queries.mean(1) - counted.mean(1)) <= 4 * error + 1e-9), make
 
     functions = {name: (lambda make=make: in_numpy(make)) for name, make in references.items()}
-    seconds = time_by_turns({"ours": ours} | functions, repeats)
+    functions |= {"ours": ours, "alarmed": lambda: ours(alarmed), "ruled": lambda: ours(ruled)}
+    seconds = time_by_turns(functions, repeats)
     case = "loop cliff, N=8, 64 seeds x 4 k"
     per_step = seconds["ours"] / (num_steps * queries.size)
     for name in references:
@@ -147,8 +152,18 @@ def loop(repeats: int) -> Iterator[Measurement]:
             ours=per_step,
             reference=name,
             reference_value=seconds[name] / (num_steps * len(ks)),
-            target=60.0 if references[name] is loops.NumpyImitator else None,
+            target=35.0 if references[name] is loops.NumpyImitator else None,
             at_least=True,
+        )
+    for name, what in (("alarmed", "an alarm"), ("ruled", "an alarm, a budget and merging")):
+        asked = float(np.mean(np.asarray(functions[name]()[0]))) / num_steps
+        yield Measurement(
+            case=case,
+            quantity=f"the same with {what}, {asked:.0%} queries",
+            ours=seconds[name] / (num_steps * queries.size),
+            reference=f"the same without, {queries.mean() / num_steps:.0%} queries",
+            reference_value=per_step,
+            target=1.5,
         )
     yield Measurement(
         case=case,
@@ -324,7 +339,7 @@ def kept_answers(repeats: int) -> Iterator[Measurement]:
         reference_value=seconds["64"],
         target=1.2,
     )
-    for answers, every, text in ((60, 0, "60 answers"), (4, 4, "4 answers and a round of training")):
+    for answers, every, text in ((60, 0, "60 answers"), (12, 4, "12 answers and three rounds of training")):
         yield Measurement(
             case="replay, the same, 210x160x3",
             quantity=f"peak memory of a process, {text}",
@@ -348,25 +363,9 @@ def babyai_loop(repeats: int) -> Iterator[Measurement]:
     yield Measurement(case, "all the rest", shares.rest, "s", "the whole run", shares.total, target=0.5)
 
 
-_FIRST_ACTION = """
-import time
-start = time.perf_counter()
-from consensus_imitation.benchmarks import networks
-imported = time.perf_counter()
-networks.make_imitator(networks.make_params(agreeing=True)).act(networks.observations())
-print(imported - start, time.perf_counter() - start)
-"""
-
-
 def cold_start(repeats: int) -> Iterator[Measurement]:
     """Time a fresh process: the import, and the first action of 8 networks with its compilation."""
-    runs = []
-    for _ in range(min(repeats, 3)):
-        start = time.perf_counter()
-        printed = subprocess.run([sys.executable, "-c", _FIRST_ACTION], check=True, capture_output=True, text=True)
-        imported, acted = (float(word) for word in printed.stdout.split())
-        runs.append((imported, acted, time.perf_counter() - start))
-    imported, acted, whole = np.median(np.array(runs), axis=0)
+    imported, acted, whole = cold.time_first_action(min(repeats, 3))
     yield Measurement(case="cold start", quantity="import", ours=imported)
     yield Measurement(case="cold start", quantity="import and first action", ours=acted)
     yield Measurement(case="cold start", quantity="the whole process", ours=whole)

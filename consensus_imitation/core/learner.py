@@ -26,7 +26,7 @@ from consensus_imitation.core._voids import CLEARED, OTHER_RULES
 from consensus_imitation.core.alarm import AlarmState, MisspecificationAlarm
 from consensus_imitation.core.budget import InflationBudget, enter
 from consensus_imitation.core.draw import QUERY, draw
-from consensus_imitation.core.laws import examined, excesses
+from consensus_imitation.core.laws import examined, excesses, masses
 from consensus_imitation.core.legal import conditioned
 from consensus_imitation.core.members import Context, are_normalised
 from consensus_imitation.core.merging import Merging
@@ -463,8 +463,10 @@ def score(
     answer = jnp.asarray(answer, jnp.int32)
     legal = (answer >= 0) & (answer < num_actions)
     # What a member withheld was asked about, and is no evidence against it.
-    predicted = post.normalised(decision.usable)[:, jnp.clip(answer, 0, num_actions - 1)]
-    log_likelihood = jnp.where(legal, predicted, -jnp.inf)
+    # (`posterior.normalised` of what is usable, at the answer; from sums that the decision was checked by.)
+    given = decision.log_probs[:, jnp.clip(answer, 0, num_actions - 1)]
+    predicted = given - jnp.log(masses(decision.log_probs))
+    log_likelihood = jnp.where(legal & ~decision.invalid, predicted, -jnp.inf)
     asleep = decision.invalid & legal
     if reweighting is None or prior is None:
         updated, said = post.update(state.posterior, log_likelihood, asleep)

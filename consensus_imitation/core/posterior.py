@@ -22,6 +22,7 @@ from flax import struct
 from jax.core import Tracer
 from numpy.typing import ArrayLike
 
+from consensus_imitation.core.laws import masses
 from consensus_imitation.errors import ConfigurationError
 
 #: Log-weights of one prior, computed in two ways, differ by less, in nats: float32 has steps of 8e-6 near the least.
@@ -165,7 +166,7 @@ def normalised(log_probs: jax.Array) -> jax.Array:
         >>> [[round(p, 3) for p in row] for row in jnp.exp(said).tolist()]
         [[0.75, 0.25], [0.75, 0.25]]
     """
-    mass = jnp.sum(jnp.exp(log_probs), axis=-1, keepdims=True)
+    mass = masses(log_probs)[..., None]
     return log_probs - jnp.log(jnp.where(mass > 0, mass, 1.0))
 
 

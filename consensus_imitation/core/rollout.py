@@ -9,12 +9,15 @@ import jax.numpy as jnp
 from flax import struct
 
 from consensus_imitation.core._tree import jit
-from consensus_imitation.core.learner import Learner
+from consensus_imitation.core.learner import Learner, random_words
 from consensus_imitation.core.posterior import mixture
 from consensus_imitation.core.pure_demonstrator import PureDemonstrator
 from consensus_imitation.core.state import LearnerState
 from consensus_imitation.core.withholding import withheld
 from consensus_imitation.errors import ObservationError
+
+#: Steps whose random numbers are made together, at most.
+_AT_ONCE = 1000
 
 
 class PureEnvironment(Protocol):
@@ -126,11 +129,9 @@ def rollout(
     _check_fits(learner, env)
     legal = getattr(env, "action_mask", lambda _: None)
 
-    def step(state: RolloutState, _: None) -> tuple[RolloutState, Trajectory]:
-        key = jax.random.fold_in(state.key, state.learner.stream.step)
-        # Not split: what a deterministic environment does not use, is then not computed.
-        answer_key, step_key, reset_key = (jax.random.fold_in(key, i) for i in range(3))
-        decision = learner.decide(state.learner, state.observation, action_mask=legal(state.env))
+    def step(state: RolloutState, chance: _Chance) -> tuple[RolloutState, Trajectory]:
+        number, answer_key, step_key, reset_key = chance
+        decision = learner.decide(state.learner, state.observation, number, legal(state.env))
         answer = demonstrator.sample(answer_key, state.observation)
         learner_state, info = learner.observe(state.learner, state.observation, decision, answer)
         env_state, outcome = env.step(step_key, state.env, info.action)
@@ -155,7 +156,34 @@ def rollout(
         )
         return state.replace(learner=learner_state, env=env_state, observation=observation), trajectory
 
-    return jax.lax.scan(step, state, None, length=num_steps)
+    at_once = max(d for d in range(1, _AT_ONCE + 1) if num_steps % d == 0)
+
+    def some(state: RolloutState, _: None) -> tuple[RolloutState, Trajectory]:
+        return jax.lax.scan(step, state, _chances(state, at_once))
+
+    state, trajectory = jax.lax.scan(some, state, None, length=num_steps // at_once)
+    return state, jax.tree.map(lambda leaf: leaf.reshape(num_steps, *leaf.shape[2:]), trajectory)
+
+
+class _Chance(NamedTuple):
+    """All that a step draws with: leaves [T, ...] for T steps."""
+
+    number: jax.Array
+    answer_key: jax.Array
+    step_key: jax.Array
+    reset_key: jax.Array
+
+
+def _chances(state: RolloutState, num_steps: int) -> _Chance:
+    """What the next steps draw with, at once: one hash after another, each step would wait for them."""
+    stream = state.learner.stream
+
+    def of(step: jax.Array) -> _Chance:
+        key = jax.random.fold_in(state.key, step)
+        # Not split: what a deterministic environment does not use, is then not computed.
+        return _Chance(random_words(stream.key, step), *(jax.random.fold_in(key, i) for i in range(3)))
+
+    return jax.vmap(of)(stream.step + jnp.arange(num_steps))
 
 
 def _check_fits(learner: Learner, env: PureEnvironment) -> None:

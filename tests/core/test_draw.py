@@ -216,7 +216,7 @@ def test_every_probability_is_exact_to_the_last_of_48_bits(probs: list[float], q
     np.testing.assert_array_equal(counts(law(probs, query_prob)), exactly(np.array(probs), query_prob))
 
 
-@pytest.mark.parametrize("size", [2, 5, 127, 128, 129, 400, 17_000])
+@pytest.mark.parametrize("size", [2, 5, 30, 31, 127, 128, 129, 400, 17_000])
 def test_rare_actions_are_as_rare_as_the_law_says(size: int) -> None:
     """Wherever they stand, among few actions or many, whatever is asked."""
     rng = np.random.default_rng(size)

@@ -12,6 +12,7 @@ from scipy import stats
 
 from consensus_imitation import AlphaThreshold, Learner, TopK, ensembles
 from consensus_imitation.core import posterior
+from consensus_imitation.core import rollout as run_room
 from consensus_imitation.core.rollout import Trajectory, keep_all, rollout, rollouts, start
 from consensus_imitation.demonstrators import TabularDemonstrator
 
@@ -98,6 +99,37 @@ def test_a_run_may_be_cut_anywhere(key: jax.Array) -> None:
         parts.append(part)
     assert_same_leaves(state, whole_state, atol=1e-6)
     assert_same_leaves(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts), whole, atol=1e-6)
+
+
+def test_a_run_draws_with_what_a_step_alone_draws_with(key: jax.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run, one step after another and with the random numbers of a few steps at a time."""
+    monkeypatch.setattr(run_room, "_AT_ONCE", 7)
+    first = begin(LEARNER, Walk(), key)
+    expected_state, expected = jax.jit(rollout, static_argnames="num_steps")(LEARNER, Walk(), TRUTH, first, 20)
+    world, state = Walk(), first.learner
+    env_state, observation = first.env, first.observation
+    for t in range(20):
+        decision = LEARNER.decide(state, observation)
+        keys = [jax.random.fold_in(jax.random.fold_in(first.key, t), i) for i in range(3)]
+        answer = TRUTH.sample(keys[0], observation)
+        state, info = LEARNER.observe(state, observation, decision, answer)
+        assert (int(info.action), bool(decision.queried)) == (int(expected.action[t]), bool(expected.queried[t]))
+        env_state, outcome = world.step(keys[1], env_state, info.action)
+        observation = outcome.observation
+        if bool(outcome.terminated | outcome.truncated):
+            env_state, observation = world.reset(keys[2])
+    assert_same_leaves(state.posterior, expected_state.learner.posterior, atol=5e-6)
+    assert expected.action.shape == (20,)
+    assert bool(jnp.any(expected.terminated | expected.truncated))
+
+
+@pytest.mark.parametrize("num_steps", [0, 1, 13])
+def test_a_run_may_have_any_number_of_steps(num_steps: int, key: jax.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_room, "_AT_ONCE", 5)
+    run = jax.jit(rollout, static_argnames="num_steps")
+    state, found = run(LEARNER, Walk(), TRUTH, begin(LEARNER, Walk(), key), num_steps)
+    assert int(state.learner.stream.step) == num_steps
+    assert found.log_weights.shape == (num_steps, N)
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,20 @@ def test_how_much_was_said_does_not_matter_to_the_weights() -> None:
     np.testing.assert_array_equal(posterior.normalised(nothing), nothing)
 
 
+def test_an_answer_scores_as_the_normalised_law_gives_it() -> None:
+    """From the predictions as they came: one sums to a little more than one, one withholds, one is no law."""
+    rows = jnp.log(jnp.array([[0.60005, 0.4], [0.3, 0.1], [0.9, 0.9], [0.5, 0.5]])).at[3, 1].set(jnp.nan)
+    learner = Learner(ensembles.Tabular(rows[None], jnp.full(4, 0.25)), TopK(4))
+    state = init(learner, jax.random.key(0))
+    decision = decide(learner, state, 0)
+    assert decision.invalid.tolist() == [False, False, True, True]
+    assert float(decision.excess[0]) > 0
+    found, _ = observe(learner, state, 0, decision._replace(queried=jnp.asarray(True)), 0)
+    said = posterior.normalised(decision.usable)[:, 0]
+    expected, _ = posterior.update(state.posterior, said, decision.invalid)
+    np.testing.assert_allclose(found.posterior.log_weights, expected.log_weights, atol=1e-6)
+
+
 # --- what was wrong: a member that withholds nothing takes over from cautious ones ---
 
 

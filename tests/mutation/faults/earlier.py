@@ -451,8 +451,15 @@ FAULTS = [
     Fault(
         "key-reused-at-every-step",
         "core/rollout",
-        "key = jax.random.fold_in(state.key, state.learner.stream.step)",
+        "key = jax.random.fold_in(state.key, step)",
         "key = state.key",
+        ROLLOUT,
+    ),
+    Fault(
+        "a-run-that-goes-on-draws-the-same-again",
+        "core/rollout",
+        "jax.vmap(of)(stream.step + jnp.arange(num_steps))",
+        "jax.vmap(of)(jnp.arange(num_steps))",
         ROLLOUT,
     ),
     Fault(

@@ -80,8 +80,8 @@ FAULTS: list[Fault] = [
     Fault(
         "withheld-counts-against-a-member",
         "core/learner",
-        "predicted = post.normalised(decision.usable)[",
-        "predicted = (decision.usable)[",
+        "predicted = given - jnp.log(masses(decision.log_probs))",
+        "predicted = given",
         WITHHOLDING,
     ),
     Fault(
@@ -184,8 +184,8 @@ FAULTS: list[Fault] = [
     Fault(
         "rows-that-are-not-there-are-written",
         "core/_asked_rows",
-        "fill_value=size)[0]",
-        "fill_value=0)[0]",
+        "jnp.full(-(-size // block) * block, size, jnp.int32)",
+        "jnp.full(-(-size // block) * block, 0, jnp.int32)",
         (DISSENT + "rows_that_ask_get_what_the_function_gives",),
     ),
     Fault(

@@ -65,10 +65,17 @@ FAULTS: list[Fault] = [
         RARE,
     ),
     Fault(
+        "sums-of-few-entries-leave-some-out",
+        "core/draw",
+        "        step *= 2\n",
+        "        step *= 4\n",
+        DRAW,
+    ),
+    Fault(
         "what-rounding-lost-goes-to-whoever-comes-first",
         "core/draw",
-        "(places == likeliest)",
-        "(places == 0)",
+        "places >= likeliest, rest",
+        "places >= 0, rest",
         DRAW,
     ),
     Fault(
