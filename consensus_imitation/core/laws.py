@@ -190,11 +190,8 @@ def log_minimum(log_probs: jax.Array, selected: jax.Array, excess: jax.Array | N
 
     The predictions are validated, or their ``excess`` [N] is given (`excesses`), and taken off.
     """
-    if log_probs.size < BLOCK:
-        rows = log_probs if excess is None else without_excess(log_probs, excess)
-        return jnp.min(jnp.where(selected[:, None], rows, jnp.inf), axis=0)
-    # A chain of elementwise minima: of more numbers, reducing over the member axis is slower on CPU, several times of
-    # many actions. An additive mask would turn -inf into NaN.
+    # A chain of elementwise minima: reducing over the member axis is several times slower on CPU, and loses a NaN in a
+    # large batch. An additive mask would turn -inf into NaN.
     lowest = jnp.full(log_probs.shape[-1:], jnp.inf, log_probs.dtype)
     for n in range(log_probs.shape[0]):
         row = log_probs[n] if excess is None else without_excess(log_probs[n], excess[n])

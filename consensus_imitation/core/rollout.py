@@ -183,7 +183,10 @@ def _chances(state: RolloutState, num_steps: int) -> _Chance:
         # Not split: what a deterministic environment does not use, is then not computed.
         return _Chance(random_words(stream.key, step), *(jax.random.fold_in(key, i) for i in range(3)))
 
-    return jax.vmap(of)(stream.step + jnp.arange(num_steps))
+    steps = stream.step + jnp.arange(num_steps)
+    # Other generators than JAX's own need not give the same numbers under `vmap`.
+    alike = all(str(jax.random.key_impl(key)) == "threefry2x32" for key in (stream.key, state.key))
+    return jax.vmap(of)(steps) if alike else jax.lax.map(of, steps)
 
 
 def _check_fits(learner: Learner, env: PureEnvironment) -> None:

@@ -131,14 +131,22 @@ class Store:
 
     @property
     def num_entries(self) -> int:
-        """How many entries there are, those that wait for their group included."""
+        """How many entries there are, those that wait for their group included.
+
+        Raises:
+            JournalWriteError: if those cannot be made, or something could not be written before.
+        """
         with self.writing():
             self._make()
         return self._head.seq
 
     @property
     def chain(self) -> bytes:
-        """The checksum over everything up to the last call."""
+        """The checksum over everything up to the last call.
+
+        Raises:
+            JournalWriteError: as for `num_entries`.
+        """
         with self.writing():
             self._make()
         return self._head.chain
@@ -170,6 +178,8 @@ class Store:
 
     def append_later(self, make: Making) -> int:
         """Write one call that asks and answers nothing, with its group; its records are made some calls later.
+
+        A step on which nobody is active is such a call, too.
 
         Between other work, to make the records of one call takes three times as long as when those of several are made.
 
@@ -216,10 +226,10 @@ class Store:
 
     def _make(self) -> None:
         """Make the rows of the calls that wait for it."""
-        for make in self._later:
-            records, observation = make()
+        while self._later:
+            records, observation = self._later[0]()
             self._take(*self._rows_of(records, observation), observation)
-        self._later = []
+            del self._later[0]
 
     def _wait(self, until_full: bool) -> None:
         """One call more waits; write if it may not, or the group is full or old."""

@@ -78,6 +78,17 @@ def test_a_selected_liar_without_a_prediction_stops_the_others(kind: str) -> Non
     np.testing.assert_array_equal(found.min_probs, 0)
 
 
+@pytest.mark.parametrize("shape", [(1024, 8, 4), (120, 8, 15), (4096, 2, 2)], ids=str)
+def test_a_nan_stops_a_step_wherever_it_is_in_a_batch(shape: tuple[int, int, int]) -> None:
+    """Minima over an axis of a large batch lose it, on CPU."""
+    rows, num_members, num_actions = shape
+    log_probs = np.full(shape, np.log(1 / num_actions), np.float32)
+    row = np.arange(rows)
+    log_probs[row, row // num_actions % num_members, row % num_actions] = NAN
+    learner, state = learner_and_state(rows, shape[1:], num_members, np.zeros(num_members), True)
+    assert np.all(decide_batch(learner, state, log_probs).queried)
+
+
 @pytest.mark.parametrize("kind", LIES)
 def test_no_answer_is_learned_from_a_lie(kind: str) -> None:
     """Whether or not the liar is selected, it keeps its weight: what it claims of the answer is no evidence."""

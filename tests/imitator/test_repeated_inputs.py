@@ -51,6 +51,7 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(tmp_path: Path) ->
     broken.close()
 
 
+@pytest.mark.slow
 def test_recordings_count_as_answers() -> None:
     which, actions = np.random.default_rng(1).integers(4, size=30), np.random.default_rng(2).integers(3, size=30)
     imitator = ConsensusImitator(members(), selection=TopK(2), seed=1)

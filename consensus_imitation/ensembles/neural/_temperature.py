@@ -100,7 +100,9 @@ class Temperature(struct.PyTreeNode):
         if not isinstance(self.repeats, Repeats):
             return self.step(log_probs, answer)
         # What is legal is a part of the question.
-        asked = (inputs, jnp.any(jnp.asarray(log_probs) > -jnp.inf, axis=0))
+        legal = jnp.any(jnp.asarray(log_probs) > -jnp.inf, axis=0)
+        # (Where no member said anything, nothing is known of that.)
+        asked = (inputs, legal | ~jnp.any(legal))
         before, repeats = self.repeats.noted(asked, answer)
         slope, variance = _derivatives(log_probs, answer)
         slope = jnp.where(before == answer, jnp.minimum(slope, 0.0), slope)

@@ -92,7 +92,7 @@ def run(
         >>> [(row["phase"], row["contestant"]) for row in run_shift(config)]
         [('learning', 'minimum'), ('frozen', 'demonstrator'), ('frozen', 'minimum')]
     """
-    # Seeds, contestants and worlds can be added; what those are that are there already must not have changed.
+    # Seeds, contestants and worlds of the tables can be added; the tables themselves must not have changed.
     about = identity("shift", config, grows=("num_seeds", "contestants", "worlds"), members=MEMBERS, made=CONTESTANTS)
     ledger = Ledger(out, about, overwrite, {"shift": COLUMNS}, _part)
     wanted, workshop = parts(config), _Workshop(config)

@@ -86,6 +86,7 @@ def test_members_are_as_without_it_to_the_bit_unless_the_demonstrator_contradict
     assert Training().temperature == "repeats"
 
 
+@pytest.mark.slow
 def test_the_same_is_learned_on_the_host_and_in_programs() -> None:
     few = np.random.default_rng(0).normal(size=(3, D)).astype(np.float32)
     rows, arrays = taught(perceptrons(SMALL), lambda rng: few[rng.integers(3)], 25)
@@ -138,6 +139,7 @@ def test_inputs_that_differ_anywhere_have_other_words() -> None:
     assert abs(chi - 4095) < 5 * np.sqrt(2 * 4095)
 
 
+@pytest.mark.slow
 def test_contradictions_in_one_share_leave_other_members_alone() -> None:
     """All shares are about the same few inputs; in one of them, they are answered by chance."""
     ensemble = ensembles.mlp((D,), A, 3, hidden=(6,), training=replace(SMALL, bootstrap="partition"))

@@ -458,8 +458,8 @@ FAULTS = [
     Fault(
         "a-run-that-goes-on-draws-the-same-again",
         "core/rollout",
-        "jax.vmap(of)(stream.step + jnp.arange(num_steps))",
-        "jax.vmap(of)(jnp.arange(num_steps))",
+        "steps = stream.step + jnp.arange(num_steps)",
+        "steps = jnp.arange(num_steps)",
         ROLLOUT,
     ),
     Fault(

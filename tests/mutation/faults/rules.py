@@ -175,6 +175,13 @@ FAULTS: list[Fault] = [
         (DISSENT + "two_members_to_blame_are_told_by_their_distance_and_equal_ones_do_not_dissent",),
     ),
     Fault(
+        "a-minimum-over-an-axis-loses-a-nan",
+        "core/laws",
+        "        lowest = jnp.minimum(lowest, jnp.where(selected[n], row, jnp.inf))\n    return lowest",
+        "        del row\n    return jnp.min(jnp.where(selected[:, None], log_probs, jnp.inf), axis=0)",
+        ("tests/core/test_normalised.py::test_a_nan_stops_a_step_wherever_it_is_in_a_batch",),
+    ),
+    Fault(
         "rows-that-do-not-ask-are-written",
         "core/_asked_rows",
         "jnp.where(_along(asked, one), one, zero)",
