@@ -1,6 +1,5 @@
 """One run at a place: an imitator under given rules, and what its steps add up to."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from consensus_imitation.core.aggregation import Aggregation, RandomQueries
 from consensus_imitation.core.members import Ensemble
 from consensus_imitation.core.selection import SelectionRule, TopK
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
-from consensus_imitation.errors import ConsensusWarning
+from consensus_imitation.experiments.members import knowingly
 from consensus_imitation.experiments.places import Place, Watched
 from consensus_imitation.experiments.results import Row
 from consensus_imitation.experiments.tasks.loop import GymnasiumRun, run_gymnasium
@@ -116,9 +115,7 @@ def play(
         imitator = ConsensusImitator(
             ensemble, opened.demonstrator, selection=selection, aggregation=aggregation, seed=seeds.imitator
         )
-        with warnings.catch_warnings():
-            # A single member that acts alone is one of the settings.
-            warnings.simplefilter("ignore", ConsensusWarning)
+        with knowingly():
             run = run_gymnasium(
                 env,
                 imitator,

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,18 @@ def test_files_are_their_owners_alone(tmp_path: Path) -> None:
 # --- in groups ---
 
 
-def test_steps_wait_for_their_group_and_anything_else_takes_them_along(tmp_path: Path, monkeypatch: Any) -> None:
+def at_once(store: Store, i: int) -> int:
+    return store.append([step(i)], observation(i))
+
+
+def later(store: Store, i: int) -> int:
+    return store.append_later(lambda: ([step(i)], observation(i)))
+
+
+@pytest.mark.parametrize("append", [at_once, later])
+def test_steps_wait_for_their_group_and_anything_else_takes_them_along(
+    append: Callable[[Store, int], int], tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setattr(store_module, "GROUP_SECONDS", 1000.0)
     store = Store.create(tmp_path / "j", META, group=4)
 
@@ -198,19 +210,19 @@ def test_steps_wait_for_their_group_and_anything_else_takes_them_along(tmp_path:
 
     seen: list[int] = []
     for i in range(5):
-        store.append([step(i)], observation(i))
+        append(store, i)
         seen.append(on_disk())
     assert seen == [0, 0, 0, 4, 4]
     assert (store.num_entries, store.last_call) == (5, 5)
     store.append([step(5, "ask", query=0)])
     assert on_disk() == 6
-    store.append([step(6)])
+    append(store, 6)
     assert on_disk() == 6
     store.flush()
     assert on_disk() == 7
-    store.append([step(7)])
+    append(store, 7)
     assert [entry.record.step for entry in store.entries()] == [0, 1, 2, 3, 4, 5, 6, 7]  # reading takes them along
-    store.append([step(8)])
+    append(store, 8)
     store.close()
     assert on_disk() == 9
     assert examine(tmp_path / "j").sound
@@ -236,15 +248,11 @@ def test_groups_and_single_calls_write_the_same(tmp_path: Path) -> None:
     assert written("one", 1) == written("other", 5)
 
 
-def later(store: Store, i: int) -> int:
-    return store.append_later(lambda: ([step(i)], observation(i)))
-
-
 @pytest.mark.parametrize("group", [1, 5, 50])
 def test_records_that_are_made_later_are_the_same_in_the_same_order(tmp_path: Path, group: int) -> None:
     """More of them than are made at a time, between calls that do not wait and calls that are made at once."""
 
-    def written(name: str, append: Any) -> list[Any]:
+    def written(name: str, append: Callable[[Store, int], int]) -> list[Any]:
         store = Store.create(tmp_path / name, META, group)
         calls = [append(store, i) for i in range(40)]
         calls.append(store.append([step(40)], observation(40)))
@@ -260,33 +268,7 @@ def test_records_that_are_made_later_are_the_same_in_the_same_order(tmp_path: Pa
             assert reader.head().chain == chain
             return [(told(entry), reader.observation_of(entry.call)) for entry in reader.entries()]
 
-    at_once = written("at once", lambda store, i: store.append([step(i)], observation(i)))
-    assert written("later", later) == at_once
-
-
-def test_what_is_made_later_is_on_the_disk_when_its_group_is(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(store_module, "GROUP_SECONDS", 1000.0)
-    store = Store.create(tmp_path / "j", META, group=4)
-
-    def on_disk() -> int:
-        with reading(tmp_path / "j") as reader:
-            return reader.head().seq
-
-    seen: list[int] = []
-    for i in range(5):
-        later(store, i)
-        seen.append(on_disk())
-    assert seen == [0, 0, 0, 4, 4]
-    store.append([step(5, "ask", query=0)])
-    assert on_disk() == 6
-    later(store, 6)
-    store.flush()
-    assert on_disk() == 7
-    later(store, 7)
-    assert [entry.record.step for entry in store.entries()] == list(range(8))
-    later(store, 8)
-    store.close()
-    assert on_disk() == 9
+    assert written("later", later) == written("at once", at_once)
 
 
 def test_a_record_that_cannot_be_made_later_stops_the_journal(tmp_path: Path) -> None:

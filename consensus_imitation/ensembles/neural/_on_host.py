@@ -88,7 +88,7 @@ def round_of(members: Any, light: Learned, rows: Rows) -> Learned:
     before = (light.params, light.averages, light.optimizer)
     rest = light.replace(params=(), averages=(), optimizer=(), answered=())
     if together >= training.updates:
-        fitted = _fitted(members, rest, before, np.int32(0), _at(rows, places))
+        fitted = _fitted(members, rest, before, _at(rows, places))
     else:
         # In the place of a copy, one part after the other: each would have memory of its own, and is large.
         fitted = jax.tree.map(jnp.copy, before)
@@ -116,8 +116,8 @@ def _updated(members: Any, light: Learned, fitted: Any, first: Any, drawn: Row) 
 
 
 @jax.jit
-def _fitted(members: Any, light: Learned, before: Any, first: Any, drawn: Row) -> Any:
-    return rounds.without_broken(_updated(members, light, before, first, drawn), before)
+def _fitted(members: Any, light: Learned, before: Any, drawn: Row) -> Any:
+    return rounds.without_broken(_updated(members, light, before, 0, drawn), before)
 
 
 _fitted_in_place = jax.jit(_updated, donate_argnames="fitted")

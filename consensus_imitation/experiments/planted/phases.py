@@ -1,7 +1,6 @@
 """One run: phase 1 (studying) and phase 2 (deployment)."""
 
 import time
-import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -14,8 +13,7 @@ from consensus_imitation.core.state import LearnerState
 from consensus_imitation.deception.networks import train_deceiver
 from consensus_imitation.ensembles.neural._members import Neural
 from consensus_imitation.ensembles.neural.encoding import num_actions_of
-from consensus_imitation.errors import ConsensusWarning
-from consensus_imitation.experiments.members import members_for
+from consensus_imitation.experiments.members import knowingly, members_for
 from consensus_imitation.experiments.planted.contestants import Contestant
 from consensus_imitation.experiments.planted.plantings import Planting
 from consensus_imitation.experiments.results import Row
@@ -157,9 +155,7 @@ def deploy(site: Site, team: Team | None, contestant: Contestant | None, num_ste
     counts = dict.fromkeys(COLUMNS[COLUMNS.index("episodes") : COLUMNS.index("weight_before")], 0)
     tracker = site.task.track()
     _begin(imitator, demonstrator)
-    with warnings.catch_warnings():
-        # A bare alpha rule is one of the contestants: we know that it may be left with a single member.
-        warnings.simplefilter("ignore", ConsensusWarning)
+    with knowingly():
         for _ in range(num_steps):
             observation = private(observation)
             triggered = site.planting.trigger(observation)

@@ -80,8 +80,8 @@ FAULTS = [
     ),
     Fault(
         "broken-members-are-kept-on-the-host", "ensembles/neural/_on_host",
-        "return rounds.without_broken(_updated(members, light, before, first, drawn), before)",
-        "return _updated(members, light, before, first, drawn)",
+        "return rounds.without_broken(_updated(members, light, before, 0, drawn), before)",
+        "return _updated(members, light, before, 0, drawn)",
         (f"{REPLAY}test_a_round_that_leaves_no_numbers_is_not_taken_on_the_host_either",),
     ),
     Fault(
